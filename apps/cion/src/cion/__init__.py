@@ -1,0 +1,1 @@
+"""CION end to end."""

@@ -1,0 +1,1 @@
+"""VILLS end to end: prepare, LSE, pre-train, fine-tune, evaluate."""

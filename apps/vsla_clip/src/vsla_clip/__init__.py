@@ -1,0 +1,1 @@
+"""VSLA-CLIP end to end."""

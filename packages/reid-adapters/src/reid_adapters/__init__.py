@@ -1,0 +1,1 @@
+"""Set-level adapters and prompts for vision transformers (VSLA-CLIP)."""

@@ -1,0 +1,1 @@
+"""Progressive multi-level denoising: identities out of noisy tracklets (CION)."""

@@ -1,0 +1,1 @@
+"""Self-supervised video-image pre-training in pure torch (VILLS)."""
