@@ -1,0 +1,8 @@
+"""VILLS' losses, one a file, each usable alone."""
+
+from reid_pretrain.losses.alignment import AlignmentLoss
+from reid_pretrain.losses.dino import DINOLoss
+from reid_pretrain.losses.koleo import KoLeoLoss
+from reid_pretrain.losses.masking import MaskingLoss
+
+__all__ = ["AlignmentLoss", "DINOLoss", "KoLeoLoss", "MaskingLoss"]

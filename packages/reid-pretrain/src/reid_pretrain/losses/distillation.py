@@ -1,0 +1,43 @@
+"""What DINO's and iBOT's losses share: the teacher's distribution and the cross-entropy to it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch import nn
+
+from reid_pretrain.distributed import mean_across_ranks
+
+
+def cross_entropy(target: Tensor, logits: Tensor, temperature: float) -> Tensor:
+    """H(a, b) = -sum_j a_j log b_j (Eq. 8) of probabilities [... k] and the student's logits [... k] -> [...]."""
+    return -(target * (logits.float() / temperature).log_softmax(-1)).sum(-1)
+
+
+class Centre(nn.Module):
+    """DINO's teacher distribution: logits less their running mean, sharpened.
+
+    Args:
+        dim: K, the prototypes.
+        temperature: of the teacher (DINO: 0.04).
+        momentum: of the running mean (DINO: 0.9).
+    """
+
+    value: Tensor
+
+    def __init__(self, dim: int, temperature: float = 0.04, momentum: float = 0.9):
+        super().__init__()
+        self.temperature = temperature
+        self.momentum = momentum
+        self.register_buffer("value", torch.zeros(dim))
+
+    @torch.no_grad()
+    def forward(self, logits: Tensor) -> Tensor:
+        """Float [... k] -> probabilities [... k]."""
+        return ((logits.float() - self.value) / self.temperature).softmax(-1)
+
+    @torch.no_grad()
+    def update(self, logits: Tensor) -> None:
+        """Moves the running mean towards the mean of [... k] over every rank."""
+        mean = mean_across_ranks(logits.float().flatten(0, -2).mean(0))
+        self.value.lerp_(mean, 1 - self.momentum)

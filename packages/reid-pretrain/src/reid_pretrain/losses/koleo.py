@@ -1,0 +1,44 @@
+"""The regularisation loss: KoLeo spreads the features of a batch (VILLS Eq. 10)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+
+from reid_pretrain.distributed import gather
+from reid_pretrain.distributed import rank
+
+
+class KoLeoLoss(nn.Module):
+    """-mean(log d_i), d_i the distance of a normalised feature to its nearest neighbour in the batch.
+
+    Kozachenko-Leonenko entropy (Sablayrolles et al., ICLR 2019) as in DINOv2 (Oquab et al., 2023). Neighbours are
+    sought in the whole batch, over every rank.
+
+    Args:
+        eps: added to the distance before the logarithm (DINOv2: 1e-8).
+
+    Example:
+        >>> KoLeoLoss()(torch.eye(3)).item()  # -log sqrt(2)
+        -0.34657...
+    """
+
+    def __init__(self, eps: float = 1e-8):
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Float [b d], b >= 2 over all ranks -> a scalar."""
+        x = F.normalize(features.float(), dim=-1)
+        every = gather(x)
+        if len(every) < 2:
+            raise ValueError(f"KoLeo needs a neighbour: got a batch of {len(every)}, expected at least 2")
+        with torch.no_grad():
+            similarity = x @ every.T
+            own = torch.arange(len(x), device=x.device)
+            similarity[own, own + rank() * len(x)] = -2.0
+            nearest = similarity.argmax(1)
+        distance = F.pairwise_distance(x, every[nearest], eps=self.eps)
+        return -(distance + self.eps).log().mean()
