@@ -1,0 +1,205 @@
+"""Batches as pure functions of the step, so that a killed run resumes with the very batch it would have had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+SEED_BITS = 63
+"""Seeds fit an int64, so that they survive every collate and every generator."""
+
+
+class Draw(NamedTuple):
+    """One item of a batch: which row, and the seed of all that is random about it (frames, augmentation).
+
+    Args:
+        index: position in the data set.
+        seed: non-negative, below 2^63.
+    """
+
+    index: int
+    seed: int
+
+
+def mix(*values: int) -> int:
+    """Hash integers into a seed: splitmix64 (Steele et al., OOPSLA 2014) chained over the values.
+
+    Returns:
+        an integer in [0, 2^63); the same on every machine and in every version.
+
+    >>> mix(0, 1) != mix(1, 0), mix(3, 4) == mix(3, 4)
+    (True, True)
+    """
+    state = 0
+    for value in values:
+        state = (state ^ (value & _MASK)) + _GOLDEN & _MASK
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & _MASK
+        state = (state ^ state >> 27) * 0x94D049BB133111EB & _MASK
+        state ^= state >> 31
+    return state >> (64 - SEED_BITS)
+
+
+def _permutation(size: int, *key: int) -> np.ndarray:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(mix(*key))).numpy()
+
+
+class _Batches:
+    """What the two samplers share: steps, resuming, and a rank's slice of a global batch."""
+
+    def __init__(self, steps: int, seed: int, rank: int, world_size: int) -> None:
+        if steps < 0:
+            raise ValueError(f"steps: got {steps}; expected 0 or more")
+        if world_size < 1 or not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} of world_size {world_size}: expected 0 <= rank < world_size")
+        self.steps, self.seed, self.rank, self.world_size = steps, seed, rank, world_size
+        self.start = 0
+        self._epoch = -1
+        self._order = np.empty(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for step in range(self.start, self.steps):
+            yield self.batch(step)
+
+    def batch(self, step: int) -> list[Draw]:
+        """This rank's part of the global batch of a step; depends on nothing but the arguments and `step`."""
+        raise NotImplementedError
+
+    def _shuffled(self, size: int, epoch: int) -> np.ndarray:
+        """The epoch's permutation; only the latest is kept (34 MB for 4.2 million rows)."""
+        if epoch != self._epoch:
+            self._order, self._epoch = _permutation(size, self.seed, epoch), epoch
+        return self._order
+
+    def _draws(self, step: int, rows: np.ndarray, first: int) -> list[Draw]:
+        # The seed depends on the place in the *global* batch: the number of ranks changes nothing.
+        return [Draw(row, mix(self.seed, step, first + i)) for i, row in enumerate(rows.tolist())]
+
+
+class RandomBatches(_Batches):
+    """Shuffled batches over a pool; an epoch is one pass, reshuffled each time.
+
+    The last batch of an epoch is filled up from the epoch's beginning, so that a batch never holds a row twice,
+    unless the pool is smaller than the batch. The global batch is the same for every world size; rank r takes its
+    r-th slice.
+
+    Args:
+        size: rows in the pool.
+        batch_size: of the global batch, over all ranks; a multiple of `world_size`.
+        steps: batches in all.
+        seed: of the order and of the draws' seeds.
+        rank: of this process.
+        world_size: number of processes.
+
+    >>> batches = RandomBatches(size=4, batch_size=2, steps=3)
+    >>> sorted(draw.index for step in (0, 1) for draw in batches.batch(step))
+    [0, 1, 2, 3]
+    >>> batches.start = 2
+    >>> len(batches), len(list(batches))
+    (3, 1)
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, steps: int, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        super().__init__(steps, seed, rank, world_size)
+        if size < 1:
+            raise ValueError(f"size: got {size}; expected a pool of at least one row")
+        if batch_size < 1 or batch_size % world_size:
+            raise ValueError(
+                f"batch_size: got {batch_size}; expected a positive multiple of world_size {world_size} "
+                "(it is the global batch)"
+            )
+        self.size, self.batch_size = size, batch_size
+        self.steps_per_epoch = -(-size // batch_size)
+
+    def batch(self, step: int) -> list[Draw]:
+        """This rank's `batch_size / world_size` draws of a step."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        local = self.batch_size // self.world_size
+        first = self.rank * local
+        positions = (within * self.batch_size + first + np.arange(local)) % self.size
+        return self._draws(step, self._shuffled(self.size, epoch)[positions], first)
+
+
+class PKBatches(_Batches):
+    """Batches of P identities with K images each, as batch-hard triplets need (Hermans et al., arXiv:1703.07737).
+
+    An epoch is one pass over the identities. An identity's images are gone through K at a time over the epochs,
+    reshuffled after each round, so that each image is seen equally often; an identity with fewer than K images
+    repeats them. Rows with a negative pid (junk, unlabeled) are never drawn. Rank r takes whole identities.
+
+    Args:
+        pids: person id of each row, integers [n].
+        identities: P, of the global batch; a multiple of `world_size`, at most the number of identities.
+        instances: K, images an identity.
+        steps: batches in all.
+        seed: of the order and of the draws' seeds.
+        rank: of this process.
+        world_size: number of processes.
+
+    >>> batches = PKBatches([5, 5, 9, 9, 9, -1], identities=2, instances=2, steps=1)
+    >>> len(batches.batch(0)), 5 in {draw.index for draw in batches.batch(0)}
+    (4, False)
+    """
+
+    def __init__(
+        self,
+        pids: np.ndarray | torch.Tensor | list[int],
+        identities: int,
+        instances: int,
+        steps: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        super().__init__(steps, seed, rank, world_size)
+        pids = np.asarray(pids)
+        if pids.ndim != 1 or pids.dtype.kind not in "iu":
+            raise ValueError(f"pids: got {pids.dtype} {pids.shape}; expected integers [n]")
+        if identities < 1 or identities % world_size or instances < 1:
+            raise ValueError(
+                f"identities {identities}, instances {instances}: expected positive numbers, "
+                f"identities (of the global batch) a multiple of world_size {world_size}"
+            )
+        order = np.argsort(pids, kind="stable")
+        self._rows = order[pids[order] >= 0]
+        self.pids, self._starts, self._counts = np.unique(
+            pids[self._rows], return_index=True, return_counts=True
+        )
+        if len(self.pids) < identities:
+            raise ValueError(
+                f"identities: got {identities}, but the rows hold {len(self.pids)}; "
+                "lower `identities`, or give more data"
+            )
+        self.identities, self.instances = identities, instances
+        self.batch_size = identities * instances
+        self.steps_per_epoch = -(-len(self.pids) // identities)
+
+    def batch(self, step: int) -> list[Draw]:
+        """This rank's `identities / world_size * instances` draws of a step, identity by identity."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        local = self.identities // self.world_size
+        first = self.rank * local
+        places = within * self.identities + first + np.arange(local)
+        order = self._shuffled(len(self.pids), epoch)
+        rows = [
+            self._instances(int(order[place % len(order)]), epoch, int(place // len(order)))
+            for place in places
+        ]
+        return self._draws(step, np.concatenate(rows), first * self.instances)
+
+    def _instances(self, identity: int, epoch: int, turn: int) -> np.ndarray:
+        """The K rows of an identity; `turn` is 1 where it is drawn again to fill the epoch's last batch."""
+        count = int(self._counts[identity])
+        rounds, chunk = divmod(epoch, -(-count // self.instances))
+        order = _permutation(count, self.seed, int(self.pids[identity]), rounds, turn)
+        positions = (chunk * self.instances + np.arange(self.instances)) % count
+        return self._rows[self._starts[identity] + order[positions]]
