@@ -1,0 +1,220 @@
+"""The person re-identification head (BNNeck) and its objective: identity and batch-hard triplet losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pytorch_metric_learning.distances import LpDistance
+from pytorch_metric_learning.losses import TripletMarginLoss
+from pytorch_metric_learning.miners import BatchHardMiner
+from pytorch_metric_learning.reducers import MeanReducer
+from pytorch_metric_learning.utils.distributed import gather
+from torch import Tensor
+from torch import nn
+
+CLASSIFIER_STD = 0.001
+"""Standard deviation of the classifier's initial weights (Luo et al. 2019, reference code)."""
+LABEL_SMOOTHING = 0.1
+"""Luo et al. 2019, section 3.3."""
+
+
+class ReIDModel(nn.Module):
+    """An extractor with a BNNeck.
+
+    `f = extractor(x)` is the feature of the triplet loss, `g = BN(f)` that of the classifier `W g`, and
+    `g / |g|` the descriptor compared at test time. BN has no learned shift and the classifier no bias, so
+    that identities are separated by directions through the origin.
+    Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification", CVPRW 2019.
+
+    Args:
+        extractor: module from images `[b 3 h w]` or clips `[b t 3 h w]`, float, to features `[b dim]`.
+        dim: length of the extractor's features.
+        num_classes: number of training identities.
+
+    Raises:
+        ValueError: dim or num_classes is not positive.
+
+    Example:
+        >>> model = ReIDModel(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), dim=4, num_classes=3).eval()
+        >>> model(torch.randn(2, 3, 2, 2)).norm(dim=1).detach().round(decimals=4)
+        tensor([1., 1.])
+    """
+
+    def __init__(self, extractor: nn.Module, dim: int, num_classes: int) -> None:
+        super().__init__()
+        if dim < 1 or num_classes < 1:
+            raise ValueError(f"dim and num_classes must be positive, not dim={dim}, num_classes={num_classes}")
+        self.dim, self.num_classes = dim, num_classes
+        self.extractor = extractor
+        self.neck = nn.BatchNorm1d(dim)
+        self.neck.bias.requires_grad_(False)
+        self.classifier = nn.Linear(dim, num_classes, bias=False)
+        nn.init.normal_(self.classifier.weight, std=CLASSIFIER_STD)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features before the neck, for the triplet loss.
+
+        Args:
+            x: images `[b 3 h w]` or clips `[b t 3 h w]`, float.
+
+        Returns:
+            `[b dim]`, float.
+
+        Raises:
+            ValueError: the extractor returned another shape.
+        """
+        features = self.extractor(x)
+        if features.shape != (x.shape[0], self.dim):
+            raise ValueError(
+                f"the extractor returned {tuple(features.shape)} for an input of {tuple(x.shape)}; "
+                f"expected {(x.shape[0], self.dim)}: give ReIDModel the extractor's own dim"
+            )
+        return features
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Identity scores of features before the neck.
+
+        Args:
+            features: `[b dim]`, as `features` returns them.
+
+        Returns:
+            `[b num_classes]`, float.
+        """
+        return self.classifier(self.neck(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The descriptor for retrieval: features after the neck, of unit length.
+
+        Args:
+            x: images `[b 3 h w]` or clips `[b t 3 h w]`, float.
+
+        Returns:
+            `[b dim]`, float.
+        """
+        return F.normalize(self.neck(self.features(x)).float(), dim=1)
+
+
+class ReIDObjective(nn.Module):
+    """Identity loss and batch-hard triplet loss on images, clips or both.
+
+    `L = CE(W BN(f), y; label smoothing) + T(f)`, with for each anchor its farthest positive and nearest
+    negative (Euclidean distance `d`, Hermans et al., "In Defense of the Triplet Loss", 2017):
+    `T = mean softplus(d(a, p) - d(a, n))` (soft margin), or `T = mean max(0, d(a, p) - d(a, n) + margin)`.
+    Images and clips of a batch are concatenated first, so triplets are mined across them too. Under
+    DistributedDataParallel triplets are mined over the batches of all ranks, which must be equally large;
+    the gradient is that of the same loss on the whole batch. The neck's statistics stay a rank's own, unless
+    the model is converted to SyncBatchNorm.
+
+    Args:
+        model: the extractor with its BNNeck.
+        pids: person ids of the training set, in any order, repeated or not; classes are the sorted ids.
+        label_smoothing: part of the target spread over all classes.
+        margin: the triplet loss's margin (0.3 in Luo et al.); None for the soft margin.
+
+    Raises:
+        ValueError: the model has another number of classes than pids, or a pid is negative.
+
+    Example:
+        >>> model = ReIDModel(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), dim=4, num_classes=2)
+        >>> objective = ReIDObjective(model, pids=[7, 7, 9])
+        >>> batch = {"image": torch.randn(4, 3, 2, 2), "pid": torch.tensor([7, 7, 9, 9])}
+        >>> sorted(objective(batch))
+        ['accuracy', 'id', 'loss', 'triplet']
+    """
+
+    pids: Tensor
+
+    def __init__(
+        self,
+        model: ReIDModel,
+        pids: Sequence[int],
+        label_smoothing: float = LABEL_SMOOTHING,
+        margin: float | None = None,
+    ) -> None:
+        super().__init__()
+        classes = torch.as_tensor(pids, dtype=torch.int64).unique()
+        if len(classes) != model.num_classes:
+            raise ValueError(
+                f"the model has num_classes={model.num_classes}, pids hold {len(classes)} identities; "
+                "build the ReIDModel with num_classes=len(set(pids))"
+            )
+        if (classes < 0).any():
+            raise ValueError(f"pids hold {int(classes[0])}, which marks junk or unlabeled rows; leave those out")
+        self.model = model
+        self.label_smoothing = label_smoothing
+        self.register_buffer("pids", classes)
+        distance = LpDistance(normalize_embeddings=False)
+        self.miner = BatchHardMiner(distance=distance)
+        self.triplet = TripletMarginLoss(
+            margin=0.0 if margin is None else margin,
+            smooth_loss=margin is None,
+            distance=distance,
+            reducer=MeanReducer(),
+        )
+
+    def labels(self, pids: Tensor) -> Tensor:
+        """Classes of person ids.
+
+        Args:
+            pids: `[b]` int64.
+
+        Returns:
+            `[b]` int64 in 0..num_classes-1.
+
+        Raises:
+            ValueError: a pid is not in the training set.
+        """
+        labels = torch.searchsorted(self.pids, pids).clamp(max=len(self.pids) - 1)
+        unknown = pids[self.pids[labels] != pids]
+        if len(unknown):
+            raise ValueError(
+                f"the batch holds pid {int(unknown[0])}, which is not among the {len(self.pids)} identities "
+                "given to ReIDObjective as pids; draw batches from the same manifest"
+            )
+        return labels
+
+    def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            batch: "image" `[b 3 h w]` float with "pid" `[b]` int64, or "clip" `[b t 3 h w]` float with "clip_pid"
+                (or, alone, "pid") `[b]` int64, or both; pids are the manifest's.
+
+        Returns:
+            Scalars "loss" (= id + triplet), "id", "triplet", and "accuracy" in 0..1.
+
+        Raises:
+            ValueError: there is neither an image nor a clip, or a pid is unknown.
+        """
+        inputs, pids = [], []
+        if "image" in batch:
+            inputs.append(batch["image"])
+            pids.append(batch["pid"])
+        if "clip" in batch:
+            inputs.append(batch["clip"])
+            pids.append(batch["clip_pid"] if "clip_pid" in batch else batch["pid"])
+        if not inputs:
+            raise ValueError(f'the batch has {sorted(batch)}; expected "image", "clip" or both')
+        labels = self.labels(torch.cat(pids))
+        features = torch.cat([self.model.features(x) for x in inputs])
+        logits = self.model.logits(features)
+        identity = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+        triplet, ranks = self._triplet(features, labels)
+        # Each rank's gradient is of its own features alone and DDP averages over ranks: the mean is 1/ranks of it.
+        triplet = triplet + (ranks - 1) * (triplet - triplet.detach())
+        accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
+        return {"loss": identity + triplet, "id": identity, "triplet": triplet, "accuracy": accuracy}
+
+    def _triplet(self, features: Tensor, labels: Tensor) -> tuple[Tensor, int]:
+        """Triplet loss over all ranks' features, and the number of ranks."""
+        ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+        with torch.autocast(features.device.type, enabled=False):  # half precision would blur distances
+            features = features.float()
+            if ranks > 1:
+                features, labels, _ = gather(features, labels)
+            triplets = self.miner(features, labels)
+            return self.triplet(features, labels, triplets), ranks
