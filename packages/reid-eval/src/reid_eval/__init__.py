@@ -1,1 +1,16 @@
 """Exact evaluation of person re-identification."""
+
+from reid_eval.evaluation import RANKS, Result, evaluate
+from reid_eval.figures import plot_attention, plot_cmc, plot_ranked_list
+from reid_eval.ranking import Ranked, ranked
+
+__all__ = [
+    "RANKS",
+    "Ranked",
+    "Result",
+    "evaluate",
+    "plot_attention",
+    "plot_cmc",
+    "plot_ranked_list",
+    "ranked",
+]

@@ -1,0 +1,241 @@
+"""evaluate() against the standard evaluation, written down directly, and its answers to bad input."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import reid_eval.scores
+from reid_eval import evaluate
+
+
+def standard_evaluation(distances, q_pids, g_pids, q_camids, g_camids, max_rank):
+    """Market-1501's evaluation as everybody writes it: argsort each row, drop, cumulate."""
+    cmcs, aps, inps = [], [], []
+    for row in range(len(distances)):
+        order = np.argsort(distances[row], kind="stable")
+        keep = ~(
+            ((g_pids[order] == q_pids[row]) & (g_camids[order] == q_camids[row])) | (g_pids[order] == -1)
+        )
+        matches = (g_pids[order] == q_pids[row])[keep].astype(float)
+        if not matches.any():
+            continue
+        cmc = np.minimum(matches.cumsum(), 1)
+        cmcs.append(np.concatenate([cmc, np.ones(max_rank)])[:max_rank])
+        precision = matches.cumsum() / (np.arange(len(matches)) + 1.0)
+        aps.append((precision * matches).sum() / matches.sum())
+        inps.append(matches.sum() / (np.flatnonzero(matches)[-1] + 1.0))
+    return (np.mean(cmcs, axis=0), np.mean(aps), np.mean(inps), len(cmcs)) if cmcs else None
+
+
+@st.composite
+def cases(draw):
+    """Few people and cameras: ties, junk (-1), distractors (0), queries without a match, one camera."""
+    queries, gallery = draw(st.integers(1, 6)), draw(st.integers(1, 24))
+    cameras, people = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return {
+        "query": rng.choice([-1.0, 1.0], (queries, 4)),
+        "gallery": rng.choice([-1.0, 1.0], (gallery, 4)),
+        "q_pids": rng.integers(1, people + 1, queries),
+        "g_pids": rng.integers(-1, people + 1, gallery),
+        "q_camids": rng.integers(0, cameras, queries),
+        "g_camids": rng.integers(0, cameras, gallery),
+    }
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@settings(max_examples=200, deadline=None)
+@given(case=cases())
+def test_equals_the_standard_evaluation_with_ties(metric, case):
+    # Entries of +-1 in four dimensions have norm 2: cosines and distances are exact, and so are ties.
+    query, gallery = case["query"], case["gallery"]
+    distances = -query @ gallery.T if metric == "cosine" else ((query[:, None] - gallery[None]) ** 2).sum(-1)
+    ids = (case["q_pids"], case["g_pids"], case["q_camids"], case["g_camids"])
+    expected = standard_evaluation(distances, *ids, max_rank=len(gallery))
+    if expected is None:
+        with pytest.raises(ValueError, match="no valid query"):
+            evaluate(query, gallery, *ids, metric=metric)
+        return
+    result = evaluate(query, gallery, *ids, metric=metric)
+    np.testing.assert_allclose(result.cmc_curve, expected[0], atol=1e-9)
+    assert (result.mAP, result.mINP) == pytest.approx(expected[1:3], abs=1e-9)
+    assert result.num_valid_queries == expected[3] == np.isfinite(result.ap).sum()
+
+
+def random_case(seed=0, queries=20, gallery=90, dim=8):
+    rng = np.random.default_rng(seed)
+    return (
+        rng.normal(size=(queries, dim)),
+        rng.normal(size=(gallery, dim)),
+        rng.integers(1, 8, queries),
+        rng.integers(-1, 8, gallery),
+        rng.integers(0, 3, queries),
+        rng.integers(0, 3, gallery),
+    )
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_equals_the_standard_evaluation_on_real_valued_features(metric):
+    query, gallery, *ids = random_case()
+    if metric == "cosine":
+        distances = 1 - (query @ gallery.T) / np.outer(
+            np.linalg.norm(query, axis=1), np.linalg.norm(gallery, axis=1)
+        )
+    else:
+        distances = np.linalg.norm(query[:, None] - gallery[None], axis=-1)
+    curve, mean_ap, mean_inp, valid = standard_evaluation(distances, *ids, max_rank=90)
+    result = evaluate(query, gallery, *ids, metric=metric)
+    np.testing.assert_allclose(result.cmc_curve, curve, atol=1e-9)
+    assert (result.mAP, result.mINP, result.num_valid_queries) == pytest.approx(
+        (mean_ap, mean_inp, valid), abs=1e-9
+    )
+
+
+def test_tiles_do_not_change_the_result(monkeypatch):
+    whole = evaluate(*random_case())
+    monkeypatch.setattr(reid_eval.scores, "SCORE_BLOCK_BYTES", 90 * 8 * 3)
+    monkeypatch.setattr(reid_eval.scores, "TILE_ROWS", 7)
+    tiled = evaluate(*random_case())
+    np.testing.assert_allclose(tiled.ap, whole.ap, atol=1e-12)
+
+
+def test_memory_stays_below_the_full_matrix(monkeypatch):
+    sizes = []
+    empty = torch.empty
+    monkeypatch.setattr(reid_eval.scores, "SCORE_BLOCK_BYTES", 90 * 8 * 3)
+    monkeypatch.setattr(torch, "empty", lambda *shape, **kw: sizes.append(shape) or empty(*shape, **kw))
+    evaluate(*random_case())
+    assert (3, 90) in sizes
+    assert max(np.prod(shape) for shape in sizes) <= 3 * 90
+
+
+def test_torch_numpy_half_and_memory_mapped_features_agree(tmp_path):
+    query, gallery, *ids = random_case()
+    query, gallery = query.astype(np.float16), gallery.astype(np.float16)
+    np.save(tmp_path / "gallery.npy", gallery)
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
+    expected = evaluate(query, gallery, *ids).ap
+    np.testing.assert_array_equal(evaluate(query, mapped, *ids).ap, expected)
+    tensors = [torch.from_numpy(value) for value in (query, gallery, *ids)]
+    np.testing.assert_array_equal(evaluate(*tensors).ap, expected)
+
+
+def test_scaling_features_changes_no_cosine_result():
+    query, gallery, *ids = random_case()
+    scales = np.random.default_rng(1).uniform(0.1, 10, (90, 1))
+    np.testing.assert_allclose(evaluate(query, gallery * scales, *ids).ap, evaluate(query, gallery, *ids).ap)
+
+
+def test_perfect_features_score_one_everywhere():
+    features = np.eye(5)
+    pids = np.arange(5)
+    result = evaluate(features, features, pids, pids, np.zeros(5, int), np.ones(5, int))
+    assert result.mAP == result.mINP == result.cmc[1] == result.cmc[20] == 1.0
+
+
+def test_a_query_without_a_match_is_not_valid_and_has_no_ap():
+    features = np.eye(3)
+    result = evaluate(features, features, [1, 2, 3], [1, 2, 9], [0, 0, 0], [1, 0, 1])
+    assert result.num_valid_queries == 1
+    np.testing.assert_array_equal(np.isnan(result.ap), [False, True, True])
+
+
+def test_own_tracklet_is_left_out_even_when_its_camera_is_recorded_wrongly():
+    query, gallery = np.array([[1.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 1.0]])
+    ids = ([1], [1, 1, 2], [0], [5, 1, 1])
+    assert evaluate(query, gallery, *ids).cmc[1] == 1.0
+    result = evaluate(query, gallery, *ids, query_tracklets=[4], gallery_tracklets=[4, 5, 6])
+    assert (result.cmc[1], result.mAP) == (0.0, 0.5)
+
+
+def test_unknown_tracklets_exclude_nothing():
+    query, gallery, *ids = random_case()
+    none = {"query_tracklets": np.full(20, -1), "gallery_tracklets": np.full(90, -1)}
+    np.testing.assert_array_equal(
+        evaluate(query, gallery, *ids, **none).ap, evaluate(query, gallery, *ids).ap
+    )
+
+
+def test_exclude_leaves_rows_out_for_their_query_alone():
+    features = np.eye(2)
+    masks = np.array([[True, False], [False, False]])
+    result = evaluate(features, features, [1, 2], [1, 2], [0, 0], [1, 1], exclude=masks.__getitem__)
+    np.testing.assert_array_equal(np.isnan(result.ap), [True, False])
+
+
+def test_to_dict_is_flat_and_named_for_trackers():
+    result = evaluate(*random_case(), ranks=(1, 5)).to_dict()
+    assert list(result) == ["mAP", "mINP", "rank_1", "rank_5", "num_valid_queries", "num_queries", "metric"]
+
+
+def broken(position, value):
+    case = list(random_case())
+    case[position] = value(case[position])
+    return case
+
+
+def with_row(row, value):
+    def change(features):
+        features[row] = value
+        return features
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("case", "error", "message"),
+    [
+        (broken(0, with_row(3, np.nan)), ValueError, "query_features: row 3 holds NaN"),
+        (broken(1, with_row(8, np.inf)), ValueError, "gallery_features: row 8 holds infinite"),
+        (broken(1, with_row(5, 1e200)), ValueError, "gallery_features: row 5 holds overflowing"),
+        (broken(1, with_row(5, 0.0)), ValueError, "gallery_features: row 5 is all zero"),
+        (
+            broken(2, lambda pids: pids[:-1]),
+            ValueError,
+            "query_pids has 19 entries but query_features has 20 rows",
+        ),
+        (broken(5, lambda ids: ids[:-2]), ValueError, "gallery_camids has 88 entries .* row 88 is the first"),
+        (broken(3, lambda pids: pids.astype(float)), TypeError, "gallery_pids must be integers, got float64"),
+        (broken(2, lambda pids: pids + 100), ValueError, "no valid query"),
+        (
+            broken(0, lambda features: features[:, :5]),
+            ValueError,
+            "query_features has 5 columns but gallery_features 8",
+        ),
+        (
+            broken(0, lambda features: features[0]),
+            ValueError,
+            r"query_features must be a non-empty \[n d\] array",
+        ),
+        (broken(0, lambda features: features.astype(int)), TypeError, "query_features must be float"),
+        (
+            broken(1, lambda features: features.tolist()),
+            TypeError,
+            "gallery_features must be a NumPy or torch array",
+        ),
+    ],
+)
+def test_bad_input_is_named(case, error, message):
+    with pytest.raises(error, match=message):
+        evaluate(*case)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric": "hamming"}, "metric must be one of"),
+        ({"ranks": (0, 1)}, "ranks must be whole numbers from 1"),
+        ({"query_tracklets": np.zeros(20, int)}, "give both or neither"),
+        ({"exclude": lambda row: np.zeros(90)}, r"exclude\(0\) must return a bool array"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        evaluate(*random_case(), **options)
+
+
+def test_zero_rows_are_fine_for_euclidean():
+    case = broken(1, with_row(5, 0.0))
+    assert 0 <= evaluate(*case, metric="euclidean").mAP <= 1
