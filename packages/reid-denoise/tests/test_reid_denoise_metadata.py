@@ -1,0 +1,31 @@
+"""What a user sees of the installed distribution before its first line of code."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+
+import reid_denoise
+
+PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+
+
+def test_the_installed_version_is_the_one_in_pyproject() -> None:
+    try:
+        installed = version("reid-denoise")
+    except PackageNotFoundError:
+        pytest.skip("reid-denoise is on the path without being installed")
+    assert installed == PROJECT["version"]
+
+
+def test_the_changelog_tells_of_the_current_version() -> None:
+    changelog = (Path(__file__).parent.parent / "CHANGELOG.md").read_text()
+    assert f"## {PROJECT['version']}" in changelog
+
+
+def test_the_package_says_what_it_is_for_and_is_typed() -> None:
+    assert reid_denoise.__doc__
+    assert (Path(reid_denoise.__file__).parent / "py.typed").exists()
