@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch import nn
-from torch.utils.data import DataLoader
-from torch.utils.data import Subset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
 
 from reid_core.progress import Progress
 
@@ -51,14 +49,15 @@ def extract(
 ) -> np.memmap:
     """Features of all items of a dataset, in its order.
 
-    Rows are streamed to a file; killed and called again, the work goes on after the last finished block, and a
-    finished file is returned at once. Both only if the model's weights, the dataset's size (and manifest, if it has
-    one) and `fingerprint` are the same; otherwise all is done anew.
+    Rows are streamed to a file; killed and called again, the work goes on after the last finished block, and
+    a finished file is returned at once. Both only if the model's weights, the dataset's size (and manifest,
+    if it has one) and `fingerprint` are the same; otherwise all is done anew.
 
     Args:
-        model: module from images `[b 3 h w]` or clips `[b t 3 h w]`, float, to features `[b d]`; used in eval mode,
-            its own mode and device are restored afterwards.
-        dataset: map-style; items are dicts with "image" `[3 h w]` or "clip" `[t 3 h w]` and optionally "valid" (bool).
+        model: module from images `[b 3 h w]` or clips `[b t 3 h w]`, float, to features `[b d]`; used in eval
+            mode, its own mode and device are restored afterwards.
+        dataset: map-style; items are dicts with "image" `[3 h w]` or "clip" `[t 3 h w]` and optionally
+            "valid" (bool).
         path: the features' file, *.npy.
         batch_size: items at a time.
         workers: processes that load data; 0 loads in this one.
@@ -67,10 +66,12 @@ def extract(
         fingerprint: whatever else the features depend on, such as the transform's settings.
 
     Returns:
-        `[n d]` float32, memory-mapped, read-only. Rows that are not valid are zeros; `valid_path(path)` marks them.
+        `[n d]` float32, memory-mapped, read-only. Rows that are not valid are zeros; `valid_path(path)` marks
+        them.
 
     Raises:
-        ValueError: path is no .npy, the dataset is empty, or the model gives something else than finite `[b d]`.
+        ValueError: path is no .npy, the dataset is empty, or the model gives something else than finite `[b
+            d]`.
 
     Example:
         >>> import tempfile
@@ -85,19 +86,26 @@ def extract(
     size = len(dataset)
     if size == 0:
         raise ValueError(f"the dataset for {path.name} is empty; check the split")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else torch.device(device)
+    device = (
+        torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if device == "auto"
+        else torch.device(device)
+    )
     identity = _identity(model, dataset, autocast, fingerprint)
     notes, valid_file = path.with_name(path.name + ".json"), valid_path(path)
     state = _notes(notes, identity)
-    if state.get("rows") == size and path.exists() and valid_file.exists():
-        return np.load(path, mmap_mode="r")
+    if state.get("rows") == size:
+        _publish(path, valid_file)  # a kill may have come between the two
+        if path.exists() and valid_file.exists():
+            return np.load(path, mmap_mode="r")
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = (_part(path), _part(valid_file))
     features = valid = None
     done = 0
-    if "dim" in state and all(part.exists() for part in parts):
-        features, valid = (np.lib.format.open_memmap(part, mode="r+") for part in parts)
+    if 0 < state.get("rows", 0) < size and _part(path).exists() and _part(valid_file).exists():
+        features, valid = (np.lib.format.open_memmap(_part(file), mode="r+") for file in (path, valid_file))
         done = state["rows"]
+    else:
+        notes.unlink(missing_ok=True)  # it speaks of parts that are about to be overwritten
     loader = DataLoader(
         Subset(dataset, range(done, size)),
         batch_size=batch_size,
@@ -113,24 +121,29 @@ def extract(
                 rows = _run(model, inputs.to(device, non_blocking=True), found, autocast, first=done)
                 if features is None or valid is None:
                     shape = (size, rows.shape[1])
-                    features = np.lib.format.open_memmap(parts[0], mode="w+", dtype=np.float32, shape=shape)
-                    valid = np.lib.format.open_memmap(parts[1], mode="w+", dtype=np.bool_, shape=(size,))
+                    features = np.lib.format.open_memmap(
+                        _part(path), mode="w+", dtype=np.float32, shape=shape
+                    )
+                    valid = np.lib.format.open_memmap(
+                        _part(valid_file), mode="w+", dtype=np.bool_, shape=(size,)
+                    )
                 features[done : done + len(rows)] = rows
                 valid[done : done + len(rows)] = found.numpy()
                 done += len(rows)
                 if number % BLOCK_BATCHES == 0 or done == size:
                     features.flush()
                     valid.flush()
-                    _write_notes(notes, {"identity": identity, "rows": done, "dim": features.shape[1]})
+                    _write_notes(notes, {"identity": identity, "rows": done})
                 progress.update(done)
     finally:
         model.to(home).train(training)
-    os.replace(parts[1], valid_file)
-    os.replace(parts[0], path)
+    _publish(path, valid_file)
     return np.load(path, mmap_mode="r")
 
 
-def _run(model: nn.Module, inputs: Tensor, valid: Tensor, autocast: torch.dtype | None, first: int) -> np.ndarray:
+def _run(
+    model: nn.Module, inputs: Tensor, valid: Tensor, autocast: torch.dtype | None, first: int
+) -> np.ndarray:
     """One batch's features `[b d]` float32, zeros where not valid; `first` is its first row's number."""
     with torch.autocast(inputs.device.type, dtype=autocast, enabled=autocast is not None):
         output = model(inputs)
@@ -142,7 +155,9 @@ def _run(model: nn.Module, inputs: Tensor, valid: Tensor, autocast: torch.dtype 
     rows[~valid] = 0
     broken = (~rows.isfinite()).any(dim=1).nonzero()
     if len(broken):
-        raise ValueError(f"the feature of row {first + int(broken[0])} is not finite; check the weights and precision")
+        raise ValueError(
+            f"the feature of row {first + int(broken[0])} is not finite; check the weights and precision"
+        )
     return rows.numpy()
 
 
@@ -175,6 +190,13 @@ def _write_notes(file: Path, notes: dict[str, Any]) -> None:
     temporary = file.with_name(file.name + ".writing")
     temporary.write_text(json.dumps(notes))
     os.replace(temporary, file)
+
+
+def _publish(*files: Path) -> None:
+    """Give finished files their names."""
+    for file in files:
+        if _part(file).exists():
+            os.replace(_part(file), file)
 
 
 def _part(path: Path) -> Path:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +12,7 @@ from pytorch_metric_learning.losses import TripletMarginLoss
 from pytorch_metric_learning.miners import BatchHardMiner
 from pytorch_metric_learning.reducers import MeanReducer
 from pytorch_metric_learning.utils.distributed import gather
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
 CLASSIFIER_STD = 0.001
 """Standard deviation of the classifier's initial weights (Luo et al. 2019, reference code)."""
@@ -47,7 +45,9 @@ class ReIDModel(nn.Module):
     def __init__(self, extractor: nn.Module, dim: int, num_classes: int) -> None:
         super().__init__()
         if dim < 1 or num_classes < 1:
-            raise ValueError(f"dim and num_classes must be positive, not dim={dim}, num_classes={num_classes}")
+            raise ValueError(
+                f"dim and num_classes must be positive, not dim={dim}, num_classes={num_classes}"
+            )
         self.dim, self.num_classes = dim, num_classes
         self.extractor = extractor
         self.neck = nn.BatchNorm1d(dim)
@@ -143,7 +143,9 @@ class ReIDObjective(nn.Module):
                 "build the ReIDModel with num_classes=len(set(pids))"
             )
         if (classes < 0).any():
-            raise ValueError(f"pids hold {int(classes[0])}, which marks junk or unlabeled rows; leave those out")
+            raise ValueError(
+                f"pids hold {int(classes[0])}, which marks junk or unlabeled rows; leave those out"
+            )
         self.model = model
         self.label_smoothing = label_smoothing
         self.register_buffer("pids", classes)
@@ -181,8 +183,8 @@ class ReIDObjective(nn.Module):
         """Losses of a batch.
 
         Args:
-            batch: "image" `[b 3 h w]` float with "pid" `[b]` int64, or "clip" `[b t 3 h w]` float with "clip_pid"
-                (or, alone, "pid") `[b]` int64, or both; pids are the manifest's.
+            batch: "image" `[b 3 h w]` float with "pid" `[b]` int64, or "clip" `[b t 3 h w]` float with
+                "clip_pid" (or, alone, "pid") `[b]` int64, or both; pids are the manifest's.
 
         Returns:
             Scalars "loss" (= id + triplet), "id", "triplet", and "accuracy" in 0..1.
@@ -204,7 +206,8 @@ class ReIDObjective(nn.Module):
         logits = self.model.logits(features)
         identity = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
         triplet, ranks = self._triplet(features, labels)
-        # Each rank's gradient is of its own features alone and DDP averages over ranks: the mean is 1/ranks of it.
+        # Each rank's gradient is of its own features alone and DDP averages over ranks: the mean is 1/ranks
+        # of it.
         triplet = triplet + (ranks - 1) * (triplet - triplet.detach())
         accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
         return {"loss": identity + triplet, "id": identity, "triplet": triplet, "accuracy": accuracy}

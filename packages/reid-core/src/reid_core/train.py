@@ -3,167 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import math
-import os
 import time
 import warnings
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from reid_core.checkpoints import load_checkpoint, read_checkpoint, write_checkpoint
 from reid_core.progress import Progress
+from reid_core.samplers import mix
+from reid_core.schedules import TrainConfig, cosine, parameter_groups, schedule
 
 LAST = "last.ckpt"
 FINAL = "final.pt"
 UNREADABLE = "unreadable.txt"
 
-
-@dataclass
-class TrainConfig:
-    """How to train.
-
-    Example:
-        >>> TrainConfig(steps=1000, precision="bf16-mixed").warmup_steps
-        100
-
-    Raises:
-        ValueError: a number is out of its range.
-    """
-
-    steps: int = 10_000
-    """Optimiser steps of the whole training."""
-    lr: float = 3.5e-4
-    """Highest learning rate, reached after the warm-up."""
-    min_lr: float = 1e-6
-    """Learning rate at the end of the cosine."""
-    warmup_steps: int = 100
-    """Steps in which the learning rate rises linearly to `lr`; fewer than `steps`."""
-    weight_decay: float = 0.04
-    """AdamW's decoupled weight decay at the start; parameters with fewer than two axes have none."""
-    weight_decay_end: float | None = None
-    """Weight decay at the end of its cosine; None keeps it constant."""
-    clip_grad: float | None = None
-    """Largest norm of the whole gradient; None does not clip."""
-    precision: str = "32-true"
-    """Lightning's precision: 32-true, bf16-mixed, 16-mixed, ..."""
-    accelerator: str = "auto"
-    """Lightning's accelerator: auto, cpu, gpu, mps, ..."""
-    devices: int | str = 1
-    """Devices on each machine, or auto."""
-    num_nodes: int = 1
-    """Machines."""
-    strategy: str = "auto"
-    """Lightning's strategy: auto, ddp, ddp_find_unused_parameters_true, fsdp, ..."""
-    accumulate: int = 1
-    """Batches whose gradients are summed up for one optimiser step."""
-    checkpoint_every: int = 500
-    """Optimiser steps between two checkpoints."""
-    log_every: int = 20
-    """Optimiser steps between two records of the metrics."""
-    workers: int = 0
-    """Processes that load data on each rank; 0 loads in the training process."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "accumulate", "checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
-        if not 0 <= self.warmup_steps < self.steps:
-            raise ValueError(
-                f"warmup_steps={self.warmup_steps}; it must be at least 0 and less than steps={self.steps}"
-            )
-        if self.lr <= 0 or not 0 <= self.min_lr <= self.lr:
-            raise ValueError(f"lr={self.lr}, min_lr={self.min_lr}; expected 0 <= min_lr <= lr and 0 < lr")
-        if self.weight_decay < 0 or (self.weight_decay_end or 0) < 0 or (self.clip_grad or 0) < 0:
-            raise ValueError("weight_decay, weight_decay_end and clip_grad must not be negative")
-
-
-def cosine(start: float, end: float, done: float) -> float:
-    """Half a cosine from start to end: `end + (start - end) (1 + cos(pi done)) / 2`.
-
-    Args:
-        start: value at done = 0.
-        end: value at done = 1.
-        done: part of the way, in 0..1.
-
-    Returns:
-        The value on the way.
-
-    Example:
-        >>> cosine(1.0, 0.0, 0.5)
-        0.5
-    """
-    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
-
-
-def schedule(config: TrainConfig, step: int) -> tuple[float, float]:
-    """Learning rate and weight decay of a step.
-
-    The rate is `lr (step + 1) / warmup_steps` in the warm-up, then a cosine to `min_lr`; weight decay is a cosine
-    over the whole training (DINO, Caron et al., ICCV 2021, section 4).
-
-    Args:
-        config: the training's settings.
-        step: optimiser step, from 0.
-
-    Returns:
-        (learning rate, weight decay).
-
-    Example:
-        >>> schedule(TrainConfig(steps=10, warmup_steps=2, lr=1.0, weight_decay=0.1), 0)
-        (0.5, 0.1)
-    """
-    end = config.weight_decay if config.weight_decay_end is None else config.weight_decay_end
-    decay = cosine(config.weight_decay, end, step / max(1, config.steps - 1))
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps, decay
-    after = max(1, config.steps - 1 - config.warmup_steps)
-    return cosine(config.lr, config.min_lr, min(1.0, (step - config.warmup_steps) / after)), decay
-
-
-def parameter_groups(objective: nn.Module) -> list[dict[str, Any]]:
-    """AdamW's parameter groups: matrices with weight decay, vectors and scalars (norms, biases) without.
-
-    An objective may have a method `parameter_groups()` that returns a list of
-    `{"params": [...], "lr_multiplier": float}`; each is split in the same way.
-
-    Args:
-        objective: module whose trainable parameters are to be optimised.
-
-    Returns:
-        Groups with "params", "lr_multiplier" and "decays" (bool).
-
-    Raises:
-        ValueError: nothing is trainable.
-
-    Example:
-        >>> [(len(g["params"]), g["decays"]) for g in parameter_groups(nn.Linear(2, 3))]
-        [(1, True), (1, False)]
-    """
-    make = getattr(objective, "parameter_groups", None)
-    given = make() if make is not None else [{"params": objective.parameters()}]
-    groups = []
-    for group in given:
-        trainable = [p for p in group["params"] if p.requires_grad]
-        for decays in (True, False):
-            chosen = [p for p in trainable if (p.ndim >= 2) == decays]
-            if chosen:
-                multiplier = float(group.get("lr_multiplier", 1.0))
-                groups.append({"params": chosen, "lr_multiplier": multiplier, "decays": decays})
-    if not groups:
-        raise ValueError(f"{type(objective).__name__} has no trainable parameter; check requires_grad")
-    return groups
+__all__ = ["TrainConfig", "cosine", "fit", "parameter_groups", "schedule"]
 
 
 def fit(
@@ -178,20 +40,21 @@ def fit(
 ) -> Path:
     """Train an objective; called again after a kill, go on from the last checkpoint.
 
-    A training that was killed and resumed on the CPU ends with the same bits as one that was not, as long as all
-    chance comes from torch (reseeded at every batch from seed, batch and rank), from `batches` and from the items'
-    own seeds. A finished training returns at once. In each case the objective holds the final weights afterwards.
-    With several machines `folder` must be on storage that they share.
+    A training that was killed and resumed on the CPU ends with the same bits as one that was not, as long as
+    all chance comes from torch (reseeded at every batch from seed, batch and rank), from `batches` and from
+    the items' own seeds. A finished training returns at once. In each case the objective holds the final
+    weights afterwards. With several machines `folder` must be on storage that they share.
 
     Args:
-        objective: module with `forward(batch) -> dict` of scalar losses and metrics, "loss" among them. Optional:
-            `after_step(step)`, called without gradients after each optimiser step with that step's number (from
+        objective: module with `forward(batch) -> dict` of scalar losses and metrics, "loss" among them.
+            Optional: `after_step(step)`, called without gradients after each optimiser step with that step's
+                number (from
             0); `parameter_groups()`, see `parameter_groups`.
         dataset: map-style dataset, indexed by what `batches` yields.
-        batches: sized iterable of one training's batches for this rank, whose attribute `start` says with which
-            batch iteration begins; at least `config.steps * config.accumulate` batches.
-        collate: makes a batch dict of a list of items; None for torch's default. An entry "unreadable" (list of
-            paths) is taken out, warned about and listed in folder/unreadable.txt.
+        batches: sized iterable of one training's batches for this rank, whose attribute `start` says with
+            which batch iteration begins; at least `config.steps * config.accumulate` batches.
+        collate: makes a batch dict of a list of items; None for torch's default. An entry "unreadable" (list
+            of paths) is taken out, warned about and listed in folder/unreadable.txt.
         config: how to train.
         folder: where last.ckpt, final.pt and unreadable.txt are kept; made if missing.
         seed: seed of dropout, masks and whatever else the objective draws from torch.
@@ -215,8 +78,9 @@ def fit(
         >>> data = [{"x": torch.ones(2)}] * 8
         >>> class Batches(list):
         ...     start = 0
+        ...
         ...     def __iter__(self):
-        ...         return iter(self[self.start:])
+        ...         return iter(self[self.start :])
         >>> config = TrainConfig(steps=2, warmup_steps=0, accelerator="cpu")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     final = fit(Mean(2, 1), data, Batches([[0, 1], [2, 3]]), None, config, folder)
@@ -227,14 +91,15 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     if len(batches) < config.steps * config.accumulate:
         raise ValueError(
-            f"batches has {len(batches)}, but steps={config.steps} with accumulate={config.accumulate} need "
-            f"{config.steps * config.accumulate}; build the sampler with steps=config.steps * config.accumulate"
+            f"batches has {len(batches)}, but steps={config.steps} with accumulate={config.accumulate} "
+            f"need {config.steps * config.accumulate}; build the sampler with "
+            "steps=config.steps * config.accumulate"
         )
     final, last = folder / FINAL, folder / LAST
-    if final.exists() and _read(final, mmap=True)["step"] == config.steps:
-        _load(final, objective, config)
+    if final.exists() and read_checkpoint(final, mmap=True)["step"] == config.steps:
+        load_checkpoint(final, objective, config.steps)
         return final
-    state = _load(last, objective, config) if last.exists() else None
+    state = load_checkpoint(last, objective, config.steps) if last.exists() else None
     module = _Module(objective, config, folder, seed, logger, state)
     batches.start = module.step * config.accumulate
     on_gpu = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
@@ -267,10 +132,11 @@ def fit(
 
 
 class _Module(pl.LightningModule):
-    """Steps an objective; the step count, chance, metrics and checkpoints are kept here, not in Lightning's loops.
+    """Steps an objective; step count, seeds, metrics and checkpoints are kept here, not in Lightning's
+    loops.
 
-    Lightning would count the batches of a resumed epoch from the loader's beginning; here a resumed training is
-    one Lightning epoch over the batches that are left.
+    Lightning would count the batches of a resumed epoch from the loader's beginning; here a resumed training
+    is one Lightning epoch over the batches that are left.
     """
 
     progress: Progress
@@ -299,21 +165,25 @@ class _Module(pl.LightningModule):
         if self.restored is None:
             return
         try:
-            self.trainer.strategy.load_optimizer_state_dict({"optimizer_states": [self.restored["optimizer"]]})
+            self.trainer.strategy.load_optimizer_state_dict(
+                {"optimizer_states": [self.restored["optimizer"]]}
+            )
         except ValueError as error:
             raise ValueError(
-                f"{self.folder / LAST} was written with other parameter groups ({error}); train this objective "
-                "in another folder, or restore the one this folder belongs to"
+                f"{self.folder / LAST} was written with other parameter groups ({error}); train this "
+                "objective in another folder, or restore the one this folder belongs to"
             ) from error
         self.trainer.precision_plugin.load_state_dict(self.restored["precision"])
         self.restored = None
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        torch.manual_seed(_mix(self.seed, self.batch, self.trainer.global_rank))
+        torch.manual_seed(mix(self.seed, self.batch, self.trainer.global_rank))
         self.unreadable.add(batch.pop("unreadable", []))
         losses = self.objective(batch)
         if not torch.isfinite(losses["loss"]):
-            values = ", ".join(f"{name}={float(value):g}" for name, value in losses.items())
+            values = ", ".join(
+                f"{name}={float(torch.as_tensor(value).detach()):g}" for name, value in losses.items()
+            )
             raise FloatingPointError(
                 f"the loss is not finite at step {self.step}: {values}; lower lr, set clip_grad, use "
                 f"precision=32-true, or look at the data; {self.folder / LAST} holds the last checkpoint"
@@ -321,7 +191,9 @@ class _Module(pl.LightningModule):
         self.means.add(losses, _count_images(batch) * self.trainer.world_size)
         return losses["loss"]
 
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
         lr, decay = schedule(self.config, self.step)
         for group in optimizer.param_groups:
             group["lr"] = lr * group["lr_multiplier"]
@@ -363,14 +235,14 @@ class _Module(pl.LightningModule):
         optimizer = strategy.optimizer_state(strategy.optimizers[0])
         if self.trainer.is_global_zero:
             if finished:  # first: a kill before the next line leaves a finished training
-                _write(state, self.folder / FINAL)
+                write_checkpoint(state, self.folder / FINAL)
             precision = self.trainer.precision_plugin.state_dict()
-            _write(state | {"optimizer": optimizer, "precision": precision}, self.folder / LAST)
+            write_checkpoint(state | {"optimizer": optimizer, "precision": precision}, self.folder / LAST)
         strategy.barrier("checkpoint")
 
 
 class _Means:
-    """Means of scalars and images a second since the last look, added up on the device without waiting for it."""
+    """Means of scalars, and images a second, since the last look; added up without waiting for the device."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -380,7 +252,9 @@ class _Means:
 
     def add(self, losses: Mapping[str, Tensor], images: int) -> None:
         names = list(losses)
-        values = torch.stack([torch.as_tensor(value).detach().float().reshape(()) for value in losses.values()])
+        values = torch.stack(
+            [torch.as_tensor(value).detach().float().reshape(()) for value in losses.values()]
+        )
         if self.batches == 0 or names != self.names:
             self.names, self.total, self.batches = names, torch.zeros_like(values), 0
         self.values = values
@@ -420,13 +294,8 @@ class _Unreadable:
             warnings.warn(f"cannot read {path}; another image takes its place ({self.file})", stacklevel=2)
 
 
-def _mix(*numbers: int) -> int:
-    """A 64-bit seed in which every number counts."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
 def _count_images(batch: Mapping[str, Any]) -> int:
-    """Images of a batch: those in "image", and all frames in "clip"; otherwise the items of the first tensor."""
+    """Images of a batch: those in "image" and all frames in "clip", else the items of the first tensor."""
     known = [batch["image"].shape[0]] if torch.is_tensor(batch.get("image")) else []
     if torch.is_tensor(batch.get("clip")):
         known.append(math.prod(batch["clip"].shape[:2]))
@@ -434,64 +303,9 @@ def _count_images(batch: Mapping[str, Any]) -> int:
     return sum(known) if known else next(tensors, 0)
 
 
-def _write(state: dict[str, Any], path: Path) -> None:
-    temporary = path.with_name(path.name + ".writing")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
-def _read(path: Path, mmap: bool = False) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-        state["state_dict"], state["step"]
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise ValueError(
-            f"{path} is not a checkpoint of this training loop ({error}); move it away to begin anew"
-        ) from error
-    return state
-
-
-def _load(path: Path, objective: nn.Module, config: TrainConfig) -> dict[str, Any]:
-    """Load a checkpoint into the objective, or say why it does not fit."""
-    state = _read(path)
-    if state["step"] > config.steps:
-        raise ValueError(
-            f"{path} is at step {state['step']}, beyond steps={config.steps}; use another folder for a shorter training"
-        )
-    theirs, ours = state["state_dict"], objective.state_dict()
-    differences = {
-        "missing": [name for name in ours if name not in theirs],
-        "unexpected": [name for name in theirs if name not in ours],
-        "of another shape": [
-            f"{name} {_shape(theirs[name])} instead of {_shape(ours[name])}"
-            for name in ours
-            if name in theirs and _shape(theirs[name]) != _shape(ours[name])
-        ],
-    }
-    if any(differences.values()):
-        found = "; ".join(f"{kind}: {_some(names)}" for kind, names in differences.items() if names)
-        raise ValueError(
-            f"{path} holds another architecture than this {type(objective).__name__} ({found}); train it in another "
-            "folder, move the file away to begin anew, or restore the settings this folder was trained with"
-        )
-    objective.load_state_dict(theirs)
-    return state
-
-
-def _shape(value: Any) -> tuple[int, ...] | None:
-    return tuple(value.shape) if torch.is_tensor(value) else None
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(itertools.islice(names, most)) + rest
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's notes on devices, loaders and products; its errors, and others' warnings, still come."""
+    """Without Lightning's notes on devices and products; its errors and others' warnings still come."""
     names = ("lightning.pytorch", "lightning.fabric")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
