@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import timm
 import torch
 from timm.layers import to_2tuple
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
 
 class Tokens(NamedTuple):
@@ -50,8 +48,9 @@ class ConvStem(nn.Module):
     """A convolutional patch embedding, in timm's `embed_layer` slot.
 
     Each stage halves the resolution; the patch size is 2 ** stages. Convolutions in place of one linear patch
-    projection let a ViT learn from few images (Xiao et al., "Early Convolutions Help Transformers See Better",
-    2021). An image that is no multiple of the patch size is padded at its right and bottom with zeros.
+    projection let a ViT learn from few images (Xiao et al., "Early Convolutions Help Transformers See
+    Better", 2021). An image that is no multiple of the patch size is padded at its right and bottom with
+    zeros.
 
     Args:
         img_size: (height, width) the position embeddings are made for, in pixels.
@@ -113,15 +112,23 @@ class ViTEncoder(nn.Module):
     """A timm vision transformer of any image size that returns its tokens.
 
     Position embeddings are interpolated to the image at hand; an image that is no multiple of the patch size
-    (VILLS' 64x44 frames at patch 16) is padded with zeros at its right and bottom. Masked patches are replaced
-    by a learnable token after the patch embedding, as in iBOT (Zhou et al., 2022).
+    (VILLS' 64x44 frames at patch 16) is padded with zeros at its right and bottom. Masked patches are
+    replaced by a learnable token after the patch embedding, as in iBOT (Zhou et al., 2022).
 
     Args:
         vit: built with `dynamic_img_size=True, dynamic_img_pad=True, num_classes=0`.
+
+    Raises:
+        ValueError: the transformer has no class token.
     """
 
     def __init__(self, vit: VisionTransformer):
         super().__init__()
+        if vit.cls_token is None:
+            raise ValueError(
+                "this vision transformer has no class token, expected one: choose another name, or pass "
+                "class_token=True and global_pool='token'"
+            )
         self.vit = vit
         self.dim: int = vit.embed_dim
         self.patch_size: tuple[int, int] = tuple(vit.patch_embed.patch_size)
@@ -150,9 +157,9 @@ class ViTEncoder(nn.Module):
 
     @torch.no_grad()
     def class_attention(self, images: Tensor) -> Tensor:
-        """Attention of the class token to the patches in the last block, float [b heads h w]; rows sum to <= 1."""
+        """Attention of the class token to the patches in the last block, [b heads h w]; sums are <= 1."""
         seen: dict[str, Tensor] = {}
-        attention = self.vit.blocks[-1].attn
+        attention: Any = self.vit.blocks[-1].attn
         handle = attention.register_forward_pre_hook(lambda _, args: seen.update(x=args[0]))
         try:
             tokens = self(images)
@@ -169,11 +176,13 @@ class ViTEncoder(nn.Module):
 class CNNEncoder(nn.Module):
     """A timm CNN that returns its last map as patch tokens and its mean as class token."""
 
-    def __init__(self, cnn: nn.Module):
+    cnn: Any  # timm's CNNs share no class that has what is used here
+
+    def __init__(self, cnn: Any):
         super().__init__()
         self.cnn = cnn
-        self.dim: int = cnn.num_features
-        stride = cnn.feature_info[-1]["reduction"]
+        self.dim: int = self.cnn.num_features
+        stride: int = self.cnn.feature_info[-1]["reduction"]
         self.patch_size: tuple[int, int] = (stride, stride)
 
     def grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
@@ -227,17 +236,23 @@ def build_backbone(
         options: passed on to the constructor (`depth=2` for a test).
 
     Returns:
-        A module `encoder(images [b 3 h w], mask=None) -> Tokens` with `dim`, `patch_size` and `grid(image_size)`.
+        A module `encoder(images [b 3 h w], mask=None) -> Tokens` with `dim`, `patch_size` and
+        `grid(image_size)`.
 
     Raises:
-        ValueError: the name is unknown.
+        ValueError: the name is unknown, or a vision transformer has no class token.
 
     Example:
         >>> encoder = build_backbone("vit_nano_conv8", (64, 32))
         >>> encoder(torch.zeros(1, 3, 64, 44)).grid
         (8, 6)
     """
-    dynamic = {"img_size": image_size, "dynamic_img_size": True, "dynamic_img_pad": True, "num_classes": 0}
+    dynamic: dict[str, Any] = {
+        "img_size": image_size,
+        "dynamic_img_size": True,
+        "dynamic_img_pad": True,
+        "num_classes": 0,
+    }
     if name in VITS:
         settings = {**VITS[name], **options, "drop_path_rate": drop_path}
         if settings.get("embed_layer") is ConvStem:
@@ -250,5 +265,6 @@ def build_backbone(
             f"no backbone named {name!r}: give one of {', '.join(VITS)} or a timm name, such as {near}"
         )
     if name.startswith(("vit_", "deit")):
-        return ViTEncoder(timm.create_model(name, **dynamic, drop_path_rate=drop_path, **options))
+        vit = timm.create_model(name, **dynamic, drop_path_rate=drop_path, **options)
+        return ViTEncoder(cast(VisionTransformer, vit))
     return CNNEncoder(timm.create_model(name, num_classes=0, **options))

@@ -23,8 +23,9 @@ def block_mask(
 ) -> Tensor:
     """A mask of rectangular blocks, from torch's global generator.
 
-    iBOT (Zhou et al., ICLR 2022) hides a share drawn from ratio +- spread of an image's patches with probability 0.5,
-    and nothing otherwise; blocks are drawn as in BEiT (Bao et al., ICLR 2022) until the share is reached.
+    iBOT (Zhou et al., ICLR 2022) hides a share drawn from ratio +- spread of an image's patches with
+    probability 0.5, and nothing otherwise; blocks are drawn as in BEiT (Bao et al., ICLR 2022) until the
+    share is reached.
 
     Args:
         grid: (h, w) of the patches.

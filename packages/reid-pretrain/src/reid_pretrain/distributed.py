@@ -24,10 +24,9 @@ def gather(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mean_across_ranks(x: Tensor) -> Tensor:
-    """The mean of a tensor over ranks, without gradient."""
+def sum_across_ranks(x: Tensor) -> Tensor:
+    """The sum of a tensor over ranks, without gradient."""
     if world_size() > 1:
         x = x.clone()
         dist.all_reduce(x)
-        x = x / world_size()
     return x

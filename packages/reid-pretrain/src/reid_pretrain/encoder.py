@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from einops import rearrange
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
 
 class Tokens(Protocol):
@@ -38,6 +37,9 @@ class VideoImageEncoder(nn.Module):
         >>> model(torch.zeros(2, 3, 8, 4)).shape, model.descriptor(torch.zeros(2, 5, 3, 8, 4)).shape
         (torch.Size([2, 4, 6]), torch.Size([2, 24]))
     """
+
+    encoder: Any  # modules with the attributes named above
+    resampler: Any
 
     def __init__(self, encoder: nn.Module, resampler: nn.Module):
         super().__init__()

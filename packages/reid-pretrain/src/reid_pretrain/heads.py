@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
 
 def mlp(dim: int, hidden: int, out: int, layers: int = 3) -> nn.Sequential:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
-from einops import rearrange
-from einops import repeat
-from torch import Tensor
-from torch import nn
+from einops import rearrange, repeat
+from torch import Tensor, nn
 
 
 class CrossAttention(nn.Module):
@@ -40,7 +40,7 @@ class CrossAttention(nn.Module):
         return self.to_out(rearrange(x, "b h l c -> b l (h c)"))
 
     def weights(self, queries: Tensor, tokens: Tensor) -> Tensor:
-        """Attention of each query to each token, mean over heads: float [b l n], without the queries' own part."""
+        """Attention of each query to each token, mean over heads, without the queries' own part: [b l n]."""
         q, k, _ = self.project(queries, tokens)
         attention = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
         return attention.mean(1)[..., : tokens.shape[1]]
@@ -62,14 +62,14 @@ class ResamplerLayer(nn.Module):
 class PerceiverResampler(nn.Module):
     """L learnable queries select the most important tokens of an image or a video (Eq. 7).
 
-    A video's temporal and spatial axes are flattened before the attention. A learnable time embedding, zero at
-    the start, is added to each frame's tokens so that motion can be told from a set of frames (Flamingo; the paper
-    is silent); a single image has none.
+    A video's temporal and spatial axes are flattened before the attention. A learnable time embedding, zero
+    at the start, is added to each frame's tokens so that motion can be told from a set of frames (Flamingo;
+    the paper is silent); a single image has none.
 
     Args:
         dim: channels of a token.
-        num_tokens: L, the learnable queries. The paper doesn't give L: one coarse-grained token and one for each
-            of its three areas.
+        num_tokens: L, the learnable queries. The paper doesn't give L: one coarse-grained token and one for
+            each of its three areas.
         depth: layers of cross-attention and MLP ("a small transformer layer", supplement 2).
         heads: attention heads.
         mlp_ratio: hidden width of the MLP in multiples of dim.
@@ -97,7 +97,7 @@ class PerceiverResampler(nn.Module):
         if tokens.ndim == 3:
             return tokens
         frames = tokens.shape[1]
-        time = self.time
+        time: Tensor = self.time
         if frames != len(time):
             time = F.interpolate(time.T[None], size=frames, mode="linear")[0].T
         return rearrange(tokens + time[:, None], "b t n d -> b (t n) d")
@@ -122,7 +122,7 @@ class PerceiverResampler(nn.Module):
         x = self.start(flat)
         for layer in self.layers[:-1]:
             x = layer(x, flat)
-        weights = self.layers[-1].attention.weights(x, flat)
+        weights = cast(ResamplerLayer, self.layers[-1]).attention.weights(x, flat)
         return weights if tokens.ndim == 3 else rearrange(weights, "b l (t n) -> b l t n", t=tokens.shape[1])
 
     def start(self, flat: Tensor) -> Tensor:

@@ -7,16 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
 from reid_pretrain.encoder import VideoImageEncoder
-from reid_pretrain.heads import EmbeddingHead
-from reid_pretrain.heads import PrototypeHead
-from reid_pretrain.losses import AlignmentLoss
-from reid_pretrain.losses import DINOLoss
-from reid_pretrain.losses import KoLeoLoss
-from reid_pretrain.losses import MaskingLoss
+from reid_pretrain.heads import EmbeddingHead, PrototypeHead
+from reid_pretrain.losses import AlignmentLoss, DINOLoss, KoLeoLoss, MaskingLoss
 from reid_pretrain.schedules import cosine
 
 MODALITIES = ("image", "video")
@@ -31,7 +26,8 @@ class VILLSConfig:
         head_hidden: width of the heads' MLPs (DINO: 2,048).
         head_bottleneck: channels before the prototypes (DINO: 256).
         embedding: channels of the alignment space (the paper is silent; DINO's bottleneck).
-        feature_weight, masking_weight, koleo_weight, alignment_weight: lambda_1..4 of Eq. 12 (4.3.2: 1, 1, 3, 2).
+        feature_weight, masking_weight, koleo_weight, alignment_weight: lambda_1..4 of Eq. 12 (4.3.2: 1, 1, 3
+            and 2).
         student_temperature, teacher_temperature, centre_momentum: DINO's 0.1, 0.04 and 0.9.
         alignment_temperature: CLIP's 0.07, learnt.
         momentum: of the teacher at the first step, 1 at the last by a cosine (DINO: 0.996).
@@ -68,8 +64,8 @@ class Branch(nn.Module):
 class VILLS(nn.Module):
     """Self-supervised learning of images and videos with one encoder (VILLS 3.2).
 
-    The teacher sees the original images and videos, the student sees them too, with patches hidden, and the local
-    regions of LSE; only the student learns by gradient, the teacher is its moving average.
+    The teacher sees the original images and videos, the student sees them too, with patches hidden, and the
+    local regions of LSE; only the student learns by gradient, the teacher is its moving average.
 
     Args:
         model: encoder and resampler, the student's start; the teacher's is a copy.
@@ -104,13 +100,14 @@ class VILLS(nn.Module):
         """
         Args:
             batch: normalised floats and boolean masks, for b images, v videos, g views, a areas:
-                images [b g 3 h w], image_masks [b g n], image_regions [b a 3 h' w'], image_regions_valid [b a],
-                videos [v g t 3 h w], video_masks [v g t n], video_regions [v a t 3 h' w'],
-                video_regions_valid [v a], and frames [v 3 h w], one of each video. Either modality may be missing.
+                images [b g 3 h w], image_masks [b g n], image_regions [b a 3 h' w'],
+                image_regions_valid [b a], videos [v g t 3 h w], video_masks [v g t n],
+                video_regions [v a t 3 h' w'], video_regions_valid [v a], and frames [v 3 h w], one of each
+                video. Either modality may be missing.
 
         Returns:
-            `loss` (Eq. 12) and its parts: feature, masking, koleo (means over the modalities that are there) and
-            alignment.
+            `loss` (Eq. 12) and its parts: feature, masking, koleo (means over the modalities that are there)
+            and alignment.
         """
         parts: dict[str, list[Tensor]] = {"feature": [], "masking": [], "koleo": []}
         videos = None
@@ -146,6 +143,8 @@ class VILLS(nn.Module):
         number, count = views.shape[:2]
         views = views.transpose(0, 1).flatten(0, 1)  # the views of one image are `number` rows apart
         masks = masks.transpose(0, 1).flatten(0, 1)
+        if masks.sum() == 1:  # the heads' batch norm can't see one patch alone: this batch hides none
+            masks = torch.zeros_like(masks)
         student, teacher = self.student, self.teacher
         freeze = bool(self.step < self.config.freeze_prototypes_steps)
 

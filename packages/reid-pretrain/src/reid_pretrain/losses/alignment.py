@@ -6,11 +6,9 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
-from reid_pretrain.distributed import gather
-from reid_pretrain.distributed import rank
+from reid_pretrain.distributed import gather, rank
 
 MAX_SCALE = 100.0  # CLIP clips its scale there
 
@@ -18,9 +16,9 @@ MAX_SCALE = 100.0  # CLIP clips its scale there
 class AlignmentLoss(nn.Module):
     """Symmetric cross-entropy between video and frame embeddings, the label being the video's index (Eq. 11).
 
-    The paper prints CE(h^v(z^v, y)) and CE(h^i(z^vi, y)), "inspired by CLIP": we read it as CLIP's loss (Radford et
-    al., ICML 2021) between heads' outputs, each video against all frames of the batch and each frame against all
-    videos, over every rank.
+    The paper prints CE(h^v(z^v, y)) and CE(h^i(z^vi, y)), "inspired by CLIP": we read it as CLIP's loss
+    (Radford et al., ICML 2021) between heads' outputs, each video against all frames of the batch and each
+    frame against all videos, over every rank.
 
     Args:
         temperature: CLIP's initial 0.07; its inverse is learnt in log space and never above 100.
@@ -43,7 +41,9 @@ class AlignmentLoss(nn.Module):
             )
         videos = F.normalize(videos.float(), dim=-1)
         frames = F.normalize(frames.float(), dim=-1)
-        scale = self.log_scale.exp().clamp(max=MAX_SCALE)
+        with torch.no_grad():  # the parameter, as CLIP does: clamping its exponential would stop its gradient
+            self.log_scale.clamp_(max=math.log(MAX_SCALE))
+        scale = self.log_scale.exp()
         labels = torch.arange(len(videos), device=videos.device) + rank() * len(videos)
         video_to_frame = F.cross_entropy(scale * videos @ gather(frames).T, labels)
         frame_to_video = F.cross_entropy(scale * frames @ gather(videos).T, labels)

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
-from reid_pretrain.losses.distillation import Centre
-from reid_pretrain.losses.distillation import cross_entropy
+from reid_pretrain.losses.distillation import Centre, cross_entropy
 
 
 class DINOLoss(nn.Module):
     """Cross-entropy between the teacher's and the student's distributions, over pairs of views (Eq. 8).
 
-    Every student view is matched with every teacher view but itself. Where the teacher has a single view, it is
-    matched with the student's view of the same image too, which masking and the teacher's moving average keep from
-    being trivial: that is the paper's letter, while two or more views follow DINO (Caron et al., ICCV 2021).
-    The sum over teacher views is taken once, so the cost grows with the student's views alone.
+    Every student view is matched with every teacher view but itself. Where the teacher has a single view, it
+    is matched with the student's view of the same image too, which masking and the teacher's moving average
+    keep from being trivial: that is the paper's letter, while two or more views follow DINO (Caron et al.,
+    ICCV 2021). The sum over teacher views is taken once, so the cost grows with the student's views alone.
 
     Args:
         dim: K, the prototypes.
@@ -54,8 +52,8 @@ class DINOLoss(nn.Module):
         Args:
             student: logits of the global views, float [g b ... k].
             teacher: logits of the same views, float [g b ... k].
-            regions: pairs of the student's logits of local views, float [m ... k], and the images that they were
-                cut from, int [m] in 0..b-1: one pair an area, only its valid regions.
+            regions: pairs of the student's logits of local views, float [m ... k], and the images that they
+                were cut from, int [m] in 0..b-1: one pair an area, only its valid regions.
 
         Returns:
             The mean over pairs of views of the mean over images (and tokens), a scalar. In training mode the

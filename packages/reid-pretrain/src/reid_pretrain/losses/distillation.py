@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
-from reid_pretrain.distributed import mean_across_ranks
+from reid_pretrain.distributed import sum_across_ranks
 
 
 def cross_entropy(target: Tensor, logits: Tensor, temperature: float) -> Tensor:
-    """H(a, b) = -sum_j a_j log b_j (Eq. 8) of probabilities [... k] and the student's logits [... k] -> [...]."""
+    """H(a, b) = -sum_j a_j log b_j (Eq. 8) of probabilities [... k] and student logits [... k] -> [...]."""
     return -(target * (logits.float() / temperature).log_softmax(-1)).sum(-1)
 
 
@@ -38,6 +37,11 @@ class Centre(nn.Module):
 
     @torch.no_grad()
     def update(self, logits: Tensor) -> None:
-        """Moves the running mean towards the mean of [... k] over every rank."""
-        mean = mean_across_ranks(logits.float().flatten(0, -2).mean(0))
-        self.value.lerp_(mean, 1 - self.momentum)
+        """Moves the running mean towards the mean of [... k] over every rank; stays where no rank has a row.
+
+        Ranks may have different numbers of rows, or none, but every rank must call this.
+        """
+        rows = logits.float().flatten(0, -2)
+        total = sum_across_ranks(torch.cat([rows.sum(0), rows.new_tensor([len(rows)])]))
+        mean = total[:-1] / total[-1].clamp(min=1)
+        self.value.lerp_(mean, (total[-1] > 0) * (1 - self.momentum))

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
-from reid_pretrain.distributed import gather
-from reid_pretrain.distributed import rank
+from reid_pretrain.distributed import gather, rank
 
 
 class KoLeoLoss(nn.Module):
     """-mean(log d_i), d_i the distance of a normalised feature to its nearest neighbour in the batch.
 
-    Kozachenko-Leonenko entropy (Sablayrolles et al., ICLR 2019) as in DINOv2 (Oquab et al., 2023). Neighbours are
-    sought in the whole batch, over every rank.
+    Kozachenko-Leonenko entropy (Sablayrolles et al., ICLR 2019) as in DINOv2 (Oquab et al., 2023). Neighbours
+    are sought in the whole batch, over every rank.
 
     Args:
         eps: added to the distance before the logarithm (DINOv2: 1e-8).

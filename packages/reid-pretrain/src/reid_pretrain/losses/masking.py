@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch import nn
+from torch import Tensor, nn
 
-from reid_pretrain.losses.distillation import Centre
-from reid_pretrain.losses.distillation import cross_entropy
+from reid_pretrain.losses.distillation import Centre, cross_entropy
 
 
 class MaskingLoss(nn.Module):
-    """Cross-entropy between the unmasked teacher's and the masked student's distributions of hidden patch tokens.
+    """Cross-entropy between the unmasked teacher's and the masked student's distributions of hidden patches.
 
-    The paper writes mask(z^s) and takes iBOT (Zhou et al., ICLR 2022) and DINOv2 as its base: patches are hidden
-    at the encoder's input and the loss is on the encoder's patch tokens, before the resampler, since the
-    resampled ones have no place in the image. As in iBOT, an image's loss is the mean over its hidden patches and
-    the loss is the mean over images; an image without hidden patches counts zero.
+    The paper writes mask(z^s) and takes iBOT (Zhou et al., ICLR 2022) and DINOv2 as its base: patches are
+    hidden at the encoder's input and the loss is on the encoder's patch tokens, before the resampler, since
+    the resampled ones have no place in the image. As in iBOT, an image's loss is the mean over its hidden
+    patches and the loss is the mean over images; an image without hidden patches counts zero.
 
     Args:
         dim: K, the prototypes.
@@ -49,11 +47,9 @@ class MaskingLoss(nn.Module):
             mask: bool [b n] (or [b t n]), True where a patch was hidden.
 
         Returns:
-            A scalar; zero, still attached to the student, where nothing is hidden. In training mode the centre
-            moves after it.
+            A scalar; zero, still attached to the student, where nothing is hidden. In training mode the
+            centre moves after it.
         """
-        if len(student) == 0:
-            return student.sum()
         loss = cross_entropy(self.centre(teacher), student, self.student_temperature)
         flat = mask.flatten(1)
         weight = (1.0 / flat.sum(1).clamp(min=1))[:, None].expand_as(flat)[flat]
