@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from reid_core.train import TrainConfig, cosine, fit, parameter_groups, schedule
 from torch import nn
+
+from reid_core.train import TrainConfig, cosine, fit, parameter_groups, schedule
 
 STEPS = 20
 

@@ -1,0 +1,156 @@
+"""Features of a data set: right rows, resumed blocks, no half-written files."""
+
+from __future__ import annotations
+
+import contextlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from reid_core import features
+from reid_core.features import extract, valid_path
+
+
+class Items:
+    """Items whose image says which row they are; a row may be unreadable, or raise."""
+
+    def __init__(self, size: int = 11, unreadable: int = -1, fails: int = -1, clip: bool = False) -> None:
+        self.size, self.unreadable, self.fails, self.clip, self.asked = size, unreadable, fails, clip, []
+        self.manifest = SimpleNamespace(digest="abc")
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> dict:
+        if index == self.fails:
+            raise InterruptedError
+        self.asked.append(index)
+        image = torch.full((3, 2, 2), float(index))
+        if self.clip:
+            return {"clip": image.expand(5, 3, 2, 2)}
+        return {"image": image, "valid": index != self.unreadable}
+
+
+class Mean(nn.Module):
+    """Mean over all but the batch, times the trained row (1, 2); chance if it is not in eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[1.0, 2.0]]))
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.drop(x.flatten(1).mean(1, keepdim=True) * self.weight)
+
+
+def expected(size: int = 11) -> np.ndarray:
+    return np.outer(np.arange(size), [1, 2]).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def one_batch_a_block(monkeypatch):
+    monkeypatch.setattr(features, "BLOCK_BATCHES", 1)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 4}, {"batch_size": 64}, {"workers": 2}], ids=str)
+def test_rows_are_in_the_dataset_s_order(tmp_path, options):
+    rows = extract(Mean(), Items(), tmp_path / "query.npy", device="cpu", **options)
+    assert isinstance(rows, np.memmap)
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(rows, expected())
+
+
+def test_clips_are_extracted_too(tmp_path):
+    np.testing.assert_array_equal(
+        extract(Mean(), Items(clip=True), tmp_path / "q.npy", device="cpu"), expected()
+    )
+
+
+def test_unreadable_rows_are_zeros_and_marked(tmp_path):
+    class Plus(Mean):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    rows = extract(Plus(), Items(unreadable=6), tmp_path / "q.npy", device="cpu", batch_size=4)
+    assert rows[6].tolist() == [0, 0]
+    assert np.flatnonzero(~np.load(valid_path(tmp_path / "q.npy"))).tolist() == [6]
+
+
+def test_killed_work_goes_on_after_the_last_block(tmp_path):
+    with pytest.raises(InterruptedError):
+        extract(Mean(), Items(fails=9), tmp_path / "q.npy", batch_size=4, device="cpu")
+    assert not (tmp_path / "q.npy").exists()
+    items = Items()
+    rows = extract(Mean(), items, tmp_path / "q.npy", batch_size=4, device="cpu")
+    assert items.asked == [8, 9, 10]
+    np.testing.assert_array_equal(rows, expected())
+    assert {path.name for path in tmp_path.iterdir()} == {"q.npy", "q.npy.json", "q.valid.npy"}
+
+
+def test_kill_between_the_last_two_renames_is_repaired(tmp_path):
+    extract(Mean(), Items(), tmp_path / "q.npy", device="cpu")
+    (tmp_path / "q.npy").rename(tmp_path / "q.npy.part")
+    items = Items()
+    np.testing.assert_array_equal(extract(Mean(), items, tmp_path / "q.npy", device="cpu"), expected())
+    assert items.asked == []
+
+
+def test_finished_work_is_returned_at_once(tmp_path):
+    extract(Mean(), Items(), tmp_path / "q.npy", device="cpu")
+    items = Items()
+    np.testing.assert_array_equal(extract(Mean(), items, tmp_path / "q.npy", device="cpu"), expected())
+    assert items.asked == []
+
+
+@pytest.mark.parametrize("change", ["weights", "manifest", "fingerprint"])
+@pytest.mark.parametrize("fails", [-1, 9], ids=["finished", "killed"])
+def test_other_inputs_are_done_anew(tmp_path, change, fails):
+    model, items, options = Mean(), Items(), {"batch_size": 4, "device": "cpu"}
+    with contextlib.suppress(InterruptedError):
+        extract(model, Items(fails=fails), tmp_path / "q.npy", **options)
+    if change == "weights":
+        model.weight.data += 1
+    elif change == "manifest":
+        items.manifest.digest = "other"
+    else:
+        options["fingerprint"] = "size=256x128"
+    extract(model, items, tmp_path / "q.npy", **options)
+    assert items.asked == list(range(11))
+
+
+def test_model_keeps_its_mode(tmp_path):
+    model = Mean().train()
+    extract(model, Items(), tmp_path / "q.npy", device="cpu")
+    assert model.training
+
+
+def test_autocast_computes_in_half_precision(tmp_path):
+    class Product(nn.Linear):
+        def forward(self, x):
+            output = super().forward(x.flatten(1))
+            assert output.dtype == torch.bfloat16
+            return output
+
+    rows = extract(Product(12, 2), Items(), tmp_path / "q.npy", device="cpu", autocast=torch.bfloat16)
+    assert rows.dtype == np.float32
+
+
+def test_feature_that_is_not_finite_is_named(tmp_path):
+    class Breaks(Mean):
+        def forward(self, x):
+            return 1 / (super().forward(x) - 5)
+
+    with pytest.raises(ValueError, match="row 5 is not finite"):
+        extract(Breaks(), Items(), tmp_path / "q.npy", batch_size=4, device="cpu")
+
+
+def test_wrong_shapes_names_and_empty_datasets_are_errors(tmp_path):
+    with pytest.raises(ValueError, match=r"returned \(11, 3, 2, 2\).*expected \[b d\]"):
+        extract(nn.Identity(), Items(), tmp_path / "q.npy", device="cpu")
+    with pytest.raises(ValueError, match="ends in .npy"):
+        extract(Mean(), Items(), tmp_path / "q.bin", device="cpu")
+    with pytest.raises(ValueError, match="empty; check the split"):
+        extract(Mean(), Items(0), tmp_path / "q.npy", device="cpu")
