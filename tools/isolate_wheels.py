@@ -1,0 +1,80 @@
+"""Install each built wheel alone in a fresh environment and run the first Python block of its README there.
+
+A package gets its declared dependencies at the lock's versions and nothing else: what it imports without declaring
+is missing there. An app also gets the packages' wheels from dist/, and its console script must answer --help.
+
+    python tools/isolate_wheels.py [MEMBER ...]        after `./pants package ::`
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+from run_readme_block import first_block
+
+ROOT = Path(__file__).resolve().parent.parent
+DIST = ROOT / "dist"
+
+
+def wheel_of(project: dict[str, str]) -> Path:
+    """The wheel in dist/ of a project's current version."""
+    wheel = DIST / f"{project['name'].replace('-', '_')}-{project['version']}-py3-none-any.whl"
+    if not wheel.exists():
+        raise SystemExit(f"{wheel} is missing: run ./pants package :: first")
+    return wheel
+
+
+def check(member: Path, uv: str) -> None:
+    """Install the member's wheel in an environment of its own and run its README's block from an empty folder."""
+    project = tomllib.loads((member / "pyproject.toml").read_text())["project"]
+    is_app = member.parent.name == "apps"
+    with tempfile.TemporaryDirectory() as folder:
+        environment = Path(folder) / "env"
+        python = environment / "bin" / "python"
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(environment)], check=True)
+        install = [uv, "pip", "install", "--quiet", "--python", str(python)]
+        install += ["--constraint", str(ROOT / "requirements.lock")]
+        # By path, so that a package of the same name on an index is never looked at.
+        packages = sorted(ROOT.glob("packages/*/pyproject.toml")) if is_app else []
+        wheels = [wheel_of(tomllib.loads(path.read_text())["project"]) for path in packages]
+        overrides = Path(folder) / "members.txt"
+        names = [f"{wheel.name.split('-')[0].replace('_', '-')} @ {wheel.as_uri()}\n" for wheel in wheels]
+        overrides.write_text("".join(names))
+        install += ["--override", str(overrides)] if is_app else []
+        subprocess.run([*install, str(wheel_of(project))], check=True)
+        work = Path(folder) / "empty"
+        work.mkdir()
+        # -I: neither this repository nor the user's site can lend what the wheel lacks.
+        if first_block((member / "README.md").read_text()) is not None:
+            runner = ROOT / "tools" / "run_readme_block.py"
+            subprocess.run([python, "-I", runner, member / "README.md"], cwd=work, check=True)
+        elif not is_app:
+            raise SystemExit(f"{member / 'README.md'}: there is no ```python block to run")
+        for script in project.get("scripts", {}):
+            command = [environment / "bin" / script, "--help"]
+            subprocess.run(command, cwd=work, check=True, stdout=subprocess.DEVNULL)
+
+
+def main() -> None:
+    """Command line: the members named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("members", nargs="*", type=Path, help="folders such as packages/reid-eval; default: all")
+    given = [path.resolve() for path in parser.parse_args().members]
+    local = ROOT / ".uv" / "bin" / "uv"
+    uv = shutil.which("uv") or str(local)
+    for member in given or [path.parent for path in sorted(ROOT.glob("[pa]*s/*/pyproject.toml"))]:
+        start = time.monotonic()
+        print(f"-- {member.relative_to(ROOT)}: its wheel alone", flush=True)
+        check(member, uv)
+        print(f"   works ({time.monotonic() - start:.0f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()
