@@ -89,7 +89,7 @@ def ranks(tmp_path_factory):
     ]
     try:
         for process in processes:
-            _, errors = process.communicate(timeout=120)
+            _, errors = process.communicate(timeout=300)
             assert process.returncode == 0, errors.decode()
     finally:
         for process in processes:

@@ -55,7 +55,7 @@ def test_any_number_of_tokens_and_frames_becomes_l_tokens(resampler, shape):
 
 
 def test_before_training_a_still_videos_frames_are_the_same_to_the_resampler(resampler):
-    """The time embedding starts at zero, and T copies of the keys change attention only by the queries' share."""
+    """The time embedding starts at zero, so equal frames get equal attention."""
     image = torch.randn(2, 6, DIM)
     video = repeat(image, "b n d -> b t n d", t=FRAMES)
     torch.testing.assert_close(resampler(video), resampler(rearrange(video, "b t n d -> b (t n) d")))

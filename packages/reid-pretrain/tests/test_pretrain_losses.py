@@ -253,6 +253,16 @@ def test_alignments_scale_is_capped_as_clips_and_can_come_down_again():
     assert loss.log_scale.grad.item() > 0  # random pairs: a smaller scale lowers the loss
 
 
+@pytest.mark.parametrize("loss", [KoLeoLoss(), AlignmentLoss(0.01)])
+def test_neighbours_and_pairs_are_compared_in_full_precision_under_autocast(loss):
+    torch.manual_seed(0)
+    x = 1 + 0.01 * torch.randn(2, 16, 8)  # closer to one another than bfloat16 can tell
+    inputs = x if isinstance(loss, AlignmentLoss) else x[:1]
+    want = loss(*inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(loss(*inputs), want)
+
+
 def test_alignment_of_unpaired_rows_names_both_shapes():
     with pytest.raises(ValueError, match=r"videos \(3, 4\) and frames \(2, 4\)"):
         AlignmentLoss()(torch.ones(3, 4), torch.ones(2, 4))

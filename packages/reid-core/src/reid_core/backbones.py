@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -260,7 +261,7 @@ def build_backbone(
             settings["embed_layer"] = partial(ConvStem, **stem)
         return ViTEncoder(VisionTransformer(**dynamic, **settings))
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0))
         raise ValueError(
             f"no backbone named {name!r}: give one of {', '.join(VITS)} or a timm name, such as {near}"
         )

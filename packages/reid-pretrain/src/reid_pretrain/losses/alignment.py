@@ -45,6 +45,8 @@ class AlignmentLoss(nn.Module):
             self.log_scale.clamp_(max=math.log(MAX_SCALE))
         scale = self.log_scale.exp()
         labels = torch.arange(len(videos), device=videos.device) + rank() * len(videos)
-        video_to_frame = F.cross_entropy(scale * videos @ gather(frames).T, labels)
-        frame_to_video = F.cross_entropy(scale * frames @ gather(videos).T, labels)
+        # in full precision: a scale of 100 would magnify half precision's rounding
+        with torch.autocast(videos.device.type, enabled=False):
+            video_to_frame = F.cross_entropy(scale * videos @ gather(frames).T, labels)
+            frame_to_video = F.cross_entropy(scale * frames @ gather(videos).T, labels)
         return (video_to_frame + frame_to_video) / 2

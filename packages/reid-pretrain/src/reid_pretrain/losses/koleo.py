@@ -33,7 +33,8 @@ class KoLeoLoss(nn.Module):
         every = gather(x)
         if len(every) < 2:
             raise ValueError(f"KoLeo needs a neighbour: got a batch of {len(every)}, expected at least 2")
-        with torch.no_grad():
+        # in full precision, as DINOv2: neighbours are nearer to one another than half precision can tell
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             similarity = x @ every.T
             own = torch.arange(len(x), device=x.device)
             similarity[own, own + rank() * len(x)] = -2.0
