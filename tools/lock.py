@@ -24,6 +24,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
+PANTS_LOCK = ROOT / "tools" / "pants" / "tools.lock"
+PANTS_TOOLS = ("pytest", "ruff")
+"""What Pants itself runs, installed from the part of the lock that they need: seconds, not the minutes of torch."""
 HEADER = "# Written by `make lock` from the members' pyproject.toml and requirements-dev.in; edit those, not this.\n"
 
 
@@ -65,13 +68,16 @@ def declared() -> list[str]:
     return sorted(line for line in lines if distribution(line) not in own)
 
 
-def compile_lock(requirements: Iterable[str], output: Path, upgrade: bool) -> None:
+def compile_lock(
+    requirements: Iterable[str], output: Path, upgrade: bool, constraint: Path | None = None
+) -> None:
     """Resolve for every platform into `output`, which serves as the preferred versions unless `upgrade`."""
     local = Path(sys.executable).parent / "uv"
     uv = shutil.which("uv") or (str(ROOT / ".uv" / "bin" / "uv") if not local.exists() else str(local))
     command = [uv, "pip", "compile", "-", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
     command += ["--no-emit-index-url", "--no-annotate", "--no-header", "--output-file", str(output)]
     command += ["--upgrade"] if upgrade else []
+    command += ["--constraint", str(constraint)] if constraint else []
     subprocess.run(command, input="\n".join(requirements), text=True, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
 
 
@@ -90,25 +96,42 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing, fail when the lock is stale")
     parser.add_argument("--keep", action="store_true", help="keep pinned versions that still fit")
     options = parser.parse_args()
+    stale = False
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder) / "requirements.lock"
+        fresh = Path(folder) / LOCK.name
         if LOCK.exists():
             shutil.copy(LOCK, fresh)
         compile_lock(declared(), fresh, upgrade=not (options.check or options.keep))
-        text = HEADER + fresh.read_text()
-    if not options.check:
-        partial = LOCK.with_suffix(".lock.partial")
-        partial.write_text(text)
-        partial.replace(LOCK)
-        print(f"{LOCK.name}: {len(pins(text))} pinned requirements")
-        return 0
-    old, new = pins(LOCK.read_text()), pins(text)
+        part = Path(folder) / PANTS_LOCK.name
+        compile_lock(PANTS_TOOLS, part, upgrade=False, constraint=fresh)
+        for lock, source in ((LOCK, fresh), (PANTS_LOCK, part)):
+            text = HEADER + source.read_text()
+            if options.check:
+                stale |= not same_pins(lock, text)
+            else:
+                write(lock, text)
+    if stale:
+        print("stale: run `make lock` (or `python tools/lock.py --keep`) and commit the result")
+    return int(stale)
+
+
+def same_pins(lock: Path, text: str) -> bool:
+    """Whether a lock pins what `text` does; says what differs."""
+    old, new = pins(lock.read_text()) if lock.exists() else [], pins(text)
     if old == new:
-        print(f"{LOCK.name} answers what the members declare ({len(new)} pinned requirements)")
-        return 0
-    print("\n".join(difflib.unified_diff(old, new, LOCK.name, "what the members declare", lineterm="", n=0)))
-    print(f"{LOCK.name} is stale: run `make lock` (or `python tools/lock.py --keep`) and commit the result")
-    return 1
+        print(f"{lock.name} answers what the members declare ({len(new)} pinned requirements)")
+    else:
+        name = str(lock.relative_to(ROOT))
+        print("\n".join(difflib.unified_diff(old, new, name, "what the members declare", lineterm="", n=0)))
+    return old == new
+
+
+def write(lock: Path, text: str) -> None:
+    """Replace a lock in one step."""
+    partial = lock.with_suffix(".lock.partial")
+    partial.write_text(text)
+    partial.replace(lock)
+    print(f"{lock.name}: {len(pins(text))} pinned requirements")
 
 
 if __name__ == "__main__":
