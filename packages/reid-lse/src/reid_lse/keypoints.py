@@ -1,0 +1,92 @@
+"""Keypoints of a person crop, k = K(x) (Eq. 1 of VILLS): the protocol, and a prior that needs no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+COCO_KEYPOINTS = (
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
+)
+"""The 17 keypoints of COCO in their order; left and right are the person's own."""
+
+PRIOR = {
+    "nose": (0.000, 0.110, 0.90),
+    "eye": (0.014, 0.095, 0.90),
+    "ear": (0.028, 0.100, 0.90),
+    "shoulder": (0.058, 0.205, 0.85),
+    "elbow": (0.080, 0.345, 0.50),
+    "wrist": (0.085, 0.470, 0.20),
+    "hip": (0.042, 0.500, 0.80),
+    "knee": (0.048, 0.715, 0.50),
+    "ankle": (0.055, 0.915, 0.40),
+}
+"""An upright pedestrian who fills a crop: offset from the middle, distance from the top, both as shares of
+the crop's height (people keep their proportions whatever the crop's width), and confidence. Head, shoulders
+and hips hardly move from crop to crop, knees and ankles swing with the gait, wrists may be anywhere."""
+
+
+class KeypointPredictor(Protocol):
+    """Anything from person crops to COCO keypoints: a function, or a module with such a forward."""
+
+    def __call__(self, images: Sequence[Tensor]) -> Tensor:
+        """Predict the keypoints of each crop.
+
+        Args:
+            images: crops, uint8 [3 h w] each; sizes may differ. A uint8 tensor [b 3 h w] is such a sequence.
+
+        Returns:
+            float32 [b 17 3]: x and y in pixels of the crop, and the confidence from 0 to 1.
+        """
+        ...
+
+
+def prior(images: Sequence[Tensor]) -> Tensor:
+    """Where keypoints of an upright pedestrian are, without looking: the weight-free default.
+
+    Args:
+        images: crops, uint8 [3 h w] each; only their sizes matter.
+
+    Returns:
+        float32 [b 17 3]: x, y in pixels, inside the crop, and a confidence by how certain the position is.
+
+    Example:
+        >>> nose, *_, ankle = prior(torch.zeros(1, 3, 128, 64, dtype=torch.uint8))[0]
+        >>> [round(value, 2) for value in nose.tolist()]
+        [32.0, 14.08, 0.9]
+        >>> bool(ankle[2] < nose[2])
+        True
+    """
+    shares = torch.tensor([_prior_of(name) for name in COCO_KEYPOINTS])
+    keypoints = shares.repeat(len(images), 1, 1)
+    for row, image in enumerate(images):
+        height, width = image.shape[-2:]
+        keypoints[row, :, 0] = (width / 2 + shares[:, 0] * height).clamp(0, width - 1)
+        keypoints[row, :, 1] = (shares[:, 1] * height).clamp(0, height - 1)
+    return keypoints
+
+
+def _prior_of(name: str) -> tuple[float, float, float]:
+    side, _, part = name.rpartition("_")
+    offset, top, confidence = PRIOR[part]
+    # Seen from the front, the person's left is the picture's right.
+    return (-offset if side == "right" else offset), top, confidence

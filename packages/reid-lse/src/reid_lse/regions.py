@@ -1,0 +1,166 @@
+"""From masks to local regions, {x^{i,a} | a in A} (Eq. 5 of VILLS), and masks as bits for caches."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+REGION_SIZE = (128, 64)
+"""Height and width of a region in VILLS (supplement, section 2)."""
+
+MIN_SHARE = 0.002
+"""Masks below this share of the image (16 pixels of 128x64) are too small to show anything."""
+
+Fill = Literal["zero", "mean"]
+
+BITS = 8
+"""Areas that fit into a byte."""
+
+
+def crop_regions(
+    image: Tensor,
+    masks: Tensor,
+    size: tuple[int, int] = REGION_SIZE,
+    fill: Fill = "zero",
+    min_share: float = MIN_SHARE,
+) -> tuple[Tensor, Tensor]:
+    """Cut masked areas out of an image: tight, resized with their aspect kept, centred (Eq. 5 of VILLS).
+
+    Args:
+        image: uint8 [3 h w].
+        masks: bool [a h w], one an area.
+        size: height and width of a region in pixels.
+        fill: what stands outside the mask: "zero", or "mean", the image's mean colour.
+        min_share: masks below this share of the image's pixels are invalid, and so are empty ones.
+
+    Returns:
+        crops uint8 [a 3 h' w'] (nothing but fill where invalid) and valid bool [a].
+
+    Raises:
+        TypeError: an image that is not uint8, masks that are not bool.
+        ValueError: shapes that do not fit, an unknown fill, a size below 1.
+
+    Example:
+        >>> image = torch.full((3, 128, 64), 200, dtype=torch.uint8)
+        >>> masks = torch.zeros(2, 128, 64, dtype=torch.bool)
+        >>> masks[0, 10:30, 20:40] = True
+        >>> crops, valid = crop_regions(image, masks)
+        >>> crops.shape, valid.tolist()
+        (torch.Size([2, 3, 128, 64]), [True, False])
+    """
+    check_image(image, "image")
+    _check_masks(masks, "masks")
+    if masks.ndim != 3 or masks.shape[1:] != image.shape[1:]:
+        raise ValueError(
+            f"masks must be [a h w] like the image {tuple(image.shape)}, got shape {tuple(masks.shape)}"
+        )
+    if fill not in get_args(Fill):
+        raise ValueError(f"fill must be one of {get_args(Fill)}, got {fill!r}")
+    height, width = size
+    if min(size) < 1:
+        raise ValueError(f"size must be (height, width) of at least 1 pixel, got {size}")
+    pixels = np.ascontiguousarray(image.detach().cpu().permute(1, 2, 0).numpy())
+    areas = masks.detach().cpu().numpy()
+    colour = np.zeros(3) if fill == "zero" else pixels.mean(axis=(0, 1)).round()
+    crops = np.empty((len(areas), height, width, 3), dtype=np.uint8)
+    crops[:] = colour
+    least = max(1.0, min_share * areas[0].size) if len(areas) else 1.0
+    valid = np.count_nonzero(areas, axis=(1, 2)) >= least
+    for area in np.flatnonzero(valid):
+        _paste(pixels, areas[area], colour, crops[area])
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(valid)
+
+
+def _paste(pixels: np.ndarray, mask: np.ndarray, colour: np.ndarray, out: np.ndarray) -> None:
+    """Put the masked, tightly cropped, resized pixels into the middle of out [h w 3]."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    inside = mask[box].view(np.uint8)
+    # Filled before it is resized, so that no background colour leaks in at the outline.
+    masked = cv2.copyTo(pixels[box], inside)
+    if colour.any():
+        masked[inside == 0] = colour
+    scale = min(out.shape[0] / inside.shape[0], out.shape[1] / inside.shape[1])
+    tall = min(out.shape[0], max(1, round(inside.shape[0] * scale)))
+    wide = min(out.shape[1], max(1, round(inside.shape[1] * scale)))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    top, left = (out.shape[0] - tall) // 2, (out.shape[1] - wide) // 2
+    out[top : top + tall, left : left + wide] = cv2.resize(masked, (wide, tall), interpolation=how)
+
+
+def pack_masks(masks: Tensor) -> Tensor:
+    """Up to eight masks in one byte a pixel: area a is bit a.
+
+    Args:
+        masks: bool [... a h w], at most 8 areas; usually [b a h w].
+
+    Returns:
+        uint8 [... h w].
+
+    Raises:
+        TypeError: masks that are not bool.
+        ValueError: more than 8 areas.
+
+    Example:
+        >>> pack_masks(torch.tensor([True, False, True]).reshape(1, 3, 1, 1)).tolist()
+        [[[5]]]
+    """
+    _check_masks(masks, "masks")
+    if masks.ndim < 3 or masks.shape[-3] > BITS:
+        raise ValueError(
+            f"masks must be [... a h w] with at most {BITS} areas, got shape {tuple(masks.shape)}"
+        )
+    packed = torch.zeros(*masks.shape[:-3], *masks.shape[-2:], dtype=torch.uint8, device=masks.device)
+    for area in range(masks.shape[-3]):
+        packed |= masks[..., area, :, :].to(torch.uint8) << area
+    return packed
+
+
+def unpack_masks(packed: Tensor, areas: int) -> Tensor:
+    """The masks that `pack_masks` packed: bool [... a h w].
+
+    Args:
+        packed: uint8 [... h w].
+        areas: how many areas there were, from 1 to 8.
+
+    Raises:
+        TypeError: packed that is not uint8.
+        ValueError: areas not from 1 to 8, or bits set beyond them.
+
+    Example:
+        >>> unpack_masks(torch.tensor([[[5]]], dtype=torch.uint8), 3).flatten().tolist()
+        [True, False, True]
+    """
+    if not isinstance(packed, Tensor) or packed.dtype != torch.uint8:
+        raise TypeError(
+            f"packed must be a uint8 tensor [... h w], got {getattr(packed, 'dtype', type(packed))}"
+        )
+    if not 1 <= areas <= BITS:
+        raise ValueError(f"areas must be from 1 to {BITS}, got {areas}")
+    if areas < BITS and packed.numel() and int(packed.max()) >= 1 << areas:
+        raise ValueError(
+            f"packed has bits beyond {areas} areas (a value of {int(packed.max())}): how many were packed?"
+        )
+    return torch.stack([(packed >> area) & 1 for area in range(areas)], dim=-3).bool()
+
+
+def check_image(image: Tensor, name: str) -> None:
+    """Raise unless an image is a uint8 tensor [3 h w] with at least one pixel."""
+    if not isinstance(image, Tensor) or image.dtype != torch.uint8:
+        given = image.dtype if isinstance(image, Tensor) else type(image).__name__
+        raise TypeError(f"{name} must be a uint8 tensor [3 h w] with values from 0 to 255, got {given}")
+    if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
+        raise ValueError(
+            f"{name} must be RGB, [3 h w] with at least one pixel, got shape {tuple(image.shape)}; "
+            "convert grey or RGBA images first"
+        )
+
+
+def _check_masks(masks: Tensor, name: str) -> None:
+    if not isinstance(masks, Tensor) or masks.dtype != torch.bool:
+        given = masks.dtype if isinstance(masks, Tensor) else type(masks).__name__
+        raise TypeError(f"{name} must be a bool tensor, got {given}")
