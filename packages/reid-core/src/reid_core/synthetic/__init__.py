@@ -15,4 +15,13 @@ from reid_core.synthetic.world import BYSTANDERS
 from reid_core.synthetic.world import Crop
 from reid_core.synthetic.world import World
 
-__all__ = ["BYSTANDERS", "COCO_KEYPOINTS", "PARTS", "Crop", "World", "write_folder", "write_market1501", "write_mars"]
+__all__ = [
+    "BYSTANDERS",
+    "COCO_KEYPOINTS",
+    "PARTS",
+    "Crop",
+    "World",
+    "write_folder",
+    "write_market1501",
+    "write_mars",
+]

@@ -31,7 +31,9 @@ class Camera:
 
 
 @lru_cache(maxsize=256)
-def sample_camera(seed: int, camera: int, aerial: bool, colour_cast: float, blur: float, noise: float) -> Camera:
+def sample_camera(
+    seed: int, camera: int, aerial: bool, colour_cast: float, blur: float, noise: float
+) -> Camera:
     """Draw camera `camera` of the world `seed`; the factors scale its faults, 0 removes them.
 
     Example:
@@ -39,25 +41,29 @@ def sample_camera(seed: int, camera: int, aerial: bool, colour_cast: float, blur
         1.0
     """
     rng = generator(seed, 201, camera)
-    warmth, magenta = np.clip(rng.standard_normal(2), -1.6, 1.6) * (0.17, 0.10) * colour_cast
+    warmth, magenta = np.clip(rng.standard_normal(2), -1.6, 1.6) * (0.08, 0.035) * colour_cast
     tint = np.array([warmth + magenta / 2, -magenta, -warmth + magenta / 2])
-    cross = rng.normal(0, 0.04, (3, 3)) * colour_cast
-    fade = float(rng.uniform(0.0, 0.4)) * colour_cast  # loss of saturation
+    cross = rng.normal(0, 0.014, (3, 3)) * colour_cast
+    fade = float(rng.uniform(0.0, 0.15)) * colour_cast  # loss of saturation
     grey = np.full((3, 3), 1 / 3)
-    mix = np.diag(np.exp(tint)) @ ((1 - min(fade, 1)) * np.eye(3) + min(fade, 1) * grey) + cross - np.diag(np.diag(cross))
+    mix = (
+        np.diag(np.exp(tint)) @ ((1 - min(fade, 1)) * np.eye(3) + min(fade, 1) * grey)
+        + cross
+        - np.diag(np.diag(cross))
+    )
     return Camera(
         aerial=aerial,
         pitch=float(rng.uniform(0.85, 1.15) if aerial else rng.uniform(0.05, 0.35)),
         direction=float(rng.uniform(-math.pi, math.pi)),
         mix=tuple(tuple(float(x) for x in row) for row in mix),
-        gain=float(np.exp(rng.uniform(-0.38, 0.32) * colour_cast)),
-        gamma=float(np.exp(rng.uniform(-0.35, 0.25) * colour_cast)),
+        gain=float(np.exp(rng.uniform(-0.18, 0.16) * colour_cast)),
+        gamma=float(np.exp(rng.uniform(-0.15, 0.12) * colour_cast)),
         sharp=1 + float(rng.uniform(0.0, 0.9)) * blur + (0.5 * blur if aerial else 0),
         blur=float(rng.uniform(0.2, 0.8)) * blur,
         noise=float(rng.uniform(2, 8)) * noise,
         quality=int(rng.integers(45, 85)),
         light=(float(rng.uniform(-0.3, 0.3)), float(rng.uniform(0.35, 0.55))),
-        falloff=float(rng.uniform(-0.3, 0.3)) * colour_cast,
+        falloff=float(rng.uniform(-0.1, 0.1)) * colour_cast,
     )
 
 
@@ -66,7 +72,9 @@ def _grain(seed: int, height: int, width: int) -> np.ndarray:
     return generator(seed, 202).standard_normal((height + 96, width + 96, 3), dtype=np.float32)
 
 
-def expose(picture: np.ndarray, camera: Camera, exposure: float, rng: np.random.Generator, seed: int) -> np.ndarray:
+def expose(
+    picture: np.ndarray, camera: Camera, exposure: float, rng: np.random.Generator, seed: int
+) -> np.ndarray:
     """What the camera delivers of a scene: uint8 [h w 3].
 
     Args:
@@ -77,7 +85,9 @@ def expose(picture: np.ndarray, camera: Camera, exposure: float, rng: np.random.
     """
     height, width = picture.shape[:2]
     image = cv2.transform(picture, np.float32(camera.mix))
-    ramp = camera.gain * exposure * np.linspace(1 + camera.falloff, 1 - camera.falloff, height, dtype=np.float32)
+    ramp = (
+        camera.gain * exposure * np.linspace(1 + camera.falloff, 1 - camera.falloff, height, dtype=np.float32)
+    )
     image *= ramp[:, None, None]
     if camera.blur > 0.05:
         image = cv2.GaussianBlur(image, (0, 0), camera.blur)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 SUPERSAMPLE = 2  # canvas pixels a crop pixel, averaged by area at the end
+STRETCH = 1.25  # detectors' boxes are slimmer than 1:2 and are stretched to it, as in the real sets
 
 
 class Canvas:
@@ -43,11 +44,12 @@ class Canvas:
         # warpAffine counts from pixel centres.
         shifted = np.array([[a, b, c - x0 + 0.5 * (a + b) - 0.5], [d, e, f - y0 + 0.5 * (d + e) - 0.5]])
         warped = cv2.warpAffine(patch, shifted, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)
-        alpha = warped[..., 3:]
+        # Channels are split and spread by OpenCV: broadcasting over an axis of 3 is several times slower.
+        alpha = cv2.extractChannel(warped, 3)
         region = self.image[y0:y1, x0:x1]
-        region *= 1 - alpha
-        region += warped[..., :3]
-        np.putmask(self.ids[y0:y1, x0:x1], alpha[..., 0] > 0.5, ident)
+        region *= cv2.cvtColor(1 - alpha, cv2.COLOR_GRAY2RGB)
+        region += cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
+        np.putmask(self.ids[y0:y1, x0:x1], alpha > 0.5, ident)
 
     def tube(
         self,
@@ -67,25 +69,25 @@ class Canvas:
             start, end: [2] canvas pixels, the ends of its axis with the caps included.
             half_width: canvas pixels, where the profile is 1.
             profile: [v] relative half width along the axis.
-            texture: float32 [v u 3], see `reid_core.synthetic.texture`.
+            texture: float32 [v u 4], colours and a channel of ones, see `reid_core.synthetic.texture`.
             turn: radians by which the texture's front is turned away from the camera.
             light: weights of the light from the right of the picture and from the camera.
             ident: number of the part.
             rows: rows of the texture to show along the axis; all of them in order by default.
         """
+        half_width = float(half_width)  # a NumPy scalar would turn the patch into float64
         columns = int(min(40, max(6, 1.2 * half_width)))
         s = (np.arange(columns, dtype=np.float32) + 0.5) * (2.0 / columns) - 1
         around = (np.arcsin(s) - turn) * (0.5 / math.pi) + 0.5
         picked = np.floor((around % 1.0) * texture.shape[1]).astype(np.intp) % texture.shape[1]
-        rgb = texture[:, picked] if rows is None else texture[np.ix_(rows, picked)]
-        shade = 0.5 + np.maximum(0, light[0] * s + light[1] * np.sqrt(1 - s * s))
         n = len(profile)
-        patch = np.empty((n, columns, 4), np.float32)
+        if rows is None and texture.shape[0] != n:
+            rows = np.arange(n) * texture.shape[0] // n
+        rgba = texture[:, picked] if rows is None else texture[rows[:, None], picked]
+        shade = 0.5 + np.maximum(0, light[0] * s + light[1] * np.sqrt(1 - s * s))
         alpha = np.minimum(np.maximum((profile[:, None] - np.abs(s)) * half_width + 0.5, 0), 1)
-        if rgb.shape[0] != n:
-            rgb = rgb[np.arange(n) * rgb.shape[0] // n]
-        np.multiply(rgb, (alpha * shade)[..., None], out=patch[..., :3])
-        patch[..., 3] = alpha
+        lit = alpha * shade
+        patch = rgba * cv2.merge((lit, lit, lit, alpha))
         axis = end - start
         length = math.hypot(axis[0], axis[1]) or 1e-6
         dx, dy = axis[0] / length, axis[1] / length
@@ -104,7 +106,9 @@ def _unit(n: int) -> np.ndarray:
     return np.linspace(0, 1, n, dtype=np.float32)
 
 
-def capsule(start: np.ndarray, end: np.ndarray, r0: float, r1: float, n: int) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+def capsule(
+    start: np.ndarray, end: np.ndarray, r0: float, r1: float, n: int
+) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
     """A tapered limb with round ends: (start, end) with the caps, largest radius, and profile [n] for `Canvas.tube`.
 
     Example:
@@ -112,6 +116,7 @@ def capsule(start: np.ndarray, end: np.ndarray, r0: float, r1: float, n: int) ->
         >>> radius, profile.shape
         (3, (16,))
     """
+    r0, r1 = float(r0), float(r1)
     axis = end - start
     length = math.hypot(axis[0], axis[1])
     unit = axis / length if length > 1e-6 else np.array([0.0, 1.0])

@@ -50,7 +50,9 @@ class Placed(NamedTuple):
     view: View
 
 
-def place(joints: np.ndarray, flat: np.ndarray, depth: np.ndarray, view: View, pixels: float, origin: np.ndarray) -> Placed:
+def place(
+    joints: np.ndarray, flat: np.ndarray, depth: np.ndarray, view: View, pixels: float, origin: np.ndarray
+) -> Placed:
     """Put projected joints on the canvas: `pixels` a metre, the ground point under the person at `origin`."""
     near = -joints[:, 0] * math.sin(view.yaw) + joints[:, 2] * math.cos(view.yaw)
     scale = pixels * view.distance / (view.distance - depth)
@@ -95,14 +97,51 @@ def draw_person(
     for side in ("left", "right"):
         knee, elbow = near[at[f"{side}_knee"]], near[at[f"{side}_elbow"]]
         leg = -1.0 + 0.2 * knee
-        shin = (0.027 if outfit.legs in ("shorts", "skirt") else 0.029 * baggy, 0.019 * (1.35 if baggy > 1 else 1))
-        limb(leg - 0.01, f"{side}_shoe", "shoe", f"{side}_heel", f"{side}_toe", 0.022 * body.stature, 0.014 * body.stature)
-        limb(leg, f"{side}_shin", "shin", f"{side}_knee", f"{side}_ankle", shin[0] * thick * 1.1, shin[1] * thick * 1.1)
-        limb(leg + 0.01, f"{side}_thigh", "thigh", f"{side}_hip", f"{side}_knee", 0.049 * thick, 0.033 * thick * baggy)
+        shin = (
+            0.027 if outfit.legs in ("shorts", "skirt") else 0.029 * baggy,
+            0.019 * (1.35 if baggy > 1 else 1),
+        )
+        limb(
+            leg - 0.01,
+            f"{side}_shoe",
+            "shoe",
+            f"{side}_heel",
+            f"{side}_toe",
+            0.022 * body.stature,
+            0.014 * body.stature,
+        )
+        limb(
+            leg,
+            f"{side}_shin",
+            "shin",
+            f"{side}_knee",
+            f"{side}_ankle",
+            shin[0] * thick * 1.1,
+            shin[1] * thick * 1.1,
+        )
+        limb(
+            leg + 0.01,
+            f"{side}_thigh",
+            "thigh",
+            f"{side}_hip",
+            f"{side}_knee",
+            0.049 * thick,
+            0.033 * thick * baggy,
+        )
         arm = (1.0 if elbow > -0.07 else -2.0) + 0.1 * elbow
         radius = 0.023 * thick * sleeves
-        limb(arm, f"{side}_upper_arm", "upper_arm", f"{side}_shoulder", f"{side}_elbow", radius * 1.15, radius)
-        limb(arm + 0.01, f"{side}_lower_arm", "lower_arm", f"{side}_elbow", f"{side}_hand", radius * 0.95, radius * 0.66)
+        limb(
+            arm, f"{side}_upper_arm", "upper_arm", f"{side}_shoulder", f"{side}_elbow", radius * 1.15, radius
+        )
+        limb(
+            arm + 0.01,
+            f"{side}_lower_arm",
+            "lower_arm",
+            f"{side}_elbow",
+            f"{side}_hand",
+            radius * 0.95,
+            radius * 0.66,
+        )
 
     # Trunk: an elliptic tube whose outline turns with the body.
     h = body.stature
@@ -123,17 +162,31 @@ def draw_person(
     hips = float(_extent(0.094 * body.girth + body.hip - 0.052, 0.068 * body.girth, yaw)) * h
     crotch = low + down * 0.075 * h * pixels * (1 - 0.5 * tilt)
     round_off = np.interp(_V, [0, 0.6, 1], [0.95, 1.0, 0.72]).astype(np.float32)
-    jobs.append((-0.3, "hips", (points[at["waist"]], crotch, hips * pixels, round_off, textures["hips"], turn)))
+    jobs.append(
+        (-0.3, "hips", (points[at["waist"]], crotch, hips * pixels, round_off, textures["hips"], turn))
+    )
     flare = np.interp(_V, [0, 0.3, 1], [0.74, 0.86, 1.0]).astype(np.float32)
     if outfit.legs == "skirt":
         end = low + (0.5 * points[at["left_knee"]] + 0.5 * points[at["right_knee"]] - low) * 0.92
         spread = abs(points[at["left_knee"]][0] - points[at["right_knee"]][0]) * 0.35
-        jobs.append((-0.25, "hips", (points[at["waist"]], end, 1.1 * hips * pixels + spread, flare, textures["hips"], turn)))
+        jobs.append(
+            (
+                -0.25,
+                "hips",
+                (points[at["waist"]], end, 1.1 * hips * pixels + spread, flare, textures["hips"], turn),
+            )
+        )
     if outfit.hem:
         spread = abs(points[at["left_knee"]][0] - points[at["right_knee"]][0]) * 0.3 * outfit.hem
         wide = hips * pixels * (1.06 + 0.1 * outfit.hem) + spread
         shape = np.interp(_V, [0, 0.4, 1], [0.86, 0.93, 1.0]).astype(np.float32)
-        jobs.append((-0.2, "hem", (points[at["waist"]], points[at["hem"]] + over * down, wide, shape, textures["hem"], turn)))
+        jobs.append(
+            (
+                -0.2,
+                "hem",
+                (points[at["waist"]], points[at["hem"]] + over * down, wide, shape, textures["hem"], turn),
+            )
+        )
 
     # Head: an egg whose texture tips over when seen from above.
     half = 0.066 * h * body.head
@@ -154,7 +207,11 @@ def draw_person(
         limb(-0.15 if behind else 4.0, "hair", "hair", "hair_top", "hair_bottom", 0.3 * half, 0.22 * half)
     elif body.hair_style == "bun":
         start, end, r, profile = capsule(
-            2 * points[at["head"]] - points[at["brim"]], points[at["hair_top"]], 0.36 * half * pixels, 0.3 * half * pixels, 32
+            2 * points[at["head"]] - points[at["brim"]],
+            points[at["hair_top"]],
+            0.36 * half * pixels,
+            0.3 * half * pixels,
+            32,
         )
         jobs.append((2.9 if behind else 4.0, "hair", (start, end, r, profile, textures["hair"], yaw)))
     if outfit.hat == "cap":
@@ -162,7 +219,9 @@ def draw_person(
         base = centre + (front - centre) * 0.6
         base[1] = front[1]
         start, end, r, profile = capsule(base, front, 0.22 * width, 0.16 * width, 32)
-        jobs.append((3.1 if near[at["brim"]] > 0 else 2.9, "hat", (start, end, r, profile, textures["hat"], yaw)))
+        jobs.append(
+            (3.1 if near[at["brim"]] > 0 else 2.9, "hat", (start, end, r, profile, textures["hat"], yaw))
+        )
 
     if outfit.bag == "backpack":
         a, b = points[at["back_top"]], points[at["back_bottom"]]
@@ -170,7 +229,11 @@ def draw_person(
         facing_away = near[at["back_top"]] > 0
         stretch = 0.5 * (outfit.bag_size - 1) * (b - a)
         jobs.append(
-            (0.6 if facing_away or tilt > 0.5 else -2.5, "bag", (a - stretch, b + stretch + over * down, wide, _BOX, textures["bag"], yaw))
+            (
+                0.6 if facing_away or tilt > 0.5 else -2.5,
+                "bag",
+                (a - stretch, b + stretch + over * down, wide, _BOX, textures["bag"], yaw),
+            )
         )
     elif outfit.bag != "none":
         hand = "left_hand" if outfit.bag_side > 0 else "right_hand"
@@ -210,12 +273,12 @@ _BEHIND = np.array([0.02] * 3 + [-0.035] * 2 + [-0.09] * 2 + [-9.0] * 4 + [-0.07
 _HEAD_POINTS = np.array([True] * 5 + [False] * 12)
 
 
-def keypoints(placed: Placed, ids: np.ndarray, pixel: int) -> np.ndarray:
+def keypoints(placed: Placed, ids: np.ndarray, pixel: np.ndarray) -> np.ndarray:
     """COCO keypoints in crop pixels with what can be seen of them.
 
     Args:
         ids: uint8 [h w], the canvas's numbers at crop resolution.
-        pixel: canvas pixels a crop pixel.
+        pixel: [2] canvas pixels a crop pixel, across and down.
 
     Returns:
         float32 [17 3]: x, y, and 1 where the point is in the picture and its own part is on top there, else 0.

@@ -85,7 +85,9 @@ def write_market1501(
     """
     train = _train_identities(world, train_identities)
     if images_per_camera < 2:
-        raise ValueError(f"images_per_camera={images_per_camera}: expected at least 2, one for query, one for gallery")
+        raise ValueError(
+            f"images_per_camera={images_per_camera}: expected at least 2, one for query, one for gallery"
+        )
     shots: list[Shot] = []
     for identity in range(world.identities):
         for camera in range(world.cameras):
@@ -93,10 +95,21 @@ def write_market1501(
                 tracklet, frame = k % tracklets_per_camera, k // tracklets_per_camera * FRAME_STEP
                 test = "query" if k == 0 else "bounding_box_test"
                 folder = "bounding_box_train" if identity < train else test
-                shots.append(Shot(f"{folder}/{_market_name(identity + 1, camera, tracklet, frame)}", identity, camera, tracklet, frame))
+                shots.append(
+                    Shot(
+                        f"{folder}/{_market_name(identity + 1, camera, tracklet, frame)}",
+                        identity,
+                        camera,
+                        tracklet,
+                        frame,
+                    )
+                )
     gallery = (world.identities - train) * world.cameras * (images_per_camera - 1)
     rng = generator(world.seed, 501)
-    for pid, count in ((0, gallery // 10 if distractors is None else distractors), (-1, gallery // 20 if junk is None else junk)):
+    for pid, count in (
+        (0, gallery // 10 if distractors is None else distractors),
+        (-1, gallery // 20 if junk is None else junk),
+    ):
         for k in range(count):
             camera = int(rng.integers(world.cameras))
             box = _missed(rng) if pid == -1 or k % 2 else (0.0, 0.0, 1.0)
@@ -104,7 +117,9 @@ def write_market1501(
             who = int(rng.integers(train, world.identities)) if pid == -1 else BYSTANDERS + 50_000 + k
             name = f"bounding_box_test/{_market_name(pid, camera, 20 + k // 9, k % 9 * FRAME_STEP)}"
             shots.append(Shot(name, who, camera, 20 + k // 9, k % 9 * FRAME_STEP, box))
-    return _write(replace(world, switch=0.0), root, shots, {}, truth, workers, overwrite, progress, "market1501")
+    return _write(
+        replace(world, switch=0.0), root, shots, {}, truth, workers, overwrite, progress, "market1501"
+    )
 
 
 def write_mars(
@@ -142,11 +157,16 @@ def write_mars(
     """
     train = _train_identities(world, train_identities)
     if tracklets_per_camera < 2:
-        raise ValueError(f"tracklets_per_camera={tracklets_per_camera}: expected at least 2, one for query, one for gallery")
+        raise ValueError(
+            f"tracklets_per_camera={tracklets_per_camera}: expected at least 2, one for query, one for gallery"
+        )
     gallery = (world.identities - train) * world.cameras * (tracklets_per_camera - 1)
     extra = gallery // 10 if distractors is None else distractors
     rng = generator(world.seed, 502)
-    walks: dict[str, list[tuple]] = {"train": [], "test": []}  # (pid in the name, identity, camera, tracklet, number in the name, box)
+    walks: dict[str, list[tuple]] = {
+        "train": [],
+        "test": [],
+    }  # (pid in the name, identity, camera, tracklet, number in the name, box)
     for k in range(extra):
         for pid, box in (("0000", (0.0, 0.0, 1.0)), ("00-1", _missed(rng))):
             who = BYSTANDERS + 60_000 + k if pid == "0000" else int(rng.integers(train, world.identities))
@@ -161,12 +181,16 @@ def write_mars(
     number = 0
     for part, found in walks.items():
         names, rows, queries = [], [], []
-        for pid, who, camera, tracklet, count, box in sorted(found, key=lambda walk: (walk[0] != "00-1", walk[0])):
+        for pid, who, camera, tracklet, count, box in sorted(
+            found, key=lambda walk: (walk[0] != "00-1", walk[0])
+        ):
             first = len(names)
             for frame in range(frames):
                 name = f"{pid}C{camera + 1}T{count:04d}F{frame + 1:03d}.jpg"
                 names.append(name)
-                shots.append(Shot(f"bbox_{part}/{pid}/{name}", who, camera, tracklet, frame, box, track=number))
+                shots.append(
+                    Shot(f"bbox_{part}/{pid}/{name}", who, camera, tracklet, frame, box, track=number)
+                )
             number += 1
             rows.append((first + 1, len(names), -1 if pid == "00-1" else int(pid), camera + 1))
             if part == "test" and tracklet == 10:
@@ -252,7 +276,9 @@ def _missed(rng: np.random.Generator) -> tuple[float, float, float]:
     return side * float(rng.uniform(0.15, 0.4)), float(rng.uniform(-0.5, 0.5)), float(rng.uniform(0.5, 1.6))
 
 
-def _draw(world: World, folder: Path, shots: list[Shot], truth: bool) -> tuple[list[tuple], np.ndarray | None, np.ndarray | None]:
+def _draw(
+    world: World, folder: Path, shots: list[Shot], truth: bool
+) -> tuple[list[tuple], np.ndarray | None, np.ndarray | None]:
     rows: list[tuple] = []
     crops: list[Crop] = []
     for shot in shots:
@@ -290,7 +316,9 @@ def _write(
     """Draw everything into a folder beside `root`, then give it its name."""
     root = Path(root)
     if root.exists() and not overwrite:
-        raise FileExistsError(f"{root} is there already; remove it, name another folder, or pass overwrite=True")
+        raise FileExistsError(
+            f"{root} is there already; remove it, name another folder, or pass overwrite=True"
+        )
     folder = root.with_name(f"{root.name}.partial-{os.getpid()}")
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -311,7 +339,18 @@ def _write(
                     kept[1][len(rows) : len(rows) + len(part)] = labels
                 rows += part
                 bar.update(len(rows))
-        columns = ["path", "identity", "start", "camera", "tracklet", "frame", "video", "clothes", "platform", "occlusion"]
+        columns = [
+            "path",
+            "identity",
+            "start",
+            "camera",
+            "tracklet",
+            "frame",
+            "video",
+            "clothes",
+            "platform",
+            "occlusion",
+        ]
         pd.DataFrame(rows, columns=columns).to_parquet(folder / "truth.parquet", index=False)
         for path, content in side.items():
             if isinstance(content, dict):

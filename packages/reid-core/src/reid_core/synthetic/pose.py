@@ -76,7 +76,9 @@ def walk(body: Body, phase: float, effort: float = 1.0, bag_side: int = 1, hem: 
     joint["nose"] = head - 0.16 * head_half * np.array([0, 1, 0]) + 0.88 * head_half * z_axis
     for side, sign in (("left", 1.0), ("right", -1.0)):
         y_axis = np.array([0, 1.0, 0])
-        joint[f"{side}_eye"] = head + 0.1 * head_half * y_axis + 0.74 * head_half * z_axis + 0.26 * head_half * sign * x_axis
+        joint[f"{side}_eye"] = (
+            head + 0.1 * head_half * y_axis + 0.74 * head_half * z_axis + 0.26 * head_half * sign * x_axis
+        )
         joint[f"{side}_ear"] = head - 0.02 * head_half * y_axis + 0.62 * head_half * sign * x_axis
         across = np.array([math.cos(turn), 0, math.sin(turn)]) * sign
         shoulder = collar + 0.9 * body.shoulder * h * across - 0.034 * h * up
@@ -109,7 +111,9 @@ def walk(body: Body, phase: float, effort: float = 1.0, bag_side: int = 1, hem: 
     joint["hem"] = pelvis - np.array([0, hem * (body.leg - 0.278) * h, 0])
     joint["brim"] = head + 0.35 * head_half * np.array([0, 1, 0]) + 1.35 * head_half * z_axis
     points = np.array([joint[name] for name in JOINTS])
-    lowest = min(joint[f"{side}_{end}"][1] for side in ("left", "right") for end in ("heel", "toe")) - 0.006 * h
+    lowest = (
+        min(joint[f"{side}_{end}"][1] for side in ("left", "right") for end in ("heel", "toe")) - 0.006 * h
+    )
     points[:, 1] -= lowest
     return points
 

@@ -11,18 +11,28 @@ import numpy as np
 from reid_core.synthetic.person import generator
 from reid_core.synthetic.texture import smooth_noise
 
-SCENE = (420, 1400)  # height and width of a camera's panorama, pixels
+SCENE = (420, 2400)  # height and width of a camera's panorama, pixels
 WALLS = (
     (150, 146, 138), (120, 112, 104), (176, 166, 148), (128, 84, 68), (96, 104, 108), (196, 194, 188), (70, 76, 82),
     (92, 110, 84), (108, 120, 134), (52, 54, 58),
 )  # fmt: skip
 GROUNDS = ((128, 126, 122), (104, 102, 100), (152, 144, 130), (86, 86, 90), (96, 108, 74), (170, 166, 160))
 THINGS = ("car", "bin", "bush", "sign", "bike", "bench")
-_THING_COLOURS = ((150, 40, 40), (40, 60, 110), (210, 210, 208), (40, 42, 46), (120, 124, 128), (60, 96, 70), (190, 150, 60))
+_THING_COLOURS = (
+    (150, 40, 40),
+    (40, 60, 110),
+    (210, 210, 208),
+    (40, 42, 46),
+    (120, 124, 128),
+    (60, 96, 70),
+    (190, 150, 60),
+)
 
 
 def _shaded(height: int, width: int, base: np.ndarray, rng: np.random.Generator, grain: float) -> np.ndarray:
-    noise = 9 * smooth_noise(rng, height, width, 3) + grain * rng.standard_normal((height, width), dtype=np.float32)
+    noise = 9 * smooth_noise(rng, height, width, 3) + grain * rng.standard_normal(
+        (height, width), dtype=np.float32
+    )
     return base[None, None] + noise[..., None]
 
 
@@ -62,15 +72,17 @@ def _wall(image: np.ndarray, x0: int, x1: int, horizon: int, rng: np.random.Gene
     image[:horizon, x0:x1] = part
 
 
-def _ground(image: np.ndarray, horizon: int, rng: np.random.Generator) -> None:
-    height, width = image.shape[:2]
+def _ground(image: np.ndarray, x0: int, x1: int, horizon: int, rng: np.random.Generator) -> None:
+    height, width = image.shape[0], x1 - x0
     base = np.float32(GROUNDS[rng.integers(len(GROUNDS))])
     part = _shaded(height - horizon, width, base, rng, 5)
     part += np.linspace(-14, 12, height - horizon, dtype=np.float32)[:, None, None]
     line = (base * 0.75).tolist()
     if rng.random() < 0.65:
         for x in range(-width, 2 * width, 70):
-            cv2.line(part, (width // 2 + (x - width // 2) // 3, 0), (x, height - horizon), line, 1, cv2.LINE_AA)
+            cv2.line(
+                part, (width // 2 + (x - width // 2) // 3, 0), (x, height - horizon), line, 1, cv2.LINE_AA
+            )
         y, step = 4.0, 8.0
         while y < height - horizon:
             cv2.line(part, (0, int(y)), (width, int(y)), line, 1, cv2.LINE_AA)
@@ -78,8 +90,8 @@ def _ground(image: np.ndarray, horizon: int, rng: np.random.Generator) -> None:
     if rng.random() < 0.4:
         y = int(rng.integers(30, height - horizon - 20))
         cv2.line(part, (0, y), (width, y + int(rng.integers(-30, 30))), (206, 204, 196), 6, cv2.LINE_AA)
-    image[horizon:] = part
-    image[horizon : horizon + 4] *= 0.6  # contact shadow of the wall
+    image[horizon:, x0:x1] = part
+    image[horizon : horizon + 4, x0:x1] *= 0.6  # contact shadow of the wall
 
 
 @lru_cache(maxsize=64)
@@ -108,7 +120,19 @@ def thing(kind: str, seed: int) -> np.ndarray:
         cv2.circle(alpha, centre, int(r * height), 1.0, thick, cv2.LINE_AA)
 
     if kind == "car":
-        fill([(0.02, 0.5), (0.2, 0.42), (0.33, 0.08), (0.7, 0.08), (0.84, 0.42), (0.98, 0.5), (0.98, 0.84), (0.02, 0.84)], base)
+        fill(
+            [
+                (0.02, 0.5),
+                (0.2, 0.42),
+                (0.33, 0.08),
+                (0.7, 0.08),
+                (0.84, 0.42),
+                (0.98, 0.5),
+                (0.98, 0.84),
+                (0.02, 0.84),
+            ],
+            base,
+        )
         fill([(0.24, 0.42), (0.35, 0.14), (0.5, 0.14), (0.5, 0.42)], (54, 62, 70))
         fill([(0.53, 0.42), (0.53, 0.14), (0.68, 0.14), (0.79, 0.42)], (54, 62, 70))
         for x in (0.2, 0.8):
@@ -143,7 +167,7 @@ def thing(kind: str, seed: int) -> np.ndarray:
             fill([(x, 0.1), (x + 0.05, 0.1), (x + 0.05, 1), (x, 1)], dark)
     rgb *= np.linspace(1.1, 0.75, height, dtype=np.float32)[:, None, None]
     rgb += 4 * smooth_noise(rng, height, width, 14)[..., None]
-    return np.concatenate([rgb.clip(0, 250) * alpha[..., None], alpha[..., None]], 2)
+    return np.concatenate([rgb.clip(0, 250) * alpha[..., None], alpha[..., None]], 2).astype(np.float32)
 
 
 def _paste(image: np.ndarray, sprite: np.ndarray, x: int, bottom: int, height: int) -> None:
@@ -173,16 +197,22 @@ def _from_above(rng: np.random.Generator, clutter: float) -> np.ndarray:
                     cv2.line(image, (x + k, 0), (x + k, height), (base * 0.8).tolist(), 1, cv2.LINE_AA)
         cv2.line(image, (x, 0), (x, height), (196, 194, 188), 4, cv2.LINE_AA)
         x += step
-    for _ in range(int(26 * clutter)):
+    for _ in range(int(44 * clutter)):
         centre = (int(rng.integers(width)), int(rng.integers(height)))
         if rng.random() < 0.5:
             tone = _THING_COLOURS[rng.integers(len(_THING_COLOURS))]
-            box = (centre, (float(rng.uniform(40, 60)), float(rng.uniform(90, 120))), float(rng.uniform(0, 180)))
+            box = (
+                centre,
+                (float(rng.uniform(40, 60)), float(rng.uniform(90, 120))),
+                float(rng.uniform(0, 180)),
+            )
             cv2.fillPoly(image, [np.int32(cv2.boxPoints(box))], tone, cv2.LINE_AA)
             inner = (centre, (box[1][0] * 0.8, box[1][1] * 0.45), box[2])
             cv2.fillPoly(image, [np.int32(cv2.boxPoints(inner))], tuple(0.5 * c for c in tone), cv2.LINE_AA)
         else:
-            _paste(image, thing("bush", int(rng.integers(4))), centre[0], centre[1], int(rng.integers(40, 90)))
+            _paste(
+                image, thing("bush", int(rng.integers(4))), centre[0], centre[1], int(rng.integers(40, 90))
+            )
     return image
 
 
@@ -199,19 +229,23 @@ def panorama(seed: int, camera: int, clutter: float, aerial: bool) -> tuple[np.n
         return cv2.GaussianBlur(_from_above(rng, clutter), (0, 0), 0.8).clip(0, 255), 0
     horizon = int(height * rng.uniform(0.42, 0.62))
     image = np.zeros((height, width, 3), np.float32)
-    _ground(image, horizon, rng)
     x = 0
     while x < width:
-        step = int(rng.integers(160, 420))
+        step = int(rng.integers(200, 460))
+        _ground(image, x, min(width, x + step), horizon, rng)
+        x += step
+    x = 0
+    while x < width:
+        step = int(rng.integers(120, 320))
         _wall(image, x, min(width, x + step), horizon, rng)
         x += step
-    for _ in range(int(30 * clutter)):
+    for _ in range(int(50 * clutter)):
         kind = str(rng.choice(THINGS))
         near = float(rng.random())
         size = (0.28 + 0.3 * near) * height * {"car": 0.75, "sign": 1.0, "bush": 0.7}.get(kind, 0.55)
         bottom = horizon + int((0.06 + 0.45 * near) * (height - horizon))
         _paste(image, thing(kind, int(rng.integers(8))), int(rng.integers(-60, width)), bottom, int(size))
-    for _ in range(int(4 * clutter)):  # shadows across the ground
+    for _ in range(int(8 * clutter)):  # shadows across the ground
         x = int(rng.integers(width))
         lean, wide = int(rng.integers(-200, 200)), int(rng.integers(40, 160))
         shadow = np.ones((height - horizon, width), np.float32)
@@ -230,7 +264,9 @@ def window(scene: np.ndarray, x: float, bottom: float, height: float, size: tupl
     return cv2.warpAffine(scene, matrix, (columns, rows), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def cast_shadow(image: np.ndarray, x: float, y: float, half_width: float, half_height: float, strength: float) -> None:
+def cast_shadow(
+    image: np.ndarray, x: float, y: float, half_width: float, half_height: float, strength: float
+) -> None:
     """Darken an ellipse of the ground around (x, y) softly, in place."""
     y0, y1 = max(0, math.floor(y - 2 * half_height)), min(image.shape[0], math.ceil(y + 2 * half_height))
     if y0 >= y1:

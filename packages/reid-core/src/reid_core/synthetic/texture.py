@@ -1,6 +1,6 @@
 """Cloth, skin and bags as small images wrapped around the body.
 
-A texture is float32 [v u 3] in 0-255: v runs down the part, u around it, with the front in the middle column, the
+A texture is float32 [v u 4], colours in 0-255 and a channel of ones for the rasteriser: v runs down the part, u around it, with the front in the middle column, the
 person's left a quarter to the right of it and the back at both ends. So a logo on the chest is seen from the
 front and not from behind, without any further rule.
 """
@@ -34,6 +34,11 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) 
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
+def with_ones(texture: np.ndarray) -> np.ndarray:
+    """Add the channel of ones to colours [v u 3]."""
+    return np.concatenate([texture, np.ones((*texture.shape[:2], 1))], 2).astype(np.float32)
+
+
 def colour(name: str) -> np.ndarray:
     """A palette colour as float32 [3]."""
     return np.asarray(PALETTE[name], np.float32)
@@ -64,7 +69,12 @@ def _logo(v: np.ndarray, u: np.ndarray, mark: int, place: float, centre: float) 
 
 
 def _pattern(
-    name: str, outfit: Outfit, base: np.ndarray, over: np.ndarray, shape: tuple[int, int], rng: np.random.Generator
+    name: str,
+    outfit: Outfit,
+    base: np.ndarray,
+    over: np.ndarray,
+    shape: tuple[int, int],
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Cloth of one pattern on a grid of `shape`; the pattern's scale is the outfit's."""
     v, u = _grid(shape)
@@ -114,10 +124,14 @@ def _head(body: Body, outfit: Outfit, rng: np.random.Generator) -> np.ndarray:
     skin, hair = np.asarray(body.skin, np.float32), np.asarray(body.hair, np.float32)
     texture = np.broadcast_to(skin, (*HEAD, 3)).astype(np.float32)
     for x in (-0.13, 0.13):  # eyes under brows
-        texture = _mix(texture, hair * 0.7, 0.75 * np.exp(-(((u - x) / 0.06) ** 2) - ((v - 0.47) / 0.035) ** 2))
+        texture = _mix(
+            texture, hair * 0.7, 0.75 * np.exp(-(((u - x) / 0.06) ** 2) - ((v - 0.47) / 0.035) ** 2)
+        )
     texture = _mix(texture, skin * 0.6, 0.6 * np.exp(-((u / 0.10) ** 2) - ((v - 0.76) / 0.03) ** 2))
     texture = _mix(texture, skin * 0.8, 0.5 * np.exp(-((u / 0.05) ** 2) - ((v - 0.62) / 0.04) ** 2))
-    low = {"bald": 0.0, "short": 0.62, "bun": 0.66, "ponytail": 0.66, "bob": 0.95, "long": 1.1}[body.hair_style]
+    low = {"bald": 0.0, "short": 0.62, "bun": 0.66, "ponytail": 0.66, "bob": 0.95, "long": 1.1}[
+        body.hair_style
+    ]
     edge = 0.27 if body.hair_style in ("long", "bob") else 0.38
     if low:
         hairline = np.where(np.abs(u) < edge, 0.26 - 0.1 * np.abs(u), low)
@@ -128,7 +142,9 @@ def _head(body: Body, outfit: Outfit, rng: np.random.Generator) -> np.ndarray:
     return np.clip(texture * (1 + 0.05 * smooth_noise(rng, *HEAD, 10)[..., None]), 4, 250)
 
 
-def _trunk(outfit: Outfit, base: np.ndarray, over: np.ndarray, skin: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _trunk(
+    outfit: Outfit, base: np.ndarray, over: np.ndarray, skin: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     v, u = _grid(TRUNK)
     top = _pattern(outfit.pattern, outfit, base, over, TRUNK, rng)
     top = _mix(top, base * 0.55, 0.5 * ((np.abs(u) < 0.012) & (outfit.pattern != "open")))  # placket
@@ -152,11 +168,16 @@ def _limb(part: np.ndarray, skin: np.ndarray, until: float) -> np.ndarray:
 
 @lru_cache(maxsize=512)
 def textures(seed: int, identity: int, clothes: int, body: Body, outfit: Outfit) -> dict[str, np.ndarray]:
-    """All textures of a person in an outfit: name of the part -> float32 [v u 3]."""
+    """All textures of a person in an outfit: name of the part -> float32 [v u 4]."""
     rng = generator(seed, 103, identity, clothes)
     skin = np.asarray(body.skin, np.float32)
-    base, over = colour(outfit.top), colour(outfit.accent)
-    low, low_over = colour(outfit.bottom), colour(outfit.bottom_accent)
+    # Cloth of one colour name differs a little in shade from one garment to the next.
+    base, over, low, low_over = (
+        np.clip(
+            colour(name) * np.exp(0.15 * rng.standard_normal()) + 14 * rng.standard_normal(3), 12, 235
+        ).astype(np.float32)
+        for name in (outfit.top, outfit.accent, outfit.bottom, outfit.bottom_accent)
+    )
     bare = _wrinkled(np.broadcast_to(skin, (*LIMB, 3)).astype(np.float32), rng, 0.03)
 
     sleeve_colour = over if outfit.pattern == "sleeves" else base
@@ -173,10 +194,12 @@ def textures(seed: int, identity: int, clothes: int, body: Body, outfit: Outfit)
     bag = _mix(bag, colour(outfit.bag_accent), (np.abs(v - 0.68) < 0.17) & (np.abs(np.abs(u) - 1) < 0.36))
     bag = _mix(bag, colour(outfit.bag_colour) * 0.5, np.abs(v - 0.42) < 0.03)
     shoe = _mix(
-        np.broadcast_to(colour(outfit.shoes), (*LIMB, 3)).astype(np.float32), np.float32([200, 200, 196]), v > 2
+        np.broadcast_to(colour(outfit.shoes), (*LIMB, 3)).astype(np.float32),
+        np.float32([200, 200, 196]),
+        v > 2,
     )
     hem = _pattern(sleeve_pattern if outfit.pattern != "open" else "open", outfit, base, over, TRUNK, rng)
-    return {
+    found = {
         "head": _head(body, outfit, rng),
         "neck": bare,
         "hair": _wrinkled(np.broadcast_to(np.asarray(body.hair, np.float32), (*LIMB, 3)), rng, 0.12),
@@ -191,3 +214,4 @@ def textures(seed: int, identity: int, clothes: int, body: Body, outfit: Outfit)
         "shoe": shoe,
         "bag": _wrinkled(bag, rng, 0.05),
     }
+    return {name: with_ones(texture) for name, texture in found.items()}

@@ -12,6 +12,7 @@ import numpy as np
 
 from reid_core.synthetic import camera as optics
 from reid_core.synthetic import scene
+from reid_core.synthetic.draw import STRETCH
 from reid_core.synthetic.draw import SUPERSAMPLE
 from reid_core.synthetic.draw import Canvas
 from reid_core.synthetic.figure import LABEL_OF_IDENT
@@ -28,6 +29,7 @@ from reid_core.synthetic.pose import View
 from reid_core.synthetic.pose import project
 from reid_core.synthetic.pose import walk
 from reid_core.synthetic.texture import textures
+from reid_core.synthetic.texture import with_ones
 
 BYSTANDERS = 10_000_000  # people of this number and above only pass by; they are never anybody's identity
 _OCCLUDERS = ("pillar", "person", "person", "thing", "thing")
@@ -115,8 +117,8 @@ class World:
     seed: int = 0
     height: int = 128
     width: int = 64
-    occlusion: float = 0.25
-    clutter: float = 0.5
+    occlusion: float = 0.2
+    clutter: float = 0.4
     clothing_change: float = 0.0
     colour_cast: float = 1.0
     blur: float = 1.0
@@ -140,7 +142,9 @@ class World:
                 raise ValueError(f"World({name}={getattr(self, name)}): expected a number from 0 up")
         wrong = [c for c in self.aerial_cameras if not 0 <= c < self.cameras]
         if wrong:
-            raise ValueError(f"World(aerial_cameras={self.aerial_cameras}): {wrong} are not among cameras 0..{self.cameras - 1}")
+            raise ValueError(
+                f"World(aerial_cameras={self.aerial_cameras}): {wrong} are not among cameras 0..{self.cameras - 1}"
+            )
 
     def true_identity(self, identity: int, camera: int, tracklet: int, frame: int) -> int:
         """Who is in the box in this frame of the tracklet that began with `identity`."""
@@ -151,7 +155,14 @@ class World:
         """ "aerial" or "ground"."""
         return "aerial" if camera in self.aerial_cameras else "ground"
 
-    def render(self, identity: int, camera: int, tracklet: int, frame: int, box: tuple[float, float, float] = (0, 0, 1)) -> Crop:
+    def render(
+        self,
+        identity: int,
+        camera: int,
+        tracklet: int,
+        frame: int,
+        box: tuple[float, float, float] = (0, 0, 1),
+    ) -> Crop:
         """Draw one frame.
 
         Args:
@@ -165,12 +176,18 @@ class World:
             ValueError: the identity or the camera does not exist.
         """
         if not (0 <= identity < self.identities or identity >= BYSTANDERS):
-            raise ValueError(f"identity={identity}: expected 0..{self.identities - 1} or a passer-by (from BYSTANDERS on)")
+            raise ValueError(
+                f"identity={identity}: expected 0..{self.identities - 1} or a passer-by (from BYSTANDERS on)"
+            )
         if not 0 <= camera < self.cameras:
             raise ValueError(f"camera={camera}: expected 0..{self.cameras - 1}")
         if tracklet < 0 or frame < 0:
             raise ValueError(f"tracklet={tracklet}, frame={frame}: expected numbers from 0 up")
         return _render(self, identity, camera, tracklet, frame, box)
+
+
+def _canvas_size(world: World) -> tuple[int, int]:
+    return world.height * SUPERSAMPLE, max(4, round(world.width * SUPERSAMPLE / STRETCH))
 
 
 def _lens(world: World, camera: int) -> optics.Camera:
@@ -210,7 +227,7 @@ def _track(world: World, identity: int, camera: int, tracklet: int) -> _Track:
         occluder_seed=int(rng.integers(1 << 20)),
         reach=float(rng.uniform(0.22, 0.5)),
         from_left=bool(rng.random() < 0.5),
-        bystander=int(rng.integers(10_000)) if doubled < 0.35 * world.clutter else -1,
+        bystander=int(rng.integers(10_000)) if doubled < 0.25 * world.clutter else -1,
         bystander_at=float(rng.uniform(0.28, 0.7) * rng.choice([-1, 1])),
         clothes=int(changed < world.clothing_change),
         switch_at=int(world.tracklet_length * rng.uniform(0.3, 0.7)) if switched < world.switch else -1,
@@ -229,17 +246,25 @@ def _pose(
     view = View(yaw, lens.pitch, 4.5 if lens.aerial else 8.0)
     flat, depth = project(joints, view)
     if pixels is None:
-        rows, columns = world.height * SUPERSAMPLE, world.width * SUPERSAMPLE
+        rows, columns = _canvas_size(world)
         margin = np.array([0.07, 0.05]) * body.stature
         low, high = flat.min(0) - margin, flat.max(0) + margin
         low[1] -= 0.04 * body.stature  # the crown is above the head's centre
         span = high - low
-        pixels = min(0.94 * rows / span[1], 1.12 * columns / span[0])
+        pixels = min(0.95 * rows / span[1], 1.2 * columns / span[0])
         origin = np.array([columns / 2, rows / 2]) - pixels * (low + high) / 2
     return place(joints, flat, depth, view, pixels, origin), origin, pixels
 
 
-def _person(world: World, canvas: Canvas, identity: int, clothes: int, placed: Placed, lens: optics.Camera, ident: int | None) -> None:
+def _person(
+    world: World,
+    canvas: Canvas,
+    identity: int,
+    clothes: int,
+    placed: Placed,
+    lens: optics.Camera,
+    ident: int | None,
+) -> None:
     body, outfit = sample_body(world.seed, identity), sample_outfit(world.seed, identity, clothes)
     if not world.bags and outfit.bag != "none":
         outfit = type(outfit)(**{**outfit.__dict__, "bag": "none"})
@@ -247,24 +272,32 @@ def _person(world: World, canvas: Canvas, identity: int, clothes: int, placed: P
     draw_person(canvas, body, outfit, cloth, placed, lens.light, ident)
 
 
-def _hide(world: World, canvas: Canvas, track: _Track, frame: int, lens: optics.Camera, pixels: float) -> None:
+def _hide(
+    world: World, canvas: Canvas, track: _Track, frame: int, lens: optics.Camera, pixels: float
+) -> None:
     rows, columns = canvas.ids.shape
     moved = 0.12 * math.sin(0.25 * frame + track.occluder_seed % 7)
     reach = float(np.clip(track.reach + moved, 0.15, 0.55))
     side = -1 if track.from_left else 1
     if track.occluder == "pillar":
         rng = generator(world.seed, 402, track.occluder_seed % 12)
-        wide = 0.5 * float(rng.uniform(0.5, 1.1)) * 0.55 * columns
+        wide = 0.5 * float(rng.uniform(0.25, 0.5)) * columns
         tone = np.float32(scene.WALLS[rng.integers(len(scene.WALLS))])
-        texture = np.clip(tone + 7 * rng.standard_normal((32, 32, 1), dtype=np.float32), 0, 250) * np.ones(3, np.float32)
-        x = columns / 2 + side * (columns / 2 + wide - (reach + 0.1) * columns)
+        texture = np.clip(tone + 7 * rng.standard_normal((32, 32, 1), dtype=np.float32), 0, 250) * np.ones(
+            3, np.float32
+        )
+        x = columns / 2 + side * (columns / 2 + wide - reach * columns)
         top, bottom = np.array([x, -4.0]), np.array([x, rows + 4.0])
-        canvas.tube(top, bottom, wide, np.ones(32, np.float32), texture, 0.0, lens.light, OCCLUDER)
+        canvas.tube(top, bottom, wide, np.ones(32, np.float32), with_ones(texture), 0.0, lens.light, OCCLUDER)
     elif track.occluder == "person":
         other = BYSTANDERS + track.occluder_seed
         near = 1.0 if lens.aerial else 1.08
-        origin = np.array([columns / 2 + side * (0.72 - reach) * columns, rows * (0.97 if lens.aerial else 1.0)])
-        walker = track._replace(yaw=track.yaw + (math.pi if track.occluder_seed % 2 else 0.4), phase=track.phase + 1)
+        origin = np.array(
+            [columns / 2 + side * (0.72 - reach) * columns, rows * (0.97 if lens.aerial else 1.0)]
+        )
+        walker = track._replace(
+            yaw=track.yaw + (math.pi if track.occluder_seed % 2 else 0.4), phase=track.phase + 1
+        )
         placed, *_ = _pose(world, other, 0, walker, frame, lens, pixels * near, origin)
         _person(world, canvas, other, 0, placed, lens, OCCLUDER)
     else:
@@ -277,11 +310,13 @@ def _hide(world: World, canvas: Canvas, track: _Track, frame: int, lens: optics.
         canvas.stamp(sprite, matrix, OCCLUDER)
 
 
-def _render(world: World, identity: int, camera: int, tracklet: int, frame: int, box: tuple[float, float, float]) -> Crop:
+def _render(
+    world: World, identity: int, camera: int, tracklet: int, frame: int, box: tuple[float, float, float]
+) -> Crop:
     track, lens = _track(world, identity, camera, tracklet), _lens(world, camera)
     truth = track.switch_to if 0 <= track.switch_at <= frame else identity
     rng = generator(world.seed, 403, identity, camera, tracklet, frame)
-    rows, columns = world.height * SUPERSAMPLE, world.width * SUPERSAMPLE
+    rows, columns = _canvas_size(world)
 
     panorama, _ = scene.panorama(world.seed, camera, world.clutter, lens.aerial)
     x, bottom, height = track.ground
@@ -289,7 +324,9 @@ def _render(world: World, identity: int, camera: int, tracklet: int, frame: int,
     zoom = box[2] * math.exp(error[2])
     shift = np.array([box[0] + error[0], box[1] + error[1]]) * rows
     place_x = x + track.flow * frame + shift[0] * height / rows
-    canvas = Canvas(scene.window(panorama, place_x, bottom + shift[1] * height / rows, height * zoom, (rows, columns)))
+    canvas = Canvas(
+        scene.window(panorama, place_x, bottom + shift[1] * height / rows, height * zoom, (rows, columns))
+    )
 
     placed, origin, pixels = _pose(world, truth, track.clothes, track, frame, lens, None, np.zeros(2))
     middle = np.array([columns / 2, rows / 2])
@@ -301,7 +338,9 @@ def _render(world: World, identity: int, camera: int, tracklet: int, frame: int,
     long, strength = track.shadow
     flat = 0.30 if lens.aerial else 0.05 + 0.3 * math.sin(lens.pitch)
     lean = (1 if lens.light[0] < 0 else -1) * 0.22 * long * pixels
-    scene.cast_shadow(canvas.image, origin[0] - lean, origin[1], (0.22 + 0.2 * long) * pixels, flat * 0.5 * pixels, strength)
+    scene.cast_shadow(
+        canvas.image, origin[0] - lean, origin[1], (0.22 + 0.2 * long) * pixels, flat * 0.5 * pixels, strength
+    )
     if track.bystander >= 0:
         at = origin + np.array([track.bystander_at * columns * 1.1, -0.07 * rows])
         other = track._replace(yaw=track.yaw + track.bystander % 7, phase=track.phase + 2)
@@ -314,12 +353,15 @@ def _render(world: World, identity: int, camera: int, tracklet: int, frame: int,
         _hide(world, canvas, track, frame, lens, pixels)
         hidden = 1 - np.count_nonzero(LABEL_OF_IDENT[canvas.ids]) / max(1, whole)
 
-    ids = canvas.ids[::SUPERSAMPLE, ::SUPERSAMPLE]
+    pixel = np.array([columns / world.width, rows / world.height])
+    ids = cv2.resize(canvas.ids, (world.width, world.height), interpolation=cv2.INTER_NEAREST)
     picture = cv2.resize(canvas.image, (world.width, world.height), interpolation=cv2.INTER_AREA)
-    image = optics.expose(picture, lens, track.exposure * math.exp(0.02 * rng.standard_normal()), rng, world.seed)
+    image = optics.expose(
+        picture, lens, track.exposure * math.exp(0.02 * rng.standard_normal()), rng, world.seed
+    )
     return Crop(
         image=image,
-        keypoints=keypoints(placed, ids, SUPERSAMPLE),
+        keypoints=keypoints(placed, ids, pixel),
         labels=LABEL_OF_IDENT[ids],
         identity=truth,
         camera=camera,
