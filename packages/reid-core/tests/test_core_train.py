@@ -198,6 +198,26 @@ def test_loss_that_is_not_finite_stops_with_step_and_losses(tmp_path):
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["step"] == 4
 
 
+def test_what_is_not_a_scalar_is_not_a_metric(tmp_path):
+    class Talks(Student):
+        def forward(self, batch):
+            return super().forward(batch) | {"per_item": torch.zeros(4), "constant": 2.5}
+
+    journal = Journal()
+    train(tmp_path, Talks(), logger=journal)
+    assert "per_item" not in journal[0][1]
+    assert journal[0][1]["constant"] == 2.5
+
+
+def test_objective_without_loss_is_an_error(tmp_path):
+    class Silent(Student):
+        def forward(self, batch):
+            return {"id": super().forward(batch)["loss"]}
+
+    with pytest.raises(ValueError, match=r"Silent returned \['id'\]; expected \"loss\""):
+        train(tmp_path, Silent())
+
+
 def test_checkpoint_of_another_architecture_is_named_with_its_differences(tmp_path):
     with pytest.raises(InterruptedError):
         train(tmp_path, Student(stop_at=9))

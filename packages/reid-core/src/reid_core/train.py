@@ -180,10 +180,13 @@ class _Module(pl.LightningModule):
         torch.manual_seed(mix(self.seed, self.batch, self.trainer.global_rank))
         self.unreadable.add(batch.pop("unreadable", []))
         losses = self.objective(batch)
-        if not torch.isfinite(losses["loss"]):
-            values = ", ".join(
-                f"{name}={float(torch.as_tensor(value).detach()):g}" for name, value in losses.items()
+        if "loss" not in losses:
+            raise ValueError(
+                f'{type(self.objective).__name__} returned {sorted(losses)}; expected "loss" among them'
             )
+        if not torch.isfinite(losses["loss"]):
+            scalars = {name: torch.as_tensor(value).detach() for name, value in losses.items()}
+            values = ", ".join(f"{name}={float(v):g}" for name, v in scalars.items() if v.numel() == 1)
             raise FloatingPointError(
                 f"the loss is not finite at step {self.step}: {values}; lower lr, set clip_grad, use "
                 f"precision=32-true, or look at the data; {self.folder / LAST} holds the last checkpoint"
@@ -251,10 +254,10 @@ class _Means:
         self.began = time.monotonic()
 
     def add(self, losses: Mapping[str, Tensor], images: int) -> None:
-        names = list(losses)
-        values = torch.stack(
-            [torch.as_tensor(value).detach().float().reshape(()) for value in losses.values()]
-        )
+        device = losses["loss"].device
+        scalars = {name: torch.as_tensor(value, device=device).detach() for name, value in losses.items()}
+        names = [name for name, value in scalars.items() if value.numel() == 1]
+        values = torch.stack([scalars[name].float().reshape(()) for name in names])
         if self.batches == 0 or names != self.names:
             self.names, self.total, self.batches = names, torch.zeros_like(values), 0
         self.values = values
@@ -281,10 +284,18 @@ class _Unreadable:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.paths = set(file.read_text().splitlines()) if file.exists() else set()
+        self.paths: set[str] = set()
+        self._read()
+
+    def _read(self) -> None:
+        if self.file.exists():
+            self.paths |= set(self.file.read_text().splitlines())
 
     def add(self, paths: list[str]) -> None:
         for path in dict.fromkeys(paths):
+            if path in self.paths:
+                continue
+            self._read()  # another rank may have met it
             if path in self.paths:
                 continue
             # Appending, not renaming: several ranks may write.
