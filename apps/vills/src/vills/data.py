@@ -1,0 +1,332 @@
+"""Unlabeled images and videos as VILLS' pre-training sees them: views, block masks and local regions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from reid_core.datasets import UnreadableImage, read_image, sample_frames, seeded
+from reid_core.manifest import Manifest
+from reid_core.samplers import Draw, RandomBatches
+from reid_core.transforms import resize, ssl_transform
+from reid_lse import crop_regions, unpack_masks
+from reid_pretrain import block_mask
+from vills.config import Config, PretrainConfig, sources
+from vills.prepare import manifest_file
+
+REPLACEMENTS = 64
+"""Items tried in place of an unreadable one before giving up."""
+
+
+class Pool(NamedTuple):
+    """All rows that are pre-trained on, and which of them are images and videos.
+
+    Attributes:
+        parts: manifests; rows are numbered through them.
+        starts: number of each part's first row.
+        images: int64 [n], rows that are images.
+        videos: rows of each video, in frame order.
+    """
+
+    parts: list[Manifest]
+    starts: np.ndarray
+    images: np.ndarray
+    videos: list[np.ndarray]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def digest(self) -> str:
+        """Digests of the parts, in order."""
+        return " ".join(part.digest for part in self.parts)
+
+    def file(self, row: int) -> Path:
+        """Absolute path of a row's image.
+
+        Args:
+            row: number of the row in the pool.
+
+        Returns:
+            The path.
+        """
+        part = int(np.searchsorted(self.starts, row, side="right")) - 1
+        manifest = self.parts[part]
+        return manifest.root / manifest.table["path"].iat[row - int(self.starts[part])]
+
+
+def load_pool(config: Config, folder: Path) -> Pool:
+    """The pool of a run, from its manifests.
+
+    Rows of data.image are images and tracklets of data.video are videos, in the splits that are pre-trained
+    on; where both are the same data set its rows are held once. In further sources single rows are images and
+    tracklets are videos.
+
+    Args:
+        config: the whole configuration.
+        folder: folder of the prepare stage.
+
+    Returns:
+        The pool.
+
+    Raises:
+        ValueError: there is neither an image nor a video.
+    """
+    parts: list[Manifest] = []
+    seen: dict[tuple[str, str], int] = {}
+    images: list[np.ndarray] = []
+    videos: list[np.ndarray] = []
+    for name in sources(config.data):
+        manifest = Manifest.load(manifest_file(folder, name))
+        if not name.startswith("data.pretrain"):
+            manifest = _distinct(manifest.select(*config.data.pretrain_splits))
+        key = (manifest.digest, str(manifest.root))
+        if key not in seen:
+            seen[key] = sum(len(part) for part in parts)
+            parts.append(manifest)
+        first = seen[key]
+        tracklets = manifest.tracklets()
+        if name == "data.image":
+            images.append(first + np.arange(len(manifest)))
+        elif name == "data.video":
+            videos += [first + rows for rows in tracklets]
+        else:
+            in_tracklet = np.zeros(len(manifest), dtype=bool)
+            for rows in tracklets:
+                in_tracklet[rows] = True
+            images.append(first + np.flatnonzero(~in_tracklet))
+            videos += [first + rows for rows in tracklets]
+    starts = np.cumsum([0, *(len(part) for part in parts)])[:-1]
+    rows = np.concatenate(images) if images else np.empty(0, dtype=np.int64)
+    if not len(rows) and not videos:
+        raise ValueError("there is nothing to pre-train on: data has no image and no tracklet")
+    return Pool(parts, starts, rows, videos)
+
+
+def _distinct(manifest: Manifest) -> Manifest:
+    """Each path once: query and gallery may share images, and a picture must not weigh double."""
+    return manifest.where(~manifest.table["path"].duplicated().to_numpy(dtype=bool))
+
+
+class Grids(NamedTuple):
+    """(h, w) of the patches of an image and of a frame; block masks are drawn on them."""
+
+    image: tuple[int, int]
+    frame: tuple[int, int]
+
+
+class VillsDataset(Dataset[dict[str, Any]]):
+    """Items of pre-training: index i < len(pool.images) is an image, the others are videos.
+
+    An image is a dict of views [g 3 h w], masks bool [g n], regions [a 3 h' w'], valid bool [a]; a video of
+    views [g t 3 h w], masks bool [g t n], regions [a t 3 h' w'], valid bool [a] and frame [3 h w], one of its
+    frames at the images' size, drawn and augmented on its own (VILLS 3.2). Both have unreadable, the paths
+    that others stand in for. Floats are normalised. All randomness is the draw's.
+
+    Args:
+        pool: what is pre-trained on.
+        masks: uint8 [N h w], the region cache (see `vills.regions`), a row for each of the pool's.
+        areas: number of areas in it.
+        config: sizes, views and augmentation.
+        grids: patches of an image and of a frame.
+    """
+
+    def __init__(
+        self, pool: Pool, masks: np.ndarray, areas: int, config: PretrainConfig, grids: Grids
+    ) -> None:
+        self.pool, self.masks, self.areas, self.config, self.grids = pool, masks, areas, config, grids
+        colour = {"jitter": config.jitter, "grey": config.grey}
+        view = partial(ssl_transform, scale=config.crop_scale, blur=config.blur, **colour)
+        # A region is cut from the untouched image: coloured and flipped, but neither cropped nor blurred.
+        region = partial(ssl_transform, scale=(1.0, 1.0), ratio=(1.0, 1.0), blur=0.0, **colour)
+        self.image_view, self.frame_view = view(config.image_size), view(config.frame_size)
+        self.image_region, self.frame_region = region(config.region_size), region(config.frame_region_size)
+
+    def __len__(self) -> int:
+        return len(self.pool.images) + len(self.pool.videos)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        first = len(self.pool.images)
+        unreadable: list[str] = []
+        with seeded(draw.seed):
+            if draw.index < first:
+                return {**self._image(draw.index, unreadable), "unreadable": unreadable}
+            return {**self._video(draw.index - first, unreadable), "unreadable": unreadable}
+
+    def _image(self, index: int, unreadable: list[str]) -> dict[str, Any]:
+        rows = self.pool.images
+        for step in range(min(len(rows), REPLACEMENTS)):
+            row = int(rows[(index + step) % len(rows)])
+            image = self._read(row, unreadable)
+            if image is not None:
+                break
+        else:
+            raise UnreadableImage(f"{unreadable[0]}: nor can the images after it be read; check the storage")
+        config = self.config
+        regions, valid = crop_regions(image, self._masks(row, image), config.region_size)
+        return {
+            "views": torch.stack([self.image_view(image) for _ in range(config.views)]),
+            "masks": torch.stack([self._block_mask(self.grids.image) for _ in range(config.views)]),
+            "regions": self.image_region(regions),
+            "valid": valid,
+        }
+
+    def _video(self, index: int, unreadable: list[str]) -> dict[str, Any]:
+        videos = self.pool.videos
+        broken: set[int] = set()
+        for step in range(min(len(videos), REPLACEMENTS)):
+            rows = videos[(index + step) % len(videos)]
+            chosen = sample_frames(len(rows), self.config.frames, "random").tolist()
+            extra = int(torch.randint(len(rows), ()))  # the single frame of Eq. 7
+            read = [self._nearest(rows, position, broken, unreadable) for position in [*chosen, extra]]
+            frames = [frame for frame in read if frame is not None]
+            if len(frames) == len(read):
+                break
+        else:
+            raise UnreadableImage(f"{unreadable[0]}: nor can the videos after it be read; check the storage")
+        config = self.config
+        single = self.image_view(frames.pop()[1])
+        regions, valid = self._clip_regions(frames)
+        size = (int(frames[0][1].shape[1]), int(frames[0][1].shape[2]))
+        clip = torch.stack([resize(image, size) for _, image in frames])
+        masks = [[self._block_mask(self.grids.frame) for _ in frames] for _ in range(config.views)]
+        return {
+            "views": torch.stack([self.frame_view(clip) for _ in range(config.views)]),
+            "masks": torch.stack([torch.stack(view) for view in masks]),
+            "regions": regions,
+            "valid": valid,
+            "frame": single,
+        }
+
+    def _clip_regions(self, frames: list[tuple[int, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Regions [a t 3 h w], valid [a]; what a frame lacks is from the nearest that has it."""
+        size = self.config.frame_region_size
+        cut = [crop_regions(image, self._masks(row, image), size) for row, image in frames]
+        crops = torch.stack([crop for crop, _ in cut], dim=1)  # [a t 3 h w]
+        there = torch.stack([valid for _, valid in cut], dim=1)  # [a t]
+        times = torch.arange(len(frames))
+        for area in range(len(crops)):
+            having = times[there[area]]
+            if 0 < len(having) < len(frames):
+                nearest = having[(times[:, None] - having).abs().argmin(1)]
+                crops[area] = crops[area, nearest]
+        return torch.stack([self.frame_region(crop) for crop in crops]), there.any(dim=1)
+
+    def _nearest(
+        self, rows: np.ndarray, wanted: int, broken: set[int], unreadable: list[str]
+    ) -> tuple[int, Tensor] | None:
+        for position in sorted(range(len(rows)), key=lambda at: (abs(at - wanted), at)):
+            row = int(rows[position])
+            if row in broken:
+                continue
+            image = self._read(row, unreadable)
+            if image is not None:
+                return row, image
+            broken.add(row)
+        return None
+
+    def _read(self, row: int, unreadable: list[str]) -> Tensor | None:
+        path = self.pool.file(row)
+        try:
+            return read_image(path)
+        except UnreadableImage:
+            unreadable.append(str(path))
+            return None
+
+    def _masks(self, row: int, image: Tensor) -> Tensor:
+        """bool [a h w] at the image's size, by the nearest pixel."""
+        packed = torch.from_numpy(np.array(self.masks[row]))
+        height, width = image.shape[1:]
+        if tuple(packed.shape) != (height, width):
+            above = torch.arange(height) * packed.shape[0] // height
+            beside = torch.arange(width) * packed.shape[1] // width
+            packed = packed[above[:, None], beside]
+        return unpack_masks(packed, self.areas)
+
+    def _block_mask(self, grid: tuple[int, int]) -> Tensor:
+        config = self.config
+        return block_mask(grid, config.mask_ratio, config.mask_spread, config.mask_probability)
+
+
+def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Batch for `reid_pretrain.VILLS` of any mixture of images and videos.
+
+    Args:
+        items: items of a VillsDataset; those with a "frame" are videos.
+
+    Returns:
+        images [b g 3 h w], image_masks [b g n], image_regions [b a 3 h' w'], image_regions_valid [b a];
+        videos [v g t 3 h w], video_masks [v g t n], video_regions [v a t 3 h' w'], video_regions_valid [v a],
+        frames [v 3 h w], where there are videos; unreadable, a list.
+    """
+    batch: dict[str, Any] = {"unreadable": [path for item in items for path in item["unreadable"]]}
+    kinds = {
+        "image": [item for item in items if "frame" not in item],
+        "video": [item for item in items if "frame" in item],
+    }
+    for kind, chosen in kinds.items():
+        if chosen:
+            batch[f"{kind}s"] = torch.stack([item["views"] for item in chosen])
+            batch[f"{kind}_masks"] = torch.stack([item["masks"] for item in chosen])
+            batch[f"{kind}_regions"] = torch.stack([item["regions"] for item in chosen])
+            batch[f"{kind}_regions_valid"] = torch.stack([item["valid"] for item in chosen])
+    if kinds["video"]:
+        batch["frames"] = torch.stack([item["frame"] for item in kinds["video"]])
+    return batch
+
+
+class ZippedBatches:
+    """Two samplers side by side: each batch is a batch of images and one of videos, numbered behind them.
+
+    Args:
+        images: batches over the images, or None.
+        videos: batches over the videos, or None.
+        first_video: number of the first video in the data set, that of its images.
+
+    Raises:
+        ValueError: there is neither, or the numbers of batches differ.
+
+    Example:
+        >>> both = ZippedBatches(RandomBatches(4, 2, steps=3), RandomBatches(2, 1, steps=3), first_video=4)
+        >>> [draw.index >= 4 for draw in both.batch(0)]
+        [False, False, True]
+    """
+
+    def __init__(self, images: RandomBatches | None, videos: RandomBatches | None, first_video: int) -> None:
+        self.samplers = [
+            (sampler, first) for sampler, first in ((images, 0), (videos, first_video)) if sampler is not None
+        ]
+        lengths = {len(sampler) for sampler, _ in self.samplers}
+        if len(lengths) != 1:
+            raise ValueError(f"images and videos have {sorted(lengths)} batches; expected one common number")
+        self.steps = lengths.pop()
+        self.start = 0
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for step in range(self.start, self.steps):
+            yield self.batch(step)
+
+    def batch(self, step: int) -> list[Draw]:
+        """The draws of a step, images first.
+
+        Args:
+            step: number of the batch.
+
+        Returns:
+            Draws into the data set.
+        """
+        return [
+            Draw(first + draw.index, draw.seed)
+            for sampler, first in self.samplers
+            for draw in sampler.batch(step)
+        ]

@@ -1,0 +1,119 @@
+"""Pictures of an evaluation: CMC curves, ranked lists, and attention over an image and a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reid_core.datasets import read_image
+from reid_core.heads import ReIDModel
+from reid_core.transforms import eval_transform, resize
+from reid_eval import Result, plot_attention, plot_cmc, plot_ranked_list, ranked
+from vills.config import Config
+from vills.finetune import sizes
+
+if TYPE_CHECKING:
+    from vills.evaluate import Side
+
+ATTENTION_IMAGES = 4
+"""Images in the picture of attention."""
+
+
+def draw_figures(
+    config: Config,
+    model: ReIDModel,
+    sides: Mapping[str, Side],
+    features: Mapping[str, np.ndarray],
+    results: Mapping[str, Result],
+    folder: Path,
+) -> list[Path]:
+    """Draw everything that the sources allow.
+
+    Args:
+        config: the whole configuration.
+        model: the fine-tuned model, in eval mode.
+        sides: queries and galleries by name.
+        features: their features by the same names.
+        results: mode -> result.
+        folder: folder of the pictures.
+
+    Returns:
+        The files: cmc.png, ranked_MODE.png, attention_image.png, attention_clip.png.
+    """
+    from vills.evaluate import MODES, TITLES
+
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = [plot_cmc({TITLES[mode]: result for mode, result in results.items()}, folder / "cmc.png")]
+    for mode in results:
+        names = MODES[mode]
+        drawn.append(
+            _ranked_list(config, sides, features, names.query, names.gallery, folder / f"ranked_{mode}.png")
+        )
+    extractor: Any = model.extractor
+    if "query_images" in sides:
+        drawn.append(_attention_image(config, extractor.model, sides["query_images"], folder))
+    if "query_clips" in sides:
+        drawn.append(_attention_clip(config, extractor.model, sides["query_clips"], folder))
+    return drawn
+
+
+def _ranked_list(
+    config: Config,
+    sides: Mapping[str, Side],
+    features: Mapping[str, np.ndarray],
+    query: str,
+    gallery: str,
+    path: Path,
+) -> Path:
+    """Evenly spaced queries with their first answers."""
+    count = min(config.evaluate.ranked_queries, len(sides[query].pids))
+    rows = np.unique(np.linspace(0, len(sides[query].pids) - 1, count).astype(int))
+    asked, answers = sides[query], sides[gallery]
+    lists = ranked(
+        np.ascontiguousarray(features[query][rows]),
+        features[gallery],
+        asked.pids[rows],
+        answers.pids,
+        asked.camids[rows],
+        answers.camids,
+        metric=config.evaluate.metric,
+        k=min(config.evaluate.top, len(answers.pids)),
+    )
+    pictures = [asked.pictures[row] for row in rows]
+    return plot_ranked_list(pictures, answers.pictures, lists.indices, lists.correct, path)
+
+
+def _attention_image(config: Config, model: Any, side: Side, folder: Path) -> Path:
+    size = sizes(config)[0]
+    rows = np.unique(np.linspace(0, len(side.pictures) - 1, ATTENTION_IMAGES).astype(int))
+    pictures = torch.stack([resize(read_image(side.pictures[row]), size) for row in rows])
+    images = eval_transform(size)(pictures)
+    queries = model.query_attention(images)  # [b L h w]
+    maps = _class_maps(model, images)
+    maps |= {f"query {number + 1}": queries[:, number].numpy() for number in range(queries.shape[1])}
+    return plot_attention(list(pictures), maps, folder / "attention_image.png")
+
+
+def _attention_clip(config: Config, model: Any, side: Side, folder: Path) -> Path:
+    dataset: Any = side.dataset
+    size = sizes(config)[1]
+    track = dataset.tracklets[0]
+    places = np.linspace(0, len(track) - 1, dataset.frames).round().astype(int)
+    pictures = torch.stack([resize(read_image(dataset.manifest.files[track[at]]), size) for at in places])
+    clip = eval_transform(size)(pictures)
+    queries = model.query_attention(clip[None])[0]  # [L t h w]
+    maps = _class_maps(model, clip)
+    maps |= {f"query {number + 1}": queries[number].numpy() for number in range(len(queries))}
+    return plot_attention(list(pictures), maps, folder / "attention_clip.png", normalise="row")
+
+
+def _class_maps(model: Any, images: Tensor) -> dict[str, np.ndarray]:
+    """The class token's attention, mean over heads; nothing for a CNN, which has no such token."""
+    if not hasattr(model.encoder, "class_attention"):
+        return {}
+    return {"class token": model.encoder.class_attention(images).mean(1).numpy()}

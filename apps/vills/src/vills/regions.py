@@ -1,0 +1,101 @@
+"""The lse stage: images -> masks of the areas, kept as one memory-mapped file of bits."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from reid_core.datasets import UnreadableImage, read_image
+from reid_core.progress import Progress
+from reid_core.stage import write_atomically
+from reid_core.transforms import resize
+from reid_lse import LocalSemanticExtractor, pack_masks
+from vills.config import LSEConfig
+from vills.data import Pool
+
+MASKS_FILE = "masks.npy"
+PART_FILE = "masks.part.npy"
+NOTES_FILE = "progress.json"
+UNREADABLE_FILE = "unreadable.txt"
+
+
+def extract_regions(pool: Pool, config: LSEConfig, folder: Path) -> dict[str, Any]:
+    """Segment every image of the pool once (VILLS Eqs. 1-4); regions are cut from the masks in training.
+
+    Killed and called again, it goes on after the last finished block.
+
+    Args:
+        pool: rows to segment.
+        config: areas, size and segmenter.
+        folder: the stage's folder; gets masks.npy, uint8 [N h w] with a bit an area, and unreadable.txt.
+
+    Returns:
+        Number of images and of unreadable ones, and the share of images in which each area was found.
+
+    Raises:
+        ValueError: an unknown keypoint predictor, segmenter or area.
+    """
+    extractor = LocalSemanticExtractor(config.keypoints, config.segmenter, tuple(config.areas))
+    shape = (len(pool), *config.size)
+    part, notes = folder / PART_FILE, folder / NOTES_FILE
+    state = json.loads(notes.read_text()) if notes.exists() and part.exists() else None
+    masks = np.lib.format.open_memmap(part, mode="r+" if state else "w+", dtype=np.uint8, shape=shape)
+    state = state or {"rows": 0, "unreadable": [], "found": [0] * len(config.areas)}
+    with (
+        Progress("lse", len(pool), state["rows"]) as progress,
+        ThreadPoolExecutor(max(1, config.workers)) as threads,
+    ):
+        while state["rows"] < len(pool):
+            rows = range(state["rows"], min(len(pool), state["rows"] + config.block))
+            step = -(-len(rows) // (4 * max(1, config.workers)))
+            chunks = [rows[at : at + step] for at in range(0, len(rows), step)]
+            work = threads.map(lambda chunk: _segment(pool, chunk, config.size, extractor), chunks)
+            for chunk, (packed, unreadable) in zip(chunks, work, strict=True):
+                masks[chunk.start : chunk.stop] = packed
+                state["unreadable"] += unreadable
+                for area in range(len(config.areas)):
+                    found = (packed >> area & 1).any(axis=(1, 2))
+                    state["found"][area] += int(found.sum())
+            masks.flush()
+            state["rows"] = rows.stop
+            write_atomically(notes, json.dumps(state))
+            progress.update(state["rows"])
+    write_atomically(folder / UNREADABLE_FILE, "".join(f"{path}\n" for path in state["unreadable"]))
+    part.replace(folder / MASKS_FILE)
+    found = {area: count / len(pool) for area, count in zip(config.areas, state["found"], strict=True)}
+    return {"images": len(pool), "unreadable": len(state["unreadable"]), "found": found}
+
+
+def load_masks(folder: Path) -> np.ndarray:
+    """The region cache of a finished lse stage.
+
+    Args:
+        folder: the stage's folder.
+
+    Returns:
+        uint8 [N h w], memory-mapped; bit a of a pixel says whether it is in area a.
+    """
+    return np.load(folder / MASKS_FILE, mmap_mode="r")
+
+
+def _segment(
+    pool: Pool, rows: range, size: tuple[int, int], extractor: LocalSemanticExtractor
+) -> tuple[np.ndarray, list[str]]:
+    """Packed masks [n h w] of some rows, zeros for those that can't be read, whose paths are named."""
+    packed = np.zeros((len(rows), *size), dtype=np.uint8)
+    unreadable, images, places = [], [], []
+    for place, row in enumerate(rows):
+        path = pool.file(row)
+        try:
+            images.append(resize(read_image(path), size))
+            places.append(place)
+        except UnreadableImage:
+            unreadable.append(str(path))
+    if images:
+        packed[places] = pack_masks(extractor(torch.stack(images)).masks).numpy()
+    return packed, unreadable
