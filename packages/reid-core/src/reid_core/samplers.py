@@ -1,4 +1,4 @@
-"""Batches as pure functions of the step, so that a killed run resumes with the very batch it would have had."""
+"""Batches as pure functions of the step: a killed run resumes with the very batch it would have had."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ class _Batches:
 class RandomBatches(_Batches):
     """Shuffled batches over a pool; an epoch is one pass, reshuffled each time.
 
-    The last batch of an epoch is filled up from the epoch's beginning, so that a batch never holds a row twice,
-    unless the pool is smaller than the batch. The global batch is the same for every world size; rank r takes its
-    r-th slice.
+    The last batch of an epoch is filled up from the epoch's beginning, so that a batch never holds a row
+    twice, unless the pool is smaller than the batch. The global batch is the same for every world size; rank
+    r takes its r-th slice.
 
     Args:
         size: rows in the pool.
@@ -130,11 +130,12 @@ class RandomBatches(_Batches):
 
 
 class PKBatches(_Batches):
-    """Batches of P identities with K images each, as batch-hard triplets need (Hermans et al., arXiv:1703.07737).
+    """Batches of P identities with K images each, for batch-hard triplets (Hermans et al., arXiv:1703.07737).
 
-    An epoch is one pass over the identities. An identity's images are gone through K at a time over the epochs,
-    reshuffled after each round, so that each image is seen equally often; an identity with fewer than K images
-    repeats them. Rows with a negative pid (junk, unlabeled) are never drawn. Rank r takes whole identities.
+    An epoch is one pass over the identities. An identity's images are gone through K at a time over the
+    epochs, reshuffled after each round, so that each image is seen equally often; an identity with fewer than
+    K images repeats them. Rows with a negative pid (junk, unlabeled) are never drawn. Rank r takes whole
+    identities.
 
     Args:
         pids: person id of each row, integers [n].

@@ -15,9 +15,9 @@ from reid_core.readers._files import ReaderError, image_names, require_folder
 def read_folder(root: str | Path, tracklets: bool = True, name: str = "folder") -> Manifest:
     """Read unlabeled crops at any depth; all rows are in the split "unlabeled".
 
-    Images directly in `root` are single images. The images of a sub-folder (not those of its own sub-folders) form
-    a tracklet, in the order of their names, so frame numbers in names need leading zeros. Hidden files and folders
-    are left out, and links to folders aren't followed.
+    Images directly in `root` are single images. The images of a sub-folder (not those of its own sub-folders)
+    form a tracklet, in the order of their names, so frame numbers in names need leading zeros. Hidden files
+    and folders are left out, and links to folders aren't followed.
 
     Args:
         root: the folder.

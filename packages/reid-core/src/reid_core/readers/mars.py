@@ -21,9 +21,9 @@ WANTED = "{pid}C{camera}T{tracklet}F{frame}.jpg, such as 0001C1T0001F001.jpg"
 def read_mars(root: str | Path) -> Manifest:
     """Read MARS: bbox_train is train; of the test tracklets, query_IDX's are query and the others gallery.
 
-    The tracklets are those of info/tracks_*_info.mat (rows of start, end, pid, camid; start and end are 1-based
-    lines of info/*_name.txt). Junk tracklets (folder 00-1) have pid -1, distractors pid 0. That the image files are
-    there is not checked one by one.
+    The tracklets are those of info/tracks_*_info.mat (rows of start, end, pid, camid; start and end are
+    1-based lines of info/*_name.txt). Junk tracklets (folder 00-1) have pid -1, distractors pid 0. That the
+    image files are there is not checked one by one.
 
     Args:
         root: the folder with bbox_train, bbox_test and info (the MARS-evaluation repository's info folder).
@@ -48,7 +48,7 @@ def read_mars(root: str | Path) -> Manifest:
     count = int(test["tracklet"].iloc[-1]) + 1 - test_start
     if not len(queries) or queries.min() < 1 or queries.max() > count or len(queries) == count:
         raise ReaderError(
-            f"{query_file}: got {len(queries)} rows from {queries.min(initial=0)} to {queries.max(initial=0)}; "
+            f"{query_file}: got {len(queries)} rows, the greatest {queries.max(initial=0)}; "
             f"expected some, not all, of the test tracklets 1 to {count}"
         )
     is_query = np.isin(test["tracklet"].to_numpy() - test_start + 1, queries)

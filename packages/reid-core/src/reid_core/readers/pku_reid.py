@@ -1,4 +1,4 @@
-"""PKU-Reid (Ma et al., "Orientation Driven Bag of Appearances for Person Re-identification", arXiv:1605.02464)."""
+"""PKU-Reid (Ma et al., "Orientation Driven Bag of Appearances for Person Re-id", arXiv:1605.02464)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def read_pku_reid(root: str | Path, train_fraction: float = TRAIN_FRACTION, seed
     """Read PKU-Reid; an identity's images from one camera form a tracklet, its frames the body orientations.
 
     The release has no split, so identities are divided by chance (a hash of seed and pid, the same on every
-    machine). Every test image stands in both query and gallery, for the cross-camera rule of evaluation removes
-    the matches from the query's own camera; its tracklet has another id in each.
+    machine). Every test image stands in both query and gallery, for the cross-camera rule of evaluation
+    removes the matches from the query's own camera; its tracklet has another id in each.
 
     Args:
         root: the folder that holds PKUv1a_128x48, or that folder itself.
@@ -36,7 +36,7 @@ def read_pku_reid(root: str | Path, train_fraction: float = TRAIN_FRACTION, seed
 
     Raises:
         FileNotFoundError: a folder is missing.
-        ReaderError: a name can't be parsed, no image is there, or the fraction leaves a side without identities.
+        ReaderError: a name can't be parsed, no image is there, or a side is left without identities.
     """
     root = Path(root)
     if root.name == FOLDER:
@@ -50,8 +50,8 @@ def read_pku_reid(root: str | Path, train_fraction: float = TRAIN_FRACTION, seed
     count = round(train_fraction * len(identities))
     if not 0 < count < len(identities):
         raise ReaderError(
-            f"pku_reid: train_fraction {train_fraction} puts {count} of {len(identities)} identities into train; "
-            "expected at least one on each side"
+            f"pku_reid: train_fraction {train_fraction} puts {count} of {len(identities)} identities "
+            "into train; expected at least one on each side"
         )
     _, tracklet = np.unique(fields[:, :2], axis=0, return_inverse=True)
     table = pd.DataFrame(

@@ -1,0 +1,238 @@
+"""Data sets: decoding, unreadable files, frame sampling, and draws that give the same item anywhere."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from reid_core.datasets import (
+    ImageDataset,
+    TrackletDataset,
+    UnreadableImage,
+    collate,
+    read_image,
+    sample_frames,
+    seeded,
+)
+from reid_core.manifest import Manifest
+from reid_core.samplers import Draw, RandomBatches
+from reid_core.transforms import ssl_transform
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Three identities, a tracklet of four JPEG frames each; frame f of tracklet t is of grey 40 t + 10 f."""
+    rows = []
+    for t in range(3):
+        for f in range(4):
+            pixels = np.full((24, 12, 3), 40 * t + 10 * f, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"{t}_{f}.jpg")
+            rows.append(
+                {
+                    "path": f"{t}_{f}.jpg",
+                    "split": "train",
+                    "pid": t + 5,
+                    "camid": 1,
+                    "tracklet": t,
+                    "frame": f,
+                }
+            )
+    return Manifest(pd.DataFrame(rows), tmp_path)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
+def test_every_mode_becomes_rgb(tmp_path, suffix, mode):
+    if suffix == "bmp" and mode == "RGBA":
+        pytest.skip("BMP has no alpha here")
+    rgb = Image.fromarray(RNG.integers(0, 256, (9, 7, 3), dtype=np.uint8))
+    made = rgb.convert(mode)
+    made.save(tmp_path / f"x.{suffix}")
+    image = read_image(tmp_path / f"x.{suffix}")
+    assert image.dtype == torch.uint8
+    np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), np.asarray(made.convert("RGB")))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_keep_the_high_byte(tmp_path, suffix):
+    grey = RNG.integers(0, 65536, (9, 7), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / f"x.{suffix}"), grey)
+    image = read_image(tmp_path / f"x.{suffix}")
+    np.testing.assert_array_equal(image.numpy(), np.broadcast_to((grey >> 8).astype(np.uint8), (3, 9, 7)))
+
+
+def test_cmyk_jpeg_becomes_rgb(tmp_path):
+    Image.new("RGB", (16, 16), (200, 40, 90)).convert("CMYK").save(tmp_path / "x.jpg", quality=100)
+    mean = read_image(tmp_path / "x.jpg").float().mean((1, 2))
+    torch.testing.assert_close(mean, torch.tensor([200.0, 40.0, 90.0]), atol=6, rtol=0)
+
+
+def test_another_format_under_a_jpegs_name_is_read(tmp_path):
+    Image.new("RGB", (4, 6), (1, 2, 3)).save(tmp_path / "x.jpg", format="BMP")
+    assert read_image(tmp_path / "x.jpg")[:, 0, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tif"])
+@pytest.mark.parametrize("left", [0.0, 0.3, 0.9])
+def test_a_truncated_file_is_unreadable_and_named(tmp_path, suffix, left):
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(RNG.integers(0, 256, (48, 24, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[: int(left * path.stat().st_size)])
+    with pytest.raises(UnreadableImage, match=f"x.{suffix}"):
+        read_image(path)
+
+
+def test_a_missing_file_is_unreadable(tmp_path):
+    with pytest.raises(UnreadableImage, match="gone.jpg"):
+        read_image(tmp_path / "gone.jpg")
+
+
+def test_an_item_says_what_it_is(manifest):
+    item = ImageDataset(manifest)[5]
+    assert item["image"].shape == (3, 24, 12) and abs(int(item["image"][0, 0, 0]) - 50) <= 1
+    assert (item["pid"], item["camid"], item["index"], item["valid"], item["unreadable"]) == (
+        6,
+        1,
+        5,
+        True,
+        [],
+    )
+    with pytest.raises(IndexError):
+        ImageDataset(manifest)[12]
+
+
+def test_an_unreadable_image_is_replaced_by_the_next_of_its_pid_and_named(manifest):
+    truncate(manifest.files[7])
+    item = ImageDataset(manifest)[7]
+    assert (item["index"], item["pid"], item["valid"]) == (4, 6, True)
+    assert item["unreadable"] == [str(manifest.files[7])]
+
+
+def test_without_a_readable_image_of_its_pid_the_next_row_stands_in(manifest):
+    for row in range(4, 8):
+        truncate(manifest.files[row])
+    item = ImageDataset(manifest)[5]
+    assert (item["index"], item["pid"], len(item["unreadable"])) == (8, 7, 4)
+    unlabeled = Manifest(manifest.table.assign(pid=-1), manifest.root)
+    assert ImageDataset(unlabeled)[6]["index"] == 8
+
+
+def test_when_nothing_can_be_read_it_gives_up(manifest):
+    for file in manifest.files:
+        file.unlink()
+    with pytest.raises(UnreadableImage, match="nor can the 11 images"):
+        ImageDataset(manifest)[0]
+    with pytest.raises(UnreadableImage, match="12 files"):
+        TrackletDataset(manifest)[0]
+
+
+def test_for_extraction_an_unreadable_row_is_zeros_and_not_valid(manifest):
+    truncate(manifest.files[2])
+    dataset = ImageDataset(manifest, ssl_transform((16, 8)), replace=False)
+    batch = collate([dataset[1], dataset[2]])
+    assert batch["valid"].tolist() == [True, False] and batch["index"].tolist() == [1, 2]
+    assert batch["image"].shape == (2, 3, 16, 8) and not batch["image"][1].any()
+    assert batch["unreadable"] == [str(manifest.files[2])]
+
+
+def test_a_tracklet_is_one_item_with_its_frames_in_order(manifest):
+    dataset = TrackletDataset(manifest, frames=4, sampling="even")
+    assert len(dataset) == 3 and dataset.pids.tolist() == [5, 6, 7] and dataset.camids.tolist() == [1, 1, 1]
+    item = dataset[1]
+    assert item["clip"].shape == (4, 3, 24, 12) and (item["pid"], item["index"]) == (6, 1)
+    torch.testing.assert_close(
+        item["clip"][:, 0, 0, 0].float(), torch.tensor([40.0, 50, 60, 70]), atol=1, rtol=0
+    )
+
+
+def test_an_unreadable_frame_is_replaced_by_its_neighbour(manifest):
+    truncate(manifest.files[5])
+    item = TrackletDataset(manifest, frames=4, sampling="even")[1]
+    torch.testing.assert_close(
+        item["clip"][:, 0, 0, 0].float(), torch.tensor([40.0, 40, 60, 70]), atol=1, rtol=0
+    )
+    assert item["unreadable"] == [str(manifest.files[5])] and item["valid"]
+
+
+def test_a_tracklet_without_a_readable_frame_is_replaced_or_not_valid(manifest):
+    for row in range(4, 8):
+        truncate(manifest.files[row])
+    item = TrackletDataset(manifest, frames=2)[1]
+    assert (item["index"], item["pid"], len(item["unreadable"])) == (2, 7, 4)
+    item = TrackletDataset(manifest, frames=2, replace=False)[1]
+    assert (item["index"], item["pid"], item["valid"]) == (1, 6, False)
+    assert item["clip"].shape[:2] == (2, 3) and not item["clip"].any()
+
+
+def test_frames_of_differing_size_take_the_first_ones(manifest):
+    Image.new("RGB", (30, 50)).save(manifest.files[1])
+    assert TrackletDataset(manifest, frames=4, sampling="even")[0]["clip"].shape == (4, 3, 24, 12)
+
+
+def test_a_manifest_without_tracklets_is_refused(manifest):
+    with pytest.raises(ValueError, match="no tracklet; use ImageDataset"):
+        TrackletDataset(Manifest(manifest.table.assign(tracklet=-1), manifest.root))
+
+
+@given(
+    length=st.integers(1, 40),
+    frames=st.integers(1, 12),
+    sampling=st.sampled_from(["sparse", "dense", "random", "even"]),
+)
+def test_sampled_frames_exist_and_are_in_order(length, frames, sampling):
+    chosen = sample_frames(length, frames, sampling).tolist()
+    assert len(chosen) == frames and all(0 <= frame < length for frame in chosen)
+    if sampling == "dense":
+        assert all(after == (before + 1) % length for before, after in zip(chosen, chosen[1:], strict=False))
+    else:
+        assert chosen == sorted(chosen)
+    if sampling in ("sparse", "even"):
+        assert all(
+            i * length // frames <= frame <= (i + 1) * length / frames for i, frame in enumerate(chosen)
+        )
+    if length >= frames:
+        assert len(set(chosen)) == frames
+
+
+def test_unknown_sampling_is_refused_at_once(manifest):
+    with pytest.raises(ValueError, match="expected sparse, dense, random or even"):
+        TrackletDataset(manifest, sampling="middle")
+
+
+def test_seeded_leaves_the_randomness_outside_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    with seeded(9):
+        torch.rand(5)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("kind", [ImageDataset, TrackletDataset])
+def test_a_draw_gives_the_same_item_in_any_order_and_worker(manifest, kind):
+    dataset = kind(manifest, ssl_transform((16, 8), blur=1.0))
+    key = "image" if kind is ImageDataset else "clip"
+    batches = RandomBatches(len(dataset), batch_size=3, steps=4)
+
+    def load(workers):
+        loader = DataLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=collate)
+        return [batch[key] for batch in loader]
+
+    alone, shared = load(0), load(2)
+    assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+    draw = batches.batch(3)[1]
+    assert torch.equal(dataset[draw][key], alone[3][1])
+    assert not torch.equal(dataset[Draw(draw.index, draw.seed + 1)][key], alone[3][1])

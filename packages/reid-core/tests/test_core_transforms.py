@@ -1,0 +1,130 @@
+"""Transforms: shapes, one set of parameters a clip, and agreement with torchvision's slower operations."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as TF
+
+from reid_core.datasets import seeded
+from reid_core.transforms import (
+    DINO_JITTER,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    colour_matrix,
+    eval_transform,
+    gaussian_blur,
+    resize,
+    ssl_transform,
+    train_transform,
+)
+
+SIZE = (32, 16)
+TRANSFORMS = [train_transform(SIZE, jitter=DINO_JITTER), ssl_transform(SIZE), eval_transform(SIZE)]
+
+
+def image(height=48, width=20, seed=0):
+    return torch.randint(
+        0, 256, (3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_uint8_becomes_float_of_the_wanted_size_and_the_input_is_left_alone(transform):
+    for given in (image(), image(*SIZE)):
+        before = given.clone()
+        for seed in range(10):
+            with seeded(seed):
+                result = transform(given)
+            assert result.shape == (3, *SIZE) and result.dtype == torch.float32
+        assert torch.equal(given, before)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_all_frames_of_a_clip_get_the_same_parameters(transform):
+    clip = image().expand(4, -1, -1, -1).contiguous()
+    for seed in range(10):
+        with seeded(seed):
+            frames = transform(clip)
+        assert frames.shape == (4, 3, *SIZE)
+        torch.testing.assert_close(frames[1:], frames[:1].expand(3, -1, -1, -1))
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS[:2])
+def test_the_seed_decides_and_the_transform_survives_pickling(transform):
+    def run(function, seed):
+        with seeded(seed):
+            return function(image())
+
+    assert torch.equal(run(transform, 3), run(pickle.loads(pickle.dumps(transform)), 3))
+    assert not torch.equal(run(transform, 3), run(transform, 4))
+
+
+def test_evaluation_is_torchvisions_resize_and_normalise():
+    expected = TF.resize(image(), list(SIZE), antialias=True)
+    expected = TF.normalize(TF.to_dtype(expected, torch.float32, scale=True), IMAGENET_MEAN, IMAGENET_STD)
+    torch.testing.assert_close(eval_transform(SIZE)(image()), expected)
+
+
+def test_enlarging_is_plain_bilinear():
+    small = image(8, 4).float()
+    plain = torch.nn.functional.interpolate(small[None], SIZE, mode="bilinear", antialias=False)[0]
+    torch.testing.assert_close(resize(small, SIZE), plain)
+
+
+@pytest.mark.parametrize(("b", "c", "s"), [(0.8, 1, 1), (1, 0.7, 1), (1, 1, 0.6), (0.9, 0.8, 0.9)])
+def test_colour_matrix_is_torchvisions_jitter_where_nothing_clips(b, c, s):
+    x = 0.3 + 0.4 * image().float() / 255
+    expected = TF.adjust_saturation(TF.adjust_contrast(TF.adjust_brightness(x, b), c), s)
+    matrix, offset = colour_matrix(b, c, s, 0.0, x.mean((1, 2)).numpy())
+    got = np.einsum("ij,jhw->ihw", matrix, x.numpy()) + offset[:, None, None]
+    np.testing.assert_allclose(got, expected.numpy(), atol=2e-3)  # torchvision rounds luma's weights
+
+
+def test_turning_the_hue_keeps_grey_and_luma_and_a_whole_turn_changes_nothing():
+    matrix, _ = colour_matrix(1, 1, 1, 0.07, np.zeros(3))
+    np.testing.assert_allclose(matrix @ np.ones(3), np.ones(3), atol=1e-3)
+    np.testing.assert_allclose(np.array([0.299, 0.587, 0.114]) @ matrix, [0.299, 0.587, 0.114], atol=1e-9)
+    np.testing.assert_allclose(colour_matrix(1, 1, 1, 1.0, np.zeros(3))[0], np.eye(3), atol=1e-9)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
+def test_blur_is_torchvisions(sigma):
+    x = image().float()
+    kernel = 2 * int(np.ceil(3 * sigma)) + 1
+    expected = TF.gaussian_blur(x, [kernel, kernel], [sigma, sigma])
+    torch.testing.assert_close(gaussian_blur(x, sigma), expected, atol=1e-3, rtol=1e-4)
+
+
+def test_grey_leaves_one_channel_thrice():
+    transform = ssl_transform(SIZE, grey=1.0, mean=(0, 0, 0), std=(1, 1, 1))
+    result = transform(image())
+    torch.testing.assert_close(result, result[:1].expand(3, -1, -1))
+
+
+def test_crops_stay_within_scale_and_ratio_of_the_input():
+    from reid_core.transforms import _crop_box
+
+    for _ in range(200):
+        top, left, height, width = _crop_box(128, 48, (0.4, 1.0), (0.75, 4 / 3))
+        assert 0 <= top <= 128 - height and 0 <= left <= 48 - width
+        assert 0.37 < height * width / (128 * 48) <= 1
+        assert 0.7 < (width / height) / (48 / 128) < 1.42
+
+
+def test_erasing_sets_a_rectangle_to_the_mean():
+    transform = train_transform(SIZE, flip=0, padding=0, erasing=1.0)
+    clean = eval_transform(SIZE)(image(*SIZE))
+    erased = transform(image(*SIZE))
+    changed = (erased != clean).any(0)
+    assert changed.any() and (erased[:, changed] == 0).all()
+    rows, columns = changed.any(1).nonzero(), changed.any(0).nonzero()
+    assert changed.sum() == (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
+
+
+def test_an_impossible_size_is_refused():
+    with pytest.raises(ValueError, match="expected .height, width."):
+        train_transform((0, 4))
