@@ -8,11 +8,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from reid_core.synthetic import World
-from reid_core.synthetic import write_folder
-from reid_core.synthetic import write_market1501
-from reid_core.synthetic import write_mars
 from scipy.io import loadmat
+
+from reid_core.synthetic import World, write_folder, write_market1501, write_mars
 
 WORLD = World(identities=4, cameras=2, seed=3, height=32, width=16)
 

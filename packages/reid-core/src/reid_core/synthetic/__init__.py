@@ -7,13 +7,9 @@ Example:
 """
 
 from reid_core.synthetic.figure import PARTS
-from reid_core.synthetic.layouts import write_folder
-from reid_core.synthetic.layouts import write_market1501
-from reid_core.synthetic.layouts import write_mars
+from reid_core.synthetic.layouts import write_folder, write_market1501, write_mars
 from reid_core.synthetic.pose import COCO_KEYPOINTS
-from reid_core.synthetic.world import BYSTANDERS
-from reid_core.synthetic.world import Crop
-from reid_core.synthetic.world import World
+from reid_core.synthetic.world import BYSTANDERS, Crop, World
 
 __all__ = [
     "BYSTANDERS",

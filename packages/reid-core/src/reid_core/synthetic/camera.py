@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from reid_core.synthetic.person import generator
+from reid_core.synthetic.texture import floats
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def sample_camera(
         1.0
     """
     rng = generator(seed, 201, camera)
-    warmth, magenta = np.clip(rng.standard_normal(2), -1.6, 1.6) * (0.08, 0.035) * colour_cast
+    warmth, magenta = np.clip(rng.standard_normal(2), -1.6, 1.6) * (0.065, 0.03) * colour_cast
     tint = np.array([warmth + magenta / 2, -magenta, -warmth + magenta / 2])
     cross = rng.normal(0, 0.014, (3, 3)) * colour_cast
     fade = float(rng.uniform(0.0, 0.15)) * colour_cast  # loss of saturation
@@ -56,8 +57,8 @@ def sample_camera(
         pitch=float(rng.uniform(0.85, 1.15) if aerial else rng.uniform(0.05, 0.35)),
         direction=float(rng.uniform(-math.pi, math.pi)),
         mix=tuple(tuple(float(x) for x in row) for row in mix),
-        gain=float(np.exp(rng.uniform(-0.18, 0.16) * colour_cast)),
-        gamma=float(np.exp(rng.uniform(-0.15, 0.12) * colour_cast)),
+        gain=float(np.exp(rng.uniform(-0.13, 0.12) * colour_cast)),
+        gamma=float(np.exp(rng.uniform(-0.12, 0.1) * colour_cast)),
         sharp=1 + float(rng.uniform(0.0, 0.9)) * blur + (0.5 * blur if aerial else 0),
         blur=float(rng.uniform(0.2, 0.8)) * blur,
         noise=float(rng.uniform(2, 8)) * noise,
@@ -84,7 +85,7 @@ def expose(
         seed: of the world; the grain is cut from a sheet kept for it.
     """
     height, width = picture.shape[:2]
-    image = cv2.transform(picture, np.float32(camera.mix))
+    image = cv2.transform(picture, floats(camera.mix))
     ramp = (
         camera.gain * exposure * np.linspace(1 + camera.falloff, 1 - camera.falloff, height, dtype=np.float32)
     )

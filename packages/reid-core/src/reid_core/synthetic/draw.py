@@ -109,12 +109,12 @@ def _unit(n: int) -> np.ndarray:
 def capsule(
     start: np.ndarray, end: np.ndarray, r0: float, r1: float, n: int
 ) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-    """A tapered limb with round ends: (start, end) with the caps, largest radius, and profile [n] for `Canvas.tube`.
+    """A tapered limb with round ends: ends with caps, largest radius, profile [n] for `Canvas.tube`.
 
     Example:
         >>> _, _, radius, profile = capsule(np.zeros(2), np.array([0.0, 9.0]), 3, 2, 16)
         >>> radius, profile.shape
-        (3, (16,))
+        (3.0, (16,))
     """
     r0, r1 = float(r0), float(r1)
     axis = end - start

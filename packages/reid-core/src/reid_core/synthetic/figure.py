@@ -7,13 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reid_core.synthetic.draw import Canvas
-from reid_core.synthetic.draw import capsule
-from reid_core.synthetic.person import Body
-from reid_core.synthetic.person import Outfit
-from reid_core.synthetic.pose import COCO_KEYPOINTS
-from reid_core.synthetic.pose import INDEX
-from reid_core.synthetic.pose import View
+from reid_core.synthetic.draw import Canvas, capsule
+from reid_core.synthetic.person import Body, Outfit
+from reid_core.synthetic.pose import COCO_KEYPOINTS, INDEX, View
 
 PARTS = ("background", "head", "torso", "arms", "legs", "bag")  # values of the label map
 SEGMENTS = {
@@ -59,7 +55,7 @@ def place(
     return Placed(flat * pixels + origin, near - near[INDEX["pelvis"]], scale, view)
 
 
-def _extent(breadth: float | np.ndarray, depth: float | np.ndarray, yaw: float):
+def _extent(breadth: float | np.ndarray, depth: float | np.ndarray, yaw: float) -> float | np.ndarray:
     return np.hypot(breadth * math.cos(yaw), depth * math.sin(yaw))
 
 
@@ -79,7 +75,8 @@ def draw_person(
     """Paint one person.
 
     Args:
-        ident: number written to the canvas for the whole person, such as OCCLUDER; by default IDENT of each part.
+        ident: number written to the canvas for the whole person, such as OCCLUDER; IDENT of each part by
+            default.
     """
     points, near, scale, view = placed
     yaw, tilt = view.yaw, math.sin(view.pitch)
@@ -148,7 +145,7 @@ def draw_person(
     waist = 1 + (body.belly - 1) * _WAIST
     broad = body.girth * _BREADTH * waist * (1 + (body.shoulder / 0.108 - 1) * _SHOULDERS)
     deep = body.girth * _DEPTH * waist
-    outline = _extent(broad, deep, yaw) * h
+    outline = np.asarray(_extent(broad, deep, yaw)) * h
     radius = float(outline.max())
     top, low = points[at["neck"]], points[at["pelvis"]]
     pixels = float(scale[at["waist"]])
@@ -230,7 +227,7 @@ def draw_person(
         stretch = 0.5 * (outfit.bag_size - 1) * (b - a)
         jobs.append(
             (
-                0.6 if facing_away or tilt > 0.5 else -2.5,
+                0.6 if facing_away else -2.5,
                 "bag",
                 (a - stretch, b + stretch + over * down, wide, _BOX, textures["bag"], yaw),
             )
@@ -281,7 +278,7 @@ def keypoints(placed: Placed, ids: np.ndarray, pixel: np.ndarray) -> np.ndarray:
         pixel: [2] canvas pixels a crop pixel, across and down.
 
     Returns:
-        float32 [17 3]: x, y, and 1 where the point is in the picture and its own part is on top there, else 0.
+        float32 [17 3]: x, y, and 1 where the point is in the picture with its own part on top there, else 0.
     """
     n = len(COCO_KEYPOINTS)
     xy = placed.points[:n] / pixel

@@ -1,8 +1,8 @@
 """Writes the world out in the layouts of real datasets, so that work on it goes through the real readers.
 
-Every layout also holds `truth.parquet`: a row an image with its path and what is true of it (identity, camera,
-tracklet, frame, clothes, platform, occlusion). With `truth=True` there are `truth_keypoints.npy` (float32 [n 17 3])
-and `truth_labels.npy` (uint8 [n h w], indices into PARTS) too, in the order of its rows.
+Every layout also holds `truth.parquet`: a row an image with its path and what is true of it (identity,
+camera, tracklet, frame, clothes, platform, occlusion). With `truth=True` there are `truth_keypoints.npy`
+(float32 [n 17 3]) and `truth_labels.npy` (uint8 [n h w], indices into PARTS) too, in the order of its rows.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ from scipy.io import savemat
 
 from reid_core.progress import Progress
 from reid_core.synthetic.person import generator
-from reid_core.synthetic.world import BYSTANDERS
-from reid_core.synthetic.world import Crop
-from reid_core.synthetic.world import World
+from reid_core.synthetic.world import BYSTANDERS, Crop, World
 
 JPEG_QUALITY = 95
 FRAME_STEP = 5  # frames between two images of a tracklet where images are wanted, not video
@@ -60,8 +58,8 @@ def write_market1501(
 ) -> Path:
     """Write images in the layout of Market-1501 (Zheng et al., ICCV 2015).
 
-    Person i of the world has pid i + 1. Of every test person each camera gives one query image; the others are the
-    gallery, with distractors (pid 0000: boxes that missed, passers-by) and junk (pid -1: bad boxes) among them.
+    Person i of the world has pid i + 1. Of every test person each camera gives one query image; the others
+    are the gallery, with distractors (pid 0000: passers-by, boxes that missed) and junk (pid -1: bad boxes).
     Labels are clean: the dial `switch` does not count here.
 
     Args:
@@ -85,9 +83,7 @@ def write_market1501(
     """
     train = _train_identities(world, train_identities)
     if images_per_camera < 2:
-        raise ValueError(
-            f"images_per_camera={images_per_camera}: expected at least 2, one for query, one for gallery"
-        )
+        raise ValueError(f"images_per_camera={images_per_camera}: expected at least 2, for query and gallery")
     shots: list[Shot] = []
     for identity in range(world.identities):
         for camera in range(world.cameras):
@@ -136,8 +132,8 @@ def write_mars(
 ) -> Path:
     """Write tracklets in the layout of MARS (Zheng et al., ECCV 2016), its info/*.mat files included.
 
-    The people and their split are those of `write_market1501`, on other walks. Of every test person each camera
-    gives one query tracklet. Distractors have pid 0000, junk 00-1.
+    The people and their split are those of `write_market1501`, on other walks. Of every test person each
+    camera gives one query tracklet. Distractors have pid 0000, junk 00-1.
 
     Args:
         world: what to draw.
@@ -158,7 +154,7 @@ def write_mars(
     train = _train_identities(world, train_identities)
     if tracklets_per_camera < 2:
         raise ValueError(
-            f"tracklets_per_camera={tracklets_per_camera}: expected at least 2, one for query, one for gallery"
+            f"tracklets_per_camera={tracklets_per_camera}: expected at least 2, for query and gallery"
         )
     gallery = (world.identities - train) * world.cameras * (tracklets_per_camera - 1)
     extra = gallery // 10 if distractors is None else distractors
@@ -180,7 +176,9 @@ def write_mars(
     side: dict[str, object] = {}
     number = 0
     for part, found in walks.items():
-        names, rows, queries = [], [], []
+        names: list[str] = []
+        rows: list[tuple[int, int, int, int]] = []
+        queries: list[int] = []
         for pid, who, camera, tracklet, count, box in sorted(
             found, key=lambda walk: (walk[0] != "00-1", walk[0])
         ):
@@ -259,10 +257,14 @@ def _train_identities(world: World, asked: int | None) -> int:
     train = world.identities // 2 if asked is None else asked
     if not 0 < train < world.identities:
         raise ValueError(
-            f"train_identities={train}: expected 1..{world.identities - 1} of the world's {world.identities} people, "
+            f"train_identities={train}: expected 1..{world.identities - 1} of the {world.identities} people, "
             "so that some are left for the test"
         )
     return train
+
+
+def _known(identity: int) -> int:
+    return identity if identity < BYSTANDERS else -1
 
 
 def _market_name(pid: int, camera: int, tracklet: int, frame: int) -> str:
@@ -288,8 +290,8 @@ def _draw(
         _, encoded = cv2.imencode(".jpg", cv2.cvtColor(crop.image, cv2.COLOR_RGB2BGR), options)
         path.write_bytes(encoded.tobytes())
         rows.append(
-            (shot.path, crop.identity if crop.identity < BYSTANDERS else -1, shot.identity if shot.identity < BYSTANDERS else -1,
-             crop.camera, shot.track, crop.frame, shot.video, crop.clothes, crop.platform, crop.occlusion)
+            (shot.path, _known(crop.identity), _known(shot.identity), crop.camera, shot.track, 
+             crop.frame, shot.video, crop.clothes, crop.platform, crop.occlusion)
         )  # fmt: skip
         if truth:
             crops.append(crop)
@@ -310,8 +312,8 @@ def _drawn(world: World, folder: Path, shots: list[Shot], truth: bool, workers: 
 
 
 def _write(
-    world: World, root: str | Path, shots: list[Shot], side: dict[str, object], truth: bool, workers: int, overwrite: bool,
-    progress: bool, name: str,
+    world: World, root: str | Path, shots: list[Shot], side: dict[str, object], truth: bool, workers: int,
+    overwrite: bool, progress: bool, name: str,
 ) -> Path:  # fmt: skip
     """Draw everything into a folder beside `root`, then give it its name."""
     root = Path(root)

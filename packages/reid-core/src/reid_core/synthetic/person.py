@@ -36,8 +36,8 @@ HAIR_COLOURS = ((28, 24, 22), (46, 34, 28), (74, 52, 36), (118, 88, 56), (150, 1
 SKINS = ((232, 196, 170), (214, 172, 142), (188, 142, 110), (142, 100, 74), (96, 66, 50))
 
 TOP_PATTERNS = (
-    "plain", "stripes", "columns", "plaid", "two_tone", "open", "logo", "band", "diagonal", "dots", "blotches",
-    "sleeves", "logo", "open",
+    "plain", "stripes", "columns", "plaid", "two_tone", "open", "logo", "band", "diagonal", "dots",
+    "blotches", "sleeves", "logo", "open",
 )  # fmt: skip
 BOTTOM_PATTERNS = ("plain", "plain", "faded", "side_stripe", "plaid", "pockets", "blotches")
 HAIR_STYLES = ("short", "short", "bald", "bob", "long", "ponytail", "bun")

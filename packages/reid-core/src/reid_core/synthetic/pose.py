@@ -1,8 +1,8 @@
 """Skeleton, walking cycle and projection.
 
-The person's frame: x to the person's left, y up, z forward, in metres, the ground at y = 0 under the hips. The
-camera sees the person under a yaw (0: facing the camera, pi/2: walking to the right of the picture, so that the
-right side of the body is seen, pi: from behind) and a pitch (0: level, pi/2: from straight above).
+The person's frame: x to the person's left, y up, z forward, in metres, the ground at y = 0 under the hips.
+The camera sees the person under a yaw (0: facing the camera, pi/2: walking to the right of the picture, so
+that the right side of the body is seen, pi: from behind) and a pitch (0: level, pi/2: from straight above).
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import numpy as np
 from reid_core.synthetic.person import Body
 
 COCO_KEYPOINTS = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
-    "right_ankle",
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
+    "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee",
+    "right_knee",
+    "left_ankle", "right_ankle",
 )  # fmt: skip
 JOINTS = COCO_KEYPOINTS + (
-    "head", "neck", "collar", "waist", "pelvis", "left_hand", "right_hand", "left_toe", "right_toe", "left_heel",
-    "right_heel", "back_top", "back_bottom", "side_top", "side_bottom", "hair_top", "hair_bottom", "hem", "brim",
+    "head", "neck", "collar", "waist", "pelvis", "left_hand", "right_hand", "left_toe", "right_toe",
+    "left_heel", "right_heel", "back_top", "back_bottom", "side_top", "side_bottom", "hair_top",
+    "hair_bottom",
+    "hem", "brim",
 )  # fmt: skip
 INDEX = {name: i for i, name in enumerate(JOINTS)}
 
@@ -85,7 +88,8 @@ def walk(body: Body, phase: float, effort: float = 1.0, bag_side: int = 1, hem: 
         gait = math.sin(phase) * sign
         # The arm swings against the leg of its own side.
         elbow, wrist = _limb(
-            shoulder, 0.166 * h, 0.146 * h, -body.arm_swing * effort * gait - 0.03, body.elbow * (0.5 + 0.5 * effort),
+            shoulder, 0.166 * h, 0.146 * h, -body.arm_swing * effort * gait - 0.03,
+            body.elbow * (0.5 + 0.5 * effort),
             0.14 * sign * (0.6 + 0.4 * body.girth),
         )  # fmt: skip
         joint[f"{side}_shoulder"], joint[f"{side}_elbow"], joint[f"{side}_wrist"] = shoulder, elbow, wrist

@@ -1,23 +1,28 @@
-"""Places: walls, grounds and street furniture behind and in front of people. None of it knows who walks there."""
+"""Places: walls, grounds and street furniture behind and in front of people; none knows who walks there."""
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
 
 from reid_core.synthetic.person import generator
-from reid_core.synthetic.texture import smooth_noise
+from reid_core.synthetic.texture import floats, smooth_noise
 
 SCENE = (420, 2400)  # height and width of a camera's panorama, pixels
 WALLS = (
-    (150, 146, 138), (120, 112, 104), (176, 166, 148), (128, 84, 68), (96, 104, 108), (196, 194, 188), (70, 76, 82),
-    (92, 110, 84), (108, 120, 134), (52, 54, 58),
+    (150, 146, 138), (120, 112, 104), (176, 166, 148), (128, 84, 68), (96, 104, 108), (196, 194, 188),
+    (70, 76, 82), (92, 110, 84), (108, 120, 134), (52, 54, 58),
 )  # fmt: skip
 GROUNDS = ((128, 126, 122), (104, 102, 100), (152, 144, 130), (86, 86, 90), (96, 108, 74), (170, 166, 160))
 THINGS = ("car", "bin", "bush", "sign", "bike", "bench")
+_THING_SIZES = {
+    "car": (150, 340), "bin": (150, 90), "bush": (150, 190), "sign": (220, 110), "bike": (130, 200),
+    "bench": (100, 220),
+}  # fmt: skip
 _THING_COLOURS = (
     (150, 40, 40),
     (40, 60, 110),
@@ -29,6 +34,11 @@ _THING_COLOURS = (
 )
 
 
+def ints(values: object) -> np.ndarray:
+    """Pixel positions as an int32 array."""
+    return np.asarray(values, np.int32)
+
+
 def _shaded(height: int, width: int, base: np.ndarray, rng: np.random.Generator, grain: float) -> np.ndarray:
     noise = 9 * smooth_noise(rng, height, width, 3) + grain * rng.standard_normal(
         (height, width), dtype=np.float32
@@ -37,7 +47,7 @@ def _shaded(height: int, width: int, base: np.ndarray, rng: np.random.Generator,
 
 
 def _wall(image: np.ndarray, x0: int, x1: int, horizon: int, rng: np.random.Generator) -> None:
-    base = np.float32(WALLS[rng.integers(len(WALLS))])
+    base = floats(WALLS[rng.integers(len(WALLS))])
     part = _shaded(horizon, x1 - x0, base, rng, 3)
     width = x1 - x0
     kind = rng.choice(["brick", "panels", "windows", "hedge", "shop", "fence"])
@@ -55,7 +65,7 @@ def _wall(image: np.ndarray, x0: int, x1: int, horizon: int, rng: np.random.Gene
     elif kind in ("windows", "shop"):
         step, top, bottom = (70, 40, horizon - 70) if kind == "windows" else (120, 30, horizon - 15)
         for x in range(10, width - 20, step):
-            glass = np.float32(rng.choice([[48, 56, 66], [92, 108, 118], [170, 168, 150]]))
+            glass = floats(rng.choice([[48, 56, 66], [92, 108, 118], [170, 168, 150]]))
             w = int(step * 0.75)
             pane = part[top:bottom, x : min(x + w, width)]
             pane[:] = _shaded(*pane.shape[:2], glass, rng, 2)
@@ -63,7 +73,7 @@ def _wall(image: np.ndarray, x0: int, x1: int, horizon: int, rng: np.random.Gene
             cv2.rectangle(part, (x, top), (min(x + w, width), bottom), pale, 3, cv2.LINE_AA)
     elif kind == "hedge":
         leaf = smooth_noise(rng, horizon, width, 60) + smooth_noise(rng, horizon, width, 25)
-        part = np.float32([58, 78, 46]) + 14 * leaf[..., None] * np.float32([0.8, 1, 0.6])
+        part = floats([58, 78, 46]) + 14 * leaf[..., None] * floats([0.8, 1, 0.6])
     else:
         for x in range(0, width, 14):
             cv2.line(part, (x, horizon // 3), (x, horizon), dark, 3, cv2.LINE_AA)
@@ -74,7 +84,7 @@ def _wall(image: np.ndarray, x0: int, x1: int, horizon: int, rng: np.random.Gene
 
 def _ground(image: np.ndarray, x0: int, x1: int, horizon: int, rng: np.random.Generator) -> None:
     height, width = image.shape[0], x1 - x0
-    base = np.float32(GROUNDS[rng.integers(len(GROUNDS))])
+    base = floats(GROUNDS[rng.integers(len(GROUNDS))])
     part = _shaded(height - horizon, width, base, rng, 5)
     part += np.linspace(-14, 12, height - horizon, dtype=np.float32)[:, None, None]
     line = (base * 0.75).tolist()
@@ -103,14 +113,14 @@ def thing(kind: str, seed: int) -> np.ndarray:
         4
     """
     rng = generator(seed, 301, THINGS.index(kind))
-    height, width = {"car": (150, 340), "bin": (150, 90), "bush": (150, 190), "sign": (220, 110), "bike": (130, 200), "bench": (100, 220)}[kind]  # fmt: skip
+    height, width = _THING_SIZES[kind]
     rgb = np.zeros((height, width, 3), np.float32)
     alpha = np.zeros((height, width), np.float32)
     base = tuple(float(c) for c in _THING_COLOURS[rng.integers(len(_THING_COLOURS))])
     dark = tuple(0.45 * c for c in base)
 
     def fill(points: list[tuple[float, float]], tone: tuple[float, ...]) -> None:
-        polygon = np.int32(np.array(points) * [width, height])
+        polygon = ints(np.array(points) * [width, height])
         cv2.fillPoly(rgb, [polygon], tone, cv2.LINE_AA)
         cv2.fillPoly(alpha, [polygon], 1.0, cv2.LINE_AA)
 
@@ -147,7 +157,7 @@ def thing(kind: str, seed: int) -> np.ndarray:
         outline = 1 - ((x / width - 0.5) / 0.46) ** 2 - ((y / height - 0.6) / 0.56) ** 2
         alpha[:] = np.clip((outline + 0.18 * smooth_noise(rng, height, width, 9)) * 9, 0, 1)
         leaves = smooth_noise(rng, height, width, 30) + smooth_noise(rng, height, width, 12)
-        rgb[:] = np.float32([62, 82, 48]) + 15 * leaves[..., None]
+        rgb[:] = floats([62, 82, 48]) + 15 * leaves[..., None]
     elif kind == "sign":
         fill([(0.46, 0.3), (0.54, 0.3), (0.54, 1), (0.46, 1)], (104, 106, 108))
         fill([(0.06, 0.02), (0.94, 0.02), (0.94, 0.4), (0.06, 0.4)], base)
@@ -156,10 +166,11 @@ def thing(kind: str, seed: int) -> np.ndarray:
     elif kind == "bike":
         for x in (0.22, 0.78):
             ring(x, 0.66, 0.30, (30, 30, 32), 5)
-        for a, b in (((0.22, 0.66), (0.42, 0.3)), ((0.42, 0.3), (0.7, 0.3)), ((0.7, 0.3), (0.78, 0.66)), ((0.42, 0.3), (0.5, 0.68)), ((0.5, 0.68), (0.7, 0.3))):  # fmt: skip
-            ends = [(int(p * width), int(q * height)) for p, q in (a, b)]
-            cv2.line(rgb, *ends, base, 6, cv2.LINE_AA)
-            cv2.line(alpha, *ends, 1.0, 6, cv2.LINE_AA)
+        corners = ((0.22, 0.66), (0.42, 0.3), (0.7, 0.3), (0.5, 0.68), (0.42, 0.3), (0.7, 0.3), (0.78, 0.66))
+        for a, b in pairwise(corners):
+            start, end = ((int(p * width), int(q * height)) for p, q in (a, b))
+            cv2.line(rgb, start, end, base, 6, cv2.LINE_AA)
+            cv2.line(alpha, start, end, 1.0, 6, cv2.LINE_AA)
     else:
         for y in (0.1, 0.28, 0.52):
             fill([(0.02, y), (0.98, y), (0.98, y + 0.12), (0.02, y + 0.12)], base)
@@ -182,11 +193,11 @@ def _paste(image: np.ndarray, sprite: np.ndarray, x: int, bottom: int, height: i
 
 def _from_above(rng: np.random.Generator, clutter: float) -> np.ndarray:
     height, width = SCENE
-    image = _shaded(height, width, np.float32(GROUNDS[rng.integers(len(GROUNDS))]), rng, 5)
+    image = _shaded(height, width, floats(GROUNDS[rng.integers(len(GROUNDS))]), rng, 5)
     x = 0
     while x < width:
         step = int(rng.integers(90, 380))
-        base = np.float32(GROUNDS[rng.integers(len(GROUNDS))])
+        base = floats(GROUNDS[rng.integers(len(GROUNDS))])
         piece = image[:, x : x + step]
         piece[:] = _shaded(height, piece.shape[1], base, rng, 5)
         if rng.random() < 0.5:
@@ -206,9 +217,9 @@ def _from_above(rng: np.random.Generator, clutter: float) -> np.ndarray:
                 (float(rng.uniform(40, 60)), float(rng.uniform(90, 120))),
                 float(rng.uniform(0, 180)),
             )
-            cv2.fillPoly(image, [np.int32(cv2.boxPoints(box))], tone, cv2.LINE_AA)
+            cv2.fillPoly(image, [ints(cv2.boxPoints(box))], tone, cv2.LINE_AA)
             inner = (centre, (box[1][0] * 0.8, box[1][1] * 0.45), box[2])
-            cv2.fillPoly(image, [np.int32(cv2.boxPoints(inner))], tuple(0.5 * c for c in tone), cv2.LINE_AA)
+            cv2.fillPoly(image, [ints(cv2.boxPoints(inner))], tuple(0.5 * c for c in tone), cv2.LINE_AA)
         else:
             _paste(
                 image, thing("bush", int(rng.integers(4))), centre[0], centre[1], int(rng.integers(40, 90))
@@ -250,16 +261,16 @@ def panorama(seed: int, camera: int, clutter: float, aerial: bool) -> tuple[np.n
         lean, wide = int(rng.integers(-200, 200)), int(rng.integers(40, 160))
         shadow = np.ones((height - horizon, width), np.float32)
         corners = [(x, 0), (x + wide, 0), (x + wide + lean, height - horizon), (x + lean, height - horizon)]
-        cv2.fillPoly(shadow, [np.int32(corners)], 0.7, cv2.LINE_AA)
+        cv2.fillPoly(shadow, [ints(corners)], 0.7, cv2.LINE_AA)
         image[horizon:] *= cv2.GaussianBlur(shadow, (0, 0), 5)[..., None]
     return cv2.GaussianBlur(image, (0, 0), 0.8).clip(0, 255), horizon
 
 
 def window(scene: np.ndarray, x: float, bottom: float, height: float, size: tuple[int, int]) -> np.ndarray:
-    """Cut a window (bottom centre at x, bottom; aspect of `size`) out of a panorama and scale it to size [h w]."""
+    """Cut a window (bottom centre at x, bottom; aspect of `size`) out of a panorama; scale it to size."""
     rows, columns = size
     step = height / rows
-    matrix = np.float32([[step, 0, x - step * columns / 2], [0, step, bottom - height]])
+    matrix = floats([[step, 0, x - step * columns / 2], [0, step, bottom - height]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(scene, matrix, (columns, rows), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
 

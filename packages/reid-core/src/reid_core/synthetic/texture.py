@@ -1,8 +1,9 @@
 """Cloth, skin and bags as small images wrapped around the body.
 
-A texture is float32 [v u 4], colours in 0-255 and a channel of ones for the rasteriser: v runs down the part, u around it, with the front in the middle column, the
-person's left a quarter to the right of it and the back at both ends. So a logo on the chest is seen from the
-front and not from behind, without any further rule.
+A texture is float32 [v u 4], colours in 0-255 and a channel of ones for the rasteriser: v runs down the
+part, u around it, with the front in the middle column, the person's left a quarter to the right of it and
+the back at both ends. So a logo on the chest is seen from the front and not from behind, without any
+further rule.
 """
 
 from __future__ import annotations
@@ -12,10 +13,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from reid_core.synthetic.person import PALETTE
-from reid_core.synthetic.person import Body
-from reid_core.synthetic.person import Outfit
-from reid_core.synthetic.person import generator
+from reid_core.synthetic.person import PALETTE, Body, Outfit, generator
 
 TRUNK = (48, 96)
 LIMB = (32, 32)
@@ -32,6 +30,11 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) 
     columns = max(2, round(cells * width / height))
     coarse = rng.standard_normal((cells, columns), dtype=np.float32)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def floats(values: object) -> np.ndarray:
+    """Numbers as a float32 array."""
+    return np.asarray(values, np.float32)
 
 
 def with_ones(texture: np.ndarray) -> np.ndarray:
@@ -195,7 +198,7 @@ def textures(seed: int, identity: int, clothes: int, body: Body, outfit: Outfit)
     bag = _mix(bag, colour(outfit.bag_colour) * 0.5, np.abs(v - 0.42) < 0.03)
     shoe = _mix(
         np.broadcast_to(colour(outfit.shoes), (*LIMB, 3)).astype(np.float32),
-        np.float32([200, 200, 196]),
+        floats([200, 200, 196]),
         v > 2,
     )
     hem = _pattern(sleeve_pattern if outfit.pattern != "open" else "open", outfit, base, over, TRUNK, rng)

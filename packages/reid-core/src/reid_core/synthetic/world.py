@@ -12,24 +12,11 @@ import numpy as np
 
 from reid_core.synthetic import camera as optics
 from reid_core.synthetic import scene
-from reid_core.synthetic.draw import STRETCH
-from reid_core.synthetic.draw import SUPERSAMPLE
-from reid_core.synthetic.draw import Canvas
-from reid_core.synthetic.figure import LABEL_OF_IDENT
-from reid_core.synthetic.figure import OCCLUDER
-from reid_core.synthetic.figure import PARTS
-from reid_core.synthetic.figure import Placed
-from reid_core.synthetic.figure import draw_person
-from reid_core.synthetic.figure import keypoints
-from reid_core.synthetic.figure import place
-from reid_core.synthetic.person import generator
-from reid_core.synthetic.person import sample_body
-from reid_core.synthetic.person import sample_outfit
-from reid_core.synthetic.pose import View
-from reid_core.synthetic.pose import project
-from reid_core.synthetic.pose import walk
-from reid_core.synthetic.texture import textures
-from reid_core.synthetic.texture import with_ones
+from reid_core.synthetic.draw import STRETCH, SUPERSAMPLE, Canvas
+from reid_core.synthetic.figure import LABEL_OF_IDENT, OCCLUDER, PARTS, Placed, draw_person, keypoints, place
+from reid_core.synthetic.person import generator, sample_body, sample_outfit
+from reid_core.synthetic.pose import View, project, walk
+from reid_core.synthetic.texture import floats, textures, with_ones
 
 BYSTANDERS = 10_000_000  # people of this number and above only pass by; they are never anybody's identity
 _OCCLUDERS = ("pillar", "person", "person", "thing", "thing")
@@ -82,8 +69,8 @@ class _Track(NamedTuple):
 class World:
     """A deterministic world of pedestrians seen by cameras.
 
-    Every picture is a pure function of the dials, the seed and (identity, camera, tracklet, frame), so frames can be
-    drawn in any order, in parallel, and again.
+    Every picture is a pure function of the dials, the seed and (identity, camera, tracklet, frame), so frames
+    can be drawn in any order, in parallel, and again.
 
     Args:
         identities: people whose identity counts.
@@ -143,7 +130,7 @@ class World:
         wrong = [c for c in self.aerial_cameras if not 0 <= c < self.cameras]
         if wrong:
             raise ValueError(
-                f"World(aerial_cameras={self.aerial_cameras}): {wrong} are not among cameras 0..{self.cameras - 1}"
+                f"World(aerial_cameras={self.aerial_cameras}): {wrong} not in 0..{self.cameras - 1}"
             )
 
     def true_identity(self, identity: int, camera: int, tracklet: int, frame: int) -> int:
@@ -170,7 +157,7 @@ class World:
             camera: 0-based.
             tracklet: number of the tracklet of this person before this camera.
             frame: number of the frame in the tracklet.
-            box: error of the box on top of `box_jitter`: shift right and down as shares of its height, and its size.
+            box: error of the box on top of `box_jitter`: shift right and down in heights, and size.
 
         Raises:
             ValueError: the identity or the camera does not exist.
@@ -210,7 +197,7 @@ def _track(world: World, identity: int, camera: int, tracklet: int) -> _Track:
         near = float(rng.uniform(0.1, 0.9))
         bottom = horizon + (0.1 + 0.85 * near) * (rows - horizon)
         height = (0.45 + 0.4 * near) * rows
-    # Dials decide by comparing a number drawn in any case, so that turning one leaves the others' draws alone.
+    # Numbers are drawn whatever the dials, so that turning one leaves the others' draws alone.
     hidden, doubled, changed, switched = rng.random(4)
     other = int(rng.integers(max(1, world.identities - 1)))
     return _Track(
@@ -221,7 +208,7 @@ def _track(world: World, identity: int, camera: int, tracklet: int) -> _Track:
         effort=float(np.clip(rng.normal(0.85, 0.25), 0.05, 1.15)),
         ground=(float(rng.uniform(80, columns - 80)), bottom, height),
         flow=float(1.5 * math.sin(yaw)),
-        exposure=float(np.exp(rng.normal(0, 0.10) * min(world.colour_cast, 1.5))),
+        exposure=float(np.exp(rng.normal(0, 0.07) * min(world.colour_cast, 1.5))),
         shadow=(float(rng.uniform(0.5, 2.0)), float(rng.uniform(0.25, 0.6))),
         occluder=str(rng.choice(_OCCLUDERS)) if hidden < world.occlusion else "",
         occluder_seed=int(rng.integers(1 << 20)),
@@ -236,10 +223,10 @@ def _track(world: World, identity: int, camera: int, tracklet: int) -> _Track:
 
 
 def _pose(
-    world: World, identity: int, clothes: int, track: _Track, frame: int, lens: optics.Camera, pixels: float | None,
-    origin: np.ndarray,
+    world: World, identity: int, clothes: int, track: _Track, frame: int, lens: optics.Camera,
+    pixels: float | None, origin: np.ndarray,
 ) -> tuple[Placed, np.ndarray, float]:  # fmt: skip
-    """The person on the canvas; `pixels` a metre, or None to fill the crop. Also the ground point and the scale."""
+    """The person on the canvas, `pixels` a metre or None to fill it; also the ground point and the scale."""
     body, outfit = sample_body(world.seed, identity), sample_outfit(world.seed, identity, clothes)
     joints = walk(body, track.phase + track.cadence * frame, track.effort, outfit.bag_side, outfit.hem)
     yaw = track.yaw + track.drift * (frame % 64)
@@ -282,7 +269,7 @@ def _hide(
     if track.occluder == "pillar":
         rng = generator(world.seed, 402, track.occluder_seed % 12)
         wide = 0.5 * float(rng.uniform(0.25, 0.5)) * columns
-        tone = np.float32(scene.WALLS[rng.integers(len(scene.WALLS))])
+        tone = floats(scene.WALLS[rng.integers(len(scene.WALLS))])
         texture = np.clip(tone + 7 * rng.standard_normal((32, 32, 1), dtype=np.float32), 0, 250) * np.ones(
             3, np.float32
         )
@@ -298,7 +285,7 @@ def _hide(
         walker = track._replace(
             yaw=track.yaw + (math.pi if track.occluder_seed % 2 else 0.4), phase=track.phase + 1
         )
-        placed, *_ = _pose(world, other, 0, walker, frame, lens, pixels * near, origin)
+        placed, _, _ = _pose(world, other, 0, walker, frame, lens, pixels * near, origin)
         _person(world, canvas, other, 0, placed, lens, OCCLUDER)
     else:
         kind = scene.THINGS[track.occluder_seed % len(scene.THINGS)]
@@ -344,7 +331,7 @@ def _render(
     if track.bystander >= 0:
         at = origin + np.array([track.bystander_at * columns * 1.1, -0.07 * rows])
         other = track._replace(yaw=track.yaw + track.bystander % 7, phase=track.phase + 2)
-        behind, *_ = _pose(world, BYSTANDERS + track.bystander, 0, other, frame, lens, pixels * 0.85, at)
+        behind, _, _ = _pose(world, BYSTANDERS + track.bystander, 0, other, frame, lens, pixels * 0.85, at)
         _person(world, canvas, BYSTANDERS + track.bystander, 0, behind, lens, 0)
     _person(world, canvas, truth, track.clothes, placed, lens, None)
     whole = int(np.count_nonzero(LABEL_OF_IDENT[canvas.ids]))
