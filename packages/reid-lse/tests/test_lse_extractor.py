@@ -40,7 +40,7 @@ def test_true_keypoints_find_a_person_who_stands_aside():
     image, label = pedestrian(128, 96, shift=24)
 
     def aside(images):
-        keypoints = prior(images)
+        keypoints = prior([torch.zeros_like(image) for image in images])
         keypoints[..., 0] += 24
         return keypoints
 
@@ -89,6 +89,12 @@ def test_an_area_without_positives_is_invalid_and_the_others_stay():
     regions = LocalSemanticExtractor(keypoints=headless)(pedestrian()[0][None])
     assert regions.valid.tolist() == [[False, True, True]]
     assert not regions.masks[0, 0].any()
+
+
+def test_the_prior_moves_to_where_the_person_stands():
+    image, _ = pedestrian(128, 96, shift=16)
+    assert prior(image[None])[0, 0, 0].item() == pytest.approx(48 + 16, abs=2)
+    assert prior(torch.full_like(image, 90)[None])[0, 0, 0] == 48
 
 
 def test_no_keypoint_over_its_threshold_gives_no_region():

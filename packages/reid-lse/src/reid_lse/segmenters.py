@@ -14,7 +14,7 @@ from torch import Tensor
 from reid_lse.geometry import body, distances, person_height, sides
 from reid_lse.prompts import Prompts
 
-WORK_HEIGHT = 64
+WORK_HEIGHT = 96
 """Rows at which GrabCut works: colours of a small crop carry no more, and time goes with the pixels."""
 
 ITERATIONS = 2
@@ -23,7 +23,7 @@ ITERATIONS = 2
 SURE_CONFIDENCE = 0.7
 """Keypoints this certain mark the core of their limbs as person beyond doubt."""
 
-SURE, LIKELY, UNLIKELY = 0.6, 1.2, 1.7
+SURE, LIKELY, UNLIKELY = 0.6, 1.2, 1.8
 """Distances in limb radii: inside SURE is person beyond doubt, inside LIKELY probably person, inside UNLIKELY
 probably background, further out background beyond doubt."""
 
