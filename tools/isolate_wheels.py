@@ -1,7 +1,8 @@
 """Install each built wheel alone in a fresh environment and run the first Python block of its README there.
 
-A package gets its declared dependencies at the lock's versions and nothing else: what it imports without declaring
-is missing there. An app also gets the packages' wheels from dist/, and its console script must answer --help.
+A package gets its declared dependencies at the lock's versions and nothing else: what it imports without
+declaring is missing there. An app also gets the packages' wheels from dist/, and its console script must answer
+--help.
 
     python tools/isolate_wheels.py [MEMBER ...]        after `./pants package ::`
 """
@@ -32,7 +33,7 @@ def wheel_of(project: dict[str, str]) -> Path:
 
 
 def check(member: Path, uv: str) -> None:
-    """Install the member's wheel in an environment of its own and run its README's block from an empty folder."""
+    """Install the member's wheel in an environment of its own and run its README's block in an empty folder."""
     project = tomllib.loads((member / "pyproject.toml").read_text())["project"]
     is_app = member.parent.name == "apps"
     with tempfile.TemporaryDirectory() as folder:
@@ -64,8 +65,12 @@ def check(member: Path, uv: str) -> None:
 
 def main() -> None:
     """Command line: the members named, or all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("members", nargs="*", type=Path, help="folders such as packages/reid-eval; default: all")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "members", nargs="*", type=Path, help="folders such as packages/reid-eval; default: all"
+    )
     given = [path.resolve() for path in parser.parse_args().members]
     local = ROOT / ".uv" / "bin" / "uv"
     uv = shutil.which("uv") or str(local)

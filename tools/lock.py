@@ -1,8 +1,8 @@
 """Write requirements.lock from what the members declare, or check that it still answers them.
 
-The members themselves are left out of the request, so no index is ever asked for their names: a stranger's package of
-the same name can't slip in. The lock has hashes and no index address, so it resolves through whatever mirror the
-environment configures.
+The members themselves are left out of the request, so no index is ever asked for their names: a stranger's
+package of the same name can't slip in. The lock has hashes and no index address, so it resolves through whatever
+mirror the environment configures.
 
     python tools/lock.py            renew: newest versions the declared ranges allow
     python tools/lock.py --keep     add or drop what the declarations ask for, upgrade nothing else
@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 PANTS_LOCK = ROOT / "tools" / "pants" / "tools.lock"
 PANTS_TOOLS = ("pytest", "ruff")
-"""What Pants itself runs, installed from the part of the lock that they need: seconds, not the minutes of torch."""
-HEADER = "# Written by `make lock` from the members' pyproject.toml and requirements-dev.in; edit those, not this.\n"
+"""What Pants itself runs, installed from the part of the lock that they need: seconds, not torch's minutes."""
+HEADER = "# Written by `make lock` from the members' pyproject.toml and requirements-dev.in: edit those.\n"
 
 
 def normalised(name: str) -> str:
@@ -54,7 +54,7 @@ def members() -> list[Path]:
 
 
 def declared() -> list[str]:
-    """Every requirement of every member and its extras, and the development tools, without the members themselves."""
+    """Every requirement of every member, its extras and the development tools, without the members themselves."""
     projects = [tomllib.loads(path.read_text()) for path in members()]
     own = {normalised(project["project"]["name"]) for project in projects}
     lines: set[str] = set()
@@ -74,15 +74,27 @@ def compile_lock(
     """Resolve for every platform into `output`, which serves as the preferred versions unless `upgrade`."""
     local = Path(sys.executable).parent / "uv"
     uv = shutil.which("uv") or (str(ROOT / ".uv" / "bin" / "uv") if not local.exists() else str(local))
-    command = [uv, "pip", "compile", "-", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
+    command = [
+        uv,
+        "pip",
+        "compile",
+        "-",
+        "--quiet",
+        "--universal",
+        "--python-version",
+        "3.11",
+        "--generate-hashes",
+    ]
     command += ["--no-emit-index-url", "--no-annotate", "--no-header", "--output-file", str(output)]
     command += ["--upgrade"] if upgrade else []
     command += ["--constraint", str(constraint)] if constraint else []
-    subprocess.run(command, input="\n".join(requirements), text=True, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    subprocess.run(
+        command, input="\n".join(requirements), text=True, check=True, stdout=subprocess.DEVNULL, cwd=ROOT
+    )
 
 
 def pins(text: str) -> list[str]:
-    r"""Pinned requirements of a lock without their hashes (an index may gain files for a version already pinned).
+    r"""Pinned requirements of a lock without their hashes (an index may gain files for a pinned version).
 
     >>> pins("# note\nnumpy==2.0 ; sys_platform == 'linux' \\\n    --hash=sha256:00\n")
     ["numpy==2.0 ; sys_platform == 'linux'"]
@@ -92,7 +104,9 @@ def pins(text: str) -> list[str]:
 
 def main() -> int:
     """Command line; the exit status is 1 when --check finds the lock stale."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true", help="change nothing, fail when the lock is stale")
     parser.add_argument("--keep", action="store_true", help="keep pinned versions that still fit")
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 """Run the first ```python block of a README, as a reader would who pastes it into a fresh interpreter.
 
-    python tools/run_readme_block.py packages/reid-eval/README.md
+python tools/run_readme_block.py packages/reid-eval/README.md
 """
 
 from __future__ import annotations
