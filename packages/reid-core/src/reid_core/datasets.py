@@ -72,7 +72,8 @@ def read_image(path: str | Path) -> Tensor:
 
 
 def _read_with_pillow(path: str) -> Tensor:
-    with Image.open(path) as image:
+    with Image.open(path) as opened:
+        image: Image.Image = opened
         if image.mode.startswith("I;16") or image.mode == "I":
             high = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
             return torch.from_numpy(high).expand(3, -1, -1).contiguous()
@@ -343,7 +344,7 @@ class TrackletDataset(_RowDataset):
                 break
             else:
                 return None
-        size = tuple(chosen[0].shape[-2:])
+        size = (chosen[0].shape[-2], chosen[0].shape[-1])
         return torch.stack(
             [image if tuple(image.shape[-2:]) == size else resize(image, size) for image in chosen]
         )

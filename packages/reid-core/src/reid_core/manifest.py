@@ -212,10 +212,10 @@ def _validated(table: pd.DataFrame) -> pd.DataFrame:
             f"expected path and split, and any of {', '.join(COLUMNS)}"
         )
     table = table.reset_index(drop=True)
-    columns = {}
+    columns: dict[str, pd.Series] = {}
     for column in COLUMNS:
         if column in INTEGERS:
-            columns[column] = _integers(table, column)
+            columns[column] = pd.Series(_integers(table, column))
         else:
             columns[column] = _strings(table, column)
     paths = columns["path"]
@@ -230,7 +230,7 @@ def _validated(table: pd.DataFrame) -> pd.DataFrame:
     valid = pd.DataFrame(columns)
     # Most manifests have each path once, which is quicker to see than pairs:
     # 1 s instead of 4 for 4.2 million rows.
-    again = np.array(paths.duplicated(keep=False), dtype=bool)
+    again: np.ndarray = paths.duplicated(keep=False).to_numpy(dtype=bool, copy=True)
     if again.any():
         again[again] = valid.loc[again, ["path", "split"]].duplicated().to_numpy()
     _refuse(paths, again, "path", "a path only once in a split")

@@ -22,7 +22,7 @@ class Draw(NamedTuple):
         seed: non-negative, below 2^63.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a draw
     seed: int
 
 

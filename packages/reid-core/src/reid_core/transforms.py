@@ -304,7 +304,9 @@ def _recolour(images: Tensor, jitter: Jitter | None, jitter_p: float, grey_p: fl
         *widths, turn = jitter
         low_high_at = zip(widths, chance[2:5], strict=True)
         factors = [_uniform(max(0.0, 1 - width), 1 + width, at) for width, at in low_high_at]
-        matrix, offset = colour_matrix(*factors, _uniform(-turn, turn, chance[5]), mean_colour)
+        brightness, contrast, saturation = factors
+        hue = _uniform(-turn, turn, chance[5])
+        matrix, offset = colour_matrix(brightness, contrast, saturation, hue, mean_colour)
     if greyed:
         matrix, offset = np.tile(_LUMA @ matrix, (3, 1)), np.full(3, _LUMA @ offset)
     matrix_t = torch.from_numpy(matrix).float()
