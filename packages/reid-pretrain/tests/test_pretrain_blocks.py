@@ -29,11 +29,11 @@ def test_the_share_of_hidden_patches_never_exceeds_the_ratio_and_its_spread(grid
 
 @settings(max_examples=60, deadline=None)
 @given(grid=grids, ratio=st.floats(0, 1), seed=seeds)
-def test_the_share_is_reached(grid, ratio, seed):
+def test_the_share_is_reached_and_not_exceeded(grid, ratio, seed):
     torch.manual_seed(seed)
     mask = block_mask(grid, ratio, spread=0.0, probability=1.0)
-    # the last block may miss the target by the patches that no allowed block fits, on thin grids above all
-    assert mask.sum() >= round(grid[0] * grid[1] * ratio) - 2
+    target = round(grid[0] * grid[1] * ratio)
+    assert target - 2 <= mask.sum() <= target  # the last patches may escape all the blocks that are tried
 
 
 @settings(max_examples=30, deadline=None)
