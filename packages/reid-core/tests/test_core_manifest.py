@@ -58,6 +58,10 @@ def test_a_path_may_stand_in_query_and_gallery():
     assert len(Manifest(rows, ROOT)) == 2
 
 
+def test_a_table_without_rows_is_a_manifest():
+    assert len(Manifest(pd.DataFrame({"path": [], "split": []}), ROOT)) == 0
+
+
 def test_select_and_where_keep_order_and_name_what_is_missing():
     manifest = Manifest(table(pid=[3, 1, 2]), ROOT, "toy")
     assert manifest.select("query", "train").pids.tolist() == [3, 1, 2]

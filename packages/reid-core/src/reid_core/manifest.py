@@ -264,7 +264,7 @@ def _integers(table: pd.DataFrame, column: str) -> np.ndarray:
 
 
 def _strings(table: pd.DataFrame, column: str) -> pd.Series:
-    if column not in table:
+    if column not in table or table.empty:  # an empty list gives pandas no type to go by
         return pd.Series("", index=table.index, dtype=pd.DataFrame({"x": ["x"]})["x"].dtype)
     values = table[column]
     if isinstance(values.dtype, pd.CategoricalDtype):
