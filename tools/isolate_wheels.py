@@ -1,8 +1,8 @@
 """Install each built wheel alone in a fresh environment and run the first Python block of its README there.
 
 A package gets its declared dependencies at the lock's versions and nothing else: what it imports without
-declaring is missing there. An app also gets the packages' wheels from dist/, and its console script must answer
---help.
+declaring is missing there. An app also gets the packages' wheels from dist/, and its console script must
+answer --help.
 
     python tools/isolate_wheels.py [MEMBER ...]        after `./pants package ::`
 """
@@ -33,7 +33,7 @@ def wheel_of(project: dict[str, str]) -> Path:
 
 
 def check(member: Path, uv: str) -> None:
-    """Install the member's wheel in an environment of its own and run its README's block in an empty folder."""
+    """Install the member's wheel in an own environment and run its README's block in an empty folder."""
     project = tomllib.loads((member / "pyproject.toml").read_text())["project"]
     is_app = member.parent.name == "apps"
     with tempfile.TemporaryDirectory() as folder:

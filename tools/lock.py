@@ -1,8 +1,8 @@
 """Write requirements.lock from what the members declare, or check that it still answers them.
 
 The members themselves are left out of the request, so no index is ever asked for their names: a stranger's
-package of the same name can't slip in. The lock has hashes and no index address, so it resolves through whatever
-mirror the environment configures.
+package of the same name can't slip in. The lock has hashes and no index address, so it resolves through
+whatever mirror the environment configures.
 
     python tools/lock.py            renew: newest versions the declared ranges allow
     python tools/lock.py --keep     add or drop what the declarations ask for, upgrade nothing else
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 PANTS_LOCK = ROOT / "tools" / "pants" / "tools.lock"
 PANTS_TOOLS = ("pytest", "ruff")
-"""What Pants itself runs, installed from the part of the lock that they need: seconds, not torch's minutes."""
+"""What Pants itself runs, installed from the part of the lock that they need: not all of torch."""
 HEADER = "# Written by `make lock` from the members' pyproject.toml and requirements-dev.in: edit those.\n"
 
 
@@ -54,7 +54,7 @@ def members() -> list[Path]:
 
 
 def declared() -> list[str]:
-    """Every requirement of every member, its extras and the development tools, without the members themselves."""
+    """Every requirement of every member, its extras and the development tools, without the members."""
     projects = [tomllib.loads(path.read_text()) for path in members()]
     own = {normalised(project["project"]["name"]) for project in projects}
     lines: set[str] = set()
