@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from reid_core.stage import StageError
-from vills.config import Config
+from vills.config import Config, check
 
 COMMANDS = {
     "run": "the whole recipe",
@@ -89,15 +89,16 @@ def parse_config(arguments: Sequence[str]) -> Config:
 
 
 def _config(parser: ArgumentParser, parsed: Namespace) -> Config:
-    chosen = parser.instantiate_classes(parsed)[parsed.subcommand]
+    chosen = parser.instantiate(parsed)[parsed.subcommand]
     values = {key: value for key, value in vars(chosen).items() if key in Config.__dataclass_fields__}
     return Config(**values)
 
 
 def _run(parser: ArgumentParser, parsed: Namespace) -> int:
-    from vills.recipe import run, run_all  # torch and MLflow take seconds, which --help should not
-
     config, force = _config(parser, parsed), parsed[parsed.subcommand].force
+    check(config)
+    from vills.recipe import run, run_all  # Lightning and MLflow take seconds, which a wrong root need not
+
     if parsed.subcommand == "run":
         run_all(config, force)
     else:

@@ -1,0 +1,132 @@
+"""The whole recipe on a tiny synthetic world, and what a second, a forced and a killed call do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import mlflow
+import pytest
+import torch
+
+from vills.cli import main
+
+STAGES = ["prepare", "lse", "pretrain", "finetune/pretrained", "finetune/scratch", "evaluate"]
+
+
+def stamps(folder):
+    return {stage: (folder / stage / "stage.json").stat().st_mtime_ns for stage in STAGES}
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def tracked(tiny):
+    client = mlflow.MlflowClient(tracking_uri=tiny.store)
+    experiment = client.get_experiment_by_name("tiny")
+    runs = client.search_runs([experiment.experiment_id])
+    runs = [run for run in runs if "superseded" not in run.data.tags]
+    parent = next(run for run in runs if run.info.run_name == "a")
+    nested = {
+        run.info.run_name: run
+        for run in runs
+        if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+    }
+    return client, parent, nested
+
+
+def test_every_stage_leaves_its_output(tiny):
+    for stage in STAGES:
+        assert json.loads((tiny.folder / stage / "stage.json").read_text())["stage"] == stage
+    assert (tiny.folder / "pretrain" / "teacher.pt").exists()
+    assert (tiny.folder / "lse" / "masks.npy").exists()
+
+
+def test_results_hold_both_models_and_all_three_tasks(tiny):
+    results = json.loads((tiny.folder / "evaluate" / "results.json").read_text())
+    assert {(model, task) for model in results for task in results[model]} == {
+        (model, task) for model in ("pretrained", "scratch") for task in ("image", "video", "mix")
+    }
+    for model in results.values():
+        for values in model.values():
+            assert 0 < values["mAP"] <= 1
+            assert values["rank_1"] <= values["rank_5"] <= values["rank_10"] <= values["rank_20"]
+
+
+def test_pretraining_moves_the_teacher_and_fine_tuning_starts_from_it(tiny):
+    teacher = weights(tiny.folder / "pretrain" / "teacher.pt")
+    tuned = weights(tiny.folder / "finetune" / "pretrained" / "final.pt")
+    scratch = weights(tiny.folder / "finetune" / "scratch" / "final.pt")
+    prefix = "model.extractor.model."
+    name = "resampler.queries"
+    near = (tuned[prefix + name] - teacher[name]).abs().max()
+    far = (scratch[prefix + name] - teacher[name]).abs().max()
+    assert near < far
+    assert not any("student" in key or "heads." in key for key in teacher)
+
+
+def test_parent_run_has_the_whole_configuration_and_the_results(tracked):
+    client, parent, _ = tracked
+    assert parent.data.params["pretrain.objective.koleo_weight"] == "3.0"
+    assert parent.data.params["data.synthetic.world.identities"] == "12"
+    assert {"image/mAP", "video/rank_1", "mix/rank_20", "scratch/image/mAP"} <= set(parent.data.metrics)
+    assert "version.torch" in parent.data.tags
+    assert "mlflow.source.git.commit" in parent.data.tags
+    assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["config.yaml"]
+
+
+def test_each_stage_has_a_nested_run_with_losses_and_pictures(tracked):
+    client, _, nested = tracked
+    assert set(nested) == set(STAGES)
+    history = client.get_metric_history(nested["pretrain"].info.run_id, "loss")
+    assert [point.step for point in history] == list(range(1, 13))
+    assert {"feature", "masking", "koleo", "alignment", "lr"} <= set(nested["pretrain"].data.metrics)
+    assert {"id", "triplet", "accuracy"} <= set(nested["finetune/pretrained"].data.metrics)
+    pictures = client.list_artifacts(nested["evaluate"].info.run_id, "figures")
+    assert {file.path.removeprefix("figures/") for file in pictures} == {
+        *("cmc.png", "attention_image.png", "attention_clip.png"),
+        *("ranked_image.png", "ranked_video.png", "ranked_mix.png"),
+    }
+
+
+def test_a_second_call_skips_everything_and_force_redoes_the_stage(tiny, tracked, capsys):
+    before = stamps(tiny.folder)
+    capsys.readouterr()
+    assert main(["run", *tiny.command]) == 0
+    said = capsys.readouterr()
+    assert stamps(tiny.folder) == before
+    assert said.err.count("skipped") == len(STAGES)
+    assert "image-to-video" in said.out  # the table is printed all the same
+    assert main(["evaluate", *tiny.command, "--force"]) == 0
+    changed = {stage for stage, stamp in stamps(tiny.folder).items() if stamp != before[stage]}
+    assert changed == {"evaluate"}
+
+
+def test_killed_in_mid_pretraining_it_resumes_to_the_same_bits(tiny):
+    command = ["pretrain", *tiny.on_disk, "--name", "killed"]
+    folder = tiny.runs / "tiny" / "killed" / "pretrain"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vills.cli", *command],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300
+    while not (folder / "last.ckpt").exists():
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    step = torch.load(folder / "last.ckpt", weights_only=True)["step"]
+    assert 1 <= step < 12
+    assert not (folder / "teacher.pt").exists()
+    assert main(command) == 0
+    resumed = weights(folder / "teacher.pt")
+    whole = weights(tiny.folder / "pretrain" / "teacher.pt")
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
