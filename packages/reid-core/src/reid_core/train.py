@@ -113,7 +113,7 @@ def fit(
             devices=config.devices,
             num_nodes=config.num_nodes,
             strategy=config.strategy,
-            precision=config.precision,  # type: ignore[arg-type]
+            precision=_precision(config.precision, on_gpu),  # type: ignore[arg-type]
             accumulate_grad_batches=config.accumulate,
             gradient_clip_val=config.clip_grad,
             max_epochs=1,
@@ -129,6 +129,16 @@ def fit(
         with Progress(label, config.steps, first, enabled=trainer.is_global_zero) as module.progress:
             trainer.fit(module, loader)
     return final
+
+
+def _precision(precision: str, on_gpu: bool) -> str:
+    """Lightning's precision for "auto": bfloat16 where the device multiplies its matrices in hardware."""
+    if precision != "auto":
+        return precision
+    if on_gpu:
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 can't tell
+    return "bf16-mixed" if capabilities.get("amx_bf16") else "32-true"
 
 
 class _Module(pl.LightningModule):
