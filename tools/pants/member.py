@@ -6,23 +6,25 @@ def member(name, test_dependencies=()):
 
     The version is not said here: hatchling reads it from the member's pyproject.toml, its one home.
     """
-    resources(name="typed", sources=["src/**/py.typed"])  # noqa: F821
-    resources(name="metadata", sources=["pyproject.toml", "README.md", "CHANGELOG.md"])  # noqa: F821
-    resources(name="configs", sources=["configs/**/*.yaml"])  # noqa: F821
-    python_sources(name="src", sources=["src/**/*.py"], dependencies=[":typed"])  # noqa: F821
-    python_test_utils(  # noqa: F821
-        name="test_utils", sources=["tests/**/*.py", "!tests/**/test_*.py"]
-    )
-    python_tests(  # noqa: F821
+    resources(name="metadata", sources=["pyproject.toml", "README.md", "CHANGELOG.md"])
+    resources(name="configs", sources=["configs/**/*.yaml"])
+    python_test_utils(name="test_utils", sources=["tests/**/*.py", "!tests/**/test_*.py"])
+    python_tests(
         name="tests",
         sources=["tests/**/test_*.py"],
         dependencies=["//:conftest", ":metadata", ":configs", *test_dependencies],
     )
-    python_distribution(  # noqa: F821
+    python_distribution(
         name="dist",
-        dependencies=[":metadata", ":configs", ":src", ":typed"],
-        provides=python_artifact(name=name),  # noqa: F821
+        dependencies=[":metadata", ":configs", f"{build_file_dir()}/src", f"{build_file_dir()}/src:typed"],
+        provides=python_artifact(name=name),
         generate_setup=False,
         wheel=True,
         sdist=True,
     )
+
+
+def member_sources():
+    """A member's modules, declared in its src/, which so becomes the folder that imports start from."""
+    resources(name="typed", sources=["**/py.typed"])
+    python_sources(sources=["**/*.py"], dependencies=[":typed"])
