@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,13 @@ def _write_world(synthetic: Synthetic, folder: Path, workers: int) -> None:
     for layout, options in synthetic.layouts.items():
         if layout not in WRITERS:
             raise ValueError(f"data.synthetic.layouts: no writer for {layout!r}; there are {list(WRITERS)}")
-        options = dict(options)
-        if layout == "folder" and "train_identities" in options:
-            options["identities"] = range(options.pop("train_identities"))
+        options, people = dict(options), world
+        if layout == "folder" and "identities" in options:
+            first, end = options["identities"]
+            options["identities"] = range(first, end)
+            people = replace(world, identities=max(world.identities, end))
         if not (folder / layout).exists():  # a layout appears only when it is whole
-            WRITERS[layout](world, folder / layout, workers=workers, **options)
+            WRITERS[layout](people, folder / layout, workers=workers, **options)
 
 
 def _check(name: str, manifest: Manifest) -> None:

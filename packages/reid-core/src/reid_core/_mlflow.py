@@ -179,7 +179,8 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     location = None
     if uri.startswith("sqlite:///"):
         location = (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts" / name).as_uri()
-    return str(client.create_experiment(name, artifact_location=location))
+    tags = {"mlflow.experimentKind": "custom_model_development"}  # so that the UI opens its training view
+    return str(client.create_experiment(name, artifact_location=location, tags=tags))
 
 
 def _client(uri: str) -> MlflowClient:

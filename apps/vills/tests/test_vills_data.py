@@ -1,0 +1,136 @@
+"""What pre-training and fine-tuning are fed with: pools, views, regions and batches."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reid_core.samplers import Draw
+from vills.cli import parse_config
+from vills.data import Grids, VillsDataset, collate, load_pool
+from vills.finetune import JointBatches, labelled
+from vills.pretrain import make_batches
+from vills.regions import load_masks
+
+
+@pytest.fixture(scope="module")
+def config(tiny):
+    return parse_config(["run", *tiny.command])
+
+
+@pytest.fixture(scope="module")
+def pool(tiny, config):
+    return load_pool(config, tiny.folder / "prepare")
+
+
+@pytest.fixture(scope="module")
+def dataset(tiny, config, pool):
+    return VillsDataset(pool, load_masks(tiny.folder / "lse"), 3, config.pretrain, Grids((4, 2), (4, 2)))
+
+
+def test_the_pool_holds_training_images_and_unlabeled_ones_and_no_test_person(pool):
+    market, mars, folder = pool.parts
+    assert set(market.table["split"]) == set(mars.table["split"]) == {"train"}
+    assert set(folder.table["split"]) == {"unlabeled"}
+    assert len(pool.images) == len(market) + 8 * 2  # one single image a person and camera
+    assert len(pool.videos) == len(mars.tracklets()) + 8 * 2
+    assert len(pool) == len(market) + len(mars) + len(folder)
+
+
+def test_videos_are_rows_of_the_video_source_in_frame_order(pool):
+    files = [pool.file(int(row)) for row in pool.videos[0]]
+    assert all(file.exists() for file in files)
+    assert files == sorted(files)
+    assert len({file.name[:11] for file in files}) == 1  # one person, camera and tracklet
+
+
+def test_one_data_set_for_images_and_videos_is_held_once(tiny, tmp_path):
+    config = parse_config(["run", *tiny.on_disk, "--data.image.name", "mars"])
+    config.data.image.root = config.data.video.root
+    config.data.pretrain = []
+    from vills.prepare import prepare
+
+    prepare(config, tmp_path)
+    pool = load_pool(config, tmp_path)
+    assert len(pool.parts) == 1
+    assert len(pool) == len(pool.images) == sum(len(rows) for rows in pool.videos)
+
+
+def test_a_batch_has_the_shapes_of_the_objective(dataset, pool):
+    videos = len(pool.images)
+    batch = collate([dataset[Draw(0, 1)], dataset[Draw(1, 2)], dataset[Draw(videos, 3)]])
+    shapes = {name: tuple(value.shape) for name, value in batch.items() if torch.is_tensor(value)}
+    assert shapes == {
+        "images": (2, 2, 3, 32, 16),
+        "image_masks": (2, 2, 8),
+        "image_regions": (2, 3, 3, 16, 8),
+        "image_regions_valid": (2, 3),
+        "videos": (1, 2, 2, 3, 32, 16),
+        "video_masks": (1, 2, 2, 8),
+        "video_regions": (1, 3, 2, 3, 16, 8),
+        "video_regions_valid": (1, 3),
+        "frames": (1, 3, 32, 16),
+    }
+    assert batch["unreadable"] == []
+    assert batch["image_masks"].dtype == batch["video_regions_valid"].dtype == torch.bool
+
+
+def test_an_item_is_a_function_of_its_draw_alone(dataset, pool):
+    for index in (3, len(pool.images) + 3):
+        torch.manual_seed(0)
+        first = dataset[Draw(index, 5)]
+        torch.manual_seed(1)
+        second = dataset[Draw(index, 5)]
+        third = dataset[Draw(index, 6)]
+        assert torch.equal(first["views"], second["views"])
+        assert torch.equal(first["regions"], second["regions"])
+        assert not torch.equal(first["views"], third["views"])
+
+
+def test_the_two_views_of_an_image_differ(dataset):
+    views = dataset[Draw(0, 1)]["views"]
+    assert not torch.equal(views[0], views[1])
+
+
+def test_every_step_draws_images_and_videos_in_the_configured_numbers(config, pool):
+    batches, _ = make_batches(config, pool)
+    for step in (0, 11):
+        indices = [draw.index for draw in batches.batch(step)]
+        assert sum(index < len(pool.images) for index in indices) == config.pretrain.image_batch
+        assert sum(index >= len(pool.images) for index in indices) == config.pretrain.video_batch
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 2), st.integers(0, 2**31))
+def test_joint_batches_hold_images_and_clips_of_the_same_people(step, images, clips, seed):
+    image_pids = np.repeat(np.arange(1, 7), 3)
+    clip_pids = np.repeat(np.arange(3, 10), 2)
+    batches = JointBatches(image_pids, clip_pids, 4, images, clips, True, steps=1, seed=seed)
+    draws = batches.batch(step)
+    first = len(image_pids)
+    people = [int(image_pids[draw.index]) for draw in draws if draw.index < first]
+    others = [int(clip_pids[draw.index - first]) for draw in draws if draw.index >= first]
+    assert sorted(people) == sorted(np.repeat(np.unique(people), images).tolist())
+    assert sorted(others) == sorted(np.repeat(np.unique(people), clips).tolist())
+    assert len(set(people)) == 4
+    assert draws == JointBatches(image_pids, clip_pids, 4, images, clips, True, 1, seed).batch(step)
+
+
+@pytest.mark.parametrize("step", [0, 5])
+def test_ranks_share_one_batch_out_among_them(step):
+    pids = np.repeat(np.arange(1, 9), 4)
+    whole = JointBatches(pids, pids, 4, 2, 1, True, 10).batch(step)
+    parts = [JointBatches(pids, pids, 4, 2, 1, True, 10, 0, rank, 2).batch(step) for rank in range(2)]
+    assert sorted(whole) == sorted(parts[0] + parts[1])
+
+
+def test_different_people_get_different_classes(tiny, config):
+    from dataclasses import replace
+
+    other = replace(config, data=replace(config.data, same_people=False))
+    data = labelled(other, tiny.folder / "prepare")
+    images = set(data.images.manifest.pids.tolist())
+    clip = data[Draw(data.first_clip, 0)]
+    assert clip["clip_pid"] not in images
+    assert data[Draw(0, 0)]["pid"] in images
