@@ -1,4 +1,4 @@
-"""What somebody sees who opens the MLflow UI after a run: headless Chromium, driven by its own debugging protocol."""
+"""What the MLflow UI shows after a run: headless Chromium, driven by its own debugging protocol."""
 
 import asyncio
 import contextlib
@@ -133,5 +133,6 @@ def test_pretraining_shows_loss_curves(ui, sees, runs):
 @pytest.mark.parametrize("picture", ["cmc", "ranked_mix", "attention_image", "attention_clip"])
 def test_evaluation_shows_its_pictures(ui, sees, runs, picture):
     place, _, nested = runs
-    shown = f"[...document.querySelectorAll('img[alt=\"figures/{picture}.png\"]')].some(i => i.naturalWidth > 100)"
+    images = f"[...document.querySelectorAll('img[alt=\"figures/{picture}.png\"]')]"
+    shown = f"{images}.some(image => image.naturalWidth > 100)"
     assert sees(f"{ui}/{place}/{nested['evaluate']}/artifacts/figures/{picture}.png", shown)

@@ -32,8 +32,8 @@ class Synthetic:
     layouts: dict[str, dict[str, Any]] = field(
         default_factory=lambda: {"market1501": {}, "mars": {}, "folder": {}}
     )
-    """Layouts to write (market1501, mars, folder) with the options of each layout's writer; a folder's `identities:
-    [first, end]` may lie beyond the labelled people, who are the same cameras' passers-by then."""
+    """Layouts to write (market1501, mars, folder) with the options of each layout's writer; a folder's
+    `identities: [first, end]` may lie beyond the labelled people: passers-by of the same cameras."""
     world: dict[str, Any] = field(default_factory=dict)
     """Dials of reid_core.synthetic.World: identities, cameras, seed, height, width, occlusion, ..."""
 
@@ -117,7 +117,7 @@ class Training:
     accumulate: int = 1
     """Batches an optimiser step."""
     precision: str = "auto"
-    """Lightning's precision; "auto" is bf16-mixed where the device multiplies it in hardware, else 32-true."""
+    """Lightning's precision; "auto" is bf16-mixed where the hardware multiplies it, else 32-true."""
     checkpoint_every: int = 100
     """Optimiser steps between two checkpoints."""
     log_every: int = 10

@@ -142,10 +142,10 @@ class VillsDataset(Dataset[dict[str, Any]]):
         self, pool: Pool, masks: np.ndarray, areas: int, config: PretrainConfig, grids: Grids
     ) -> None:
         self.pool, self.masks, self.areas, self.config, self.grids = pool, masks, areas, config, grids
-        colour = {"jitter": config.jitter, "grey": config.grey}
-        view = partial(ssl_transform, scale=config.crop_scale, blur=config.blur, **colour)
+        colour: dict[str, Any] = {"jitter": config.jitter, "grey": config.grey}
+        view: Any = partial(ssl_transform, scale=config.crop_scale, blur=config.blur, **colour)
         # A region is cut from the untouched image: coloured and flipped, but neither cropped nor blurred.
-        region = partial(ssl_transform, scale=(1.0, 1.0), ratio=(1.0, 1.0), blur=0.0, **colour)
+        region: Any = partial(ssl_transform, scale=(1.0, 1.0), ratio=(1.0, 1.0), blur=0.0, **colour)
         self.image_view, self.frame_view = view(config.image_size), view(config.frame_size)
         self.image_region, self.frame_region = region(config.region_size), region(config.frame_region_size)
 

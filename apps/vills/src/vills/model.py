@@ -58,7 +58,7 @@ def build_model(config: ModelConfig, image_size: Size, frames: int) -> VideoImag
         ... ).shape
         torch.Size([1, 4, 128])
     """
-    encoder = build_backbone(config.backbone, tuple(image_size), drop_path=config.drop_path, **config.options)
+    encoder = build_backbone(config.backbone, image_size, drop_path=config.drop_path, **config.options)
     resampler = PerceiverResampler(
         encoder.dim,
         num_tokens=config.tokens,

@@ -59,8 +59,8 @@ def extract_regions(pool: Pool, config: LSEConfig, folder: Path) -> dict[str, An
                 masks[chunk.start : chunk.stop] = packed
                 state["unreadable"] += unreadable
                 for area in range(len(config.areas)):
-                    found = (packed >> area & 1).any(axis=(1, 2))
-                    state["found"][area] += int(found.sum())
+                    seen = (packed >> area & 1).any(axis=(1, 2))
+                    state["found"][area] += int(seen.sum())
             masks.flush()
             state["rows"] = rows.stop
             write_atomically(notes, json.dumps(state))
