@@ -84,6 +84,11 @@ def test_a_file_that_is_no_checkpoint_is_refused(tiny, capsys):
     assert "is not a teacher" in fails(capsys, ["finetune", *command])
 
 
+def test_several_devices_without_torchrun_say_how_to_start(tiny, capsys):
+    message = fails(capsys, ["run", *tiny.on_disk, "--name", "ranks", "--machine.devices", "2"])
+    assert "torchrun --nproc_per_node 2" in message
+
+
 def test_withdrawn_dukemtmc_is_refused(tiny, capsys):
     command = ["prepare", *tiny.on_disk, "--name", "duke", "--data.image.name", "dukemtmc"]
     assert "withdrawn" in fails(capsys, command)
