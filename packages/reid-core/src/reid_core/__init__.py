@@ -1,1 +1,1 @@
-"""Manifests, datasets, the synthetic world, backbones, fine-tuning, training and tracking for person re-identification."""
+"""Manifests, data sets, a synthetic world, backbones, heads, training and tracking for re-identification."""

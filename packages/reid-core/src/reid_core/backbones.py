@@ -150,8 +150,9 @@ class ViTEncoder(nn.Module):
         if mask is not None:
             x = torch.where(mask.view(batch, height, width, 1), self.mask_token.to(x.dtype), x)
         x = self.vit.norm_pre(self.vit._pos_embed(x))
-        # torch's fused attention is slow backwards in bfloat16 on a CPU; its two products alone are 2x faster.
+        # On a CPU, torch's fused attention is slow backwards in bfloat16: two products alone are 2x faster.
         fused = images.device.type != "cpu" or not torch.is_autocast_enabled("cpu")
+        block: Any
         for block in self.vit.blocks:
             block.attn.fused_attn = fused
             x = block(x)

@@ -36,8 +36,8 @@ class TrainConfig:
     clip_grad: float | None = None
     """Largest norm of the whole gradient; None does not clip."""
     precision: str = "32-true"
-    """Lightning's precision: 32-true, bf16-mixed, 16-mixed, ...; "auto" is bf16-mixed where the device multiplies
-    bfloat16 matrices in hardware, else 32-true."""
+    """Lightning's precision: 32-true, bf16-mixed, 16-mixed, ...; "auto" is bf16-mixed where the device
+    multiplies bfloat16 matrices in hardware, else 32-true."""
     accelerator: str = "auto"
     """Lightning's accelerator: auto, cpu, gpu, mps, ..."""
     devices: int | str = 1

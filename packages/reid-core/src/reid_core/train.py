@@ -137,7 +137,8 @@ def _precision(precision: str, on_gpu: bool) -> str:
         return precision
     if on_gpu:
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 can't tell
+    # torch before 2.10 can't tell
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return "bf16-mixed" if capabilities.get("amx_bf16") else "32-true"
 
 

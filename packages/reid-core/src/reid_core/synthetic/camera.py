@@ -56,7 +56,7 @@ def sample_camera(
         aerial=aerial,
         pitch=float(rng.uniform(0.85, 1.15) if aerial else rng.uniform(0.05, 0.35)),
         direction=float(rng.uniform(-math.pi, math.pi)),
-        mix=tuple(tuple(float(x) for x in row) for row in mix),
+        mix=tuple((float(r), float(g), float(b)) for r, g, b in mix),
         gain=float(np.exp(rng.uniform(-0.13, 0.12) * colour_cast)),
         gamma=float(np.exp(rng.uniform(-0.12, 0.1) * colour_cast)),
         sharp=1 + float(rng.uniform(0.0, 0.9)) * blur + (0.5 * blur if aerial else 0),

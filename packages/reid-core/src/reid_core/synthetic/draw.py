@@ -22,7 +22,7 @@ class Canvas:
 
     def __init__(self, image: np.ndarray) -> None:
         self.image = image
-        self.ids = np.zeros(image.shape[:2], np.uint8)
+        self.ids: np.ndarray = np.zeros(image.shape[:2], np.uint8)
 
     def stamp(self, patch: np.ndarray, matrix: np.ndarray, ident: int) -> None:
         """Paint a patch through an affine map.

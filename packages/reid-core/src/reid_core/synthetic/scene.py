@@ -68,7 +68,7 @@ def _wall(image: np.ndarray, x0: int, x1: int, horizon: int, rng: np.random.Gene
             glass = floats(rng.choice([[48, 56, 66], [92, 108, 118], [170, 168, 150]]))
             w = int(step * 0.75)
             pane = part[top:bottom, x : min(x + w, width)]
-            pane[:] = _shaded(*pane.shape[:2], glass, rng, 2)
+            pane[:] = _shaded(pane.shape[0], pane.shape[1], glass, rng, 2)
             pane += np.linspace(30, -20, pane.shape[0], dtype=np.float32)[:, None, None]
             cv2.rectangle(part, (x, top), (min(x + w, width), bottom), pale, 3, cv2.LINE_AA)
     elif kind == "hedge":

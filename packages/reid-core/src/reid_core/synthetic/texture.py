@@ -83,6 +83,7 @@ def _pattern(
     v, u = _grid(shape)
     n, plain = outfit.scale, np.broadcast_to(base, (*shape, 3)).astype(np.float32)
     front = -1.0 if outfit.mark_back else 0.0
+    weight: np.ndarray
     match name:
         case "stripes":
             weight = (np.sin(2 * np.pi * n * v) > 0.1).astype(np.float32)
