@@ -24,6 +24,8 @@ class Source:
     """Folder of the data set as released; empty takes data.root."""
     options: dict[str, Any] = field(default_factory=dict)
     """The reader's own options, such as train_fraction and seed of pku_reid."""
+    repeat: int = 1
+    """Times that pre-training's pool holds it, so that a small data set isn't drowned by a large one."""
 
 
 @dataclass

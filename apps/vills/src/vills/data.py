@@ -83,7 +83,7 @@ def load_pool(config: Config, folder: Path) -> Pool:
     seen: dict[tuple[str, str], int] = {}
     images: list[np.ndarray] = []
     videos: list[np.ndarray] = []
-    for name in sources(config.data):
+    for name, source in sources(config.data).items():
         manifest = Manifest.load(manifest_file(folder, name))
         if not name.startswith("data.pretrain"):
             manifest = _distinct(manifest.select(*config.data.pretrain_splits))
@@ -94,15 +94,15 @@ def load_pool(config: Config, folder: Path) -> Pool:
         first = seen[key]
         tracklets = manifest.tracklets()
         if name == "data.image":
-            images.append(first + np.arange(len(manifest)))
+            images += [first + np.arange(len(manifest))] * source.repeat
         elif name == "data.video":
-            videos += [first + rows for rows in tracklets]
+            videos += [first + rows for rows in tracklets] * source.repeat
         else:
             in_tracklet = np.zeros(len(manifest), dtype=bool)
             for rows in tracklets:
                 in_tracklet[rows] = True
-            images.append(first + np.flatnonzero(~in_tracklet))
-            videos += [first + rows for rows in tracklets]
+            images += [first + np.flatnonzero(~in_tracklet)] * source.repeat
+            videos += [first + rows for rows in tracklets] * source.repeat
     starts = np.cumsum([0, *(len(part) for part in parts)])[:-1]
     rows = np.concatenate(images) if images else np.empty(0, dtype=np.int64)
     if not len(rows) and not videos:

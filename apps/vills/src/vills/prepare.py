@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,7 @@ def prepare(config: Config, folder: Path) -> dict[str, Any]:
     """
     data = config.data
     if data.synthetic is not None:
-        _write_world(data.synthetic, folder / "synthetic", max(1, config.machine.workers))
+        _write_world(data.synthetic, folder / "synthetic", config.machine.threads or os.cpu_count() or 1)
     summary: dict[str, Any] = {}
     for name, source in sources(data).items():
         manifest = read(source.name, source_root(data, source, folder), **source.options)

@@ -1,0 +1,89 @@
+"""Measures what VILLS' pre-training adds to the same fine-tuning budget: one configuration, several seeds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+MODES = {"image": "image", "video": "video", "mix": "image-to-video"}
+
+
+def cpu_name() -> str:
+    """The processor as Linux names it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.processor())
+
+
+def run_seed(config: Path, seed: int, runs: Path, overrides: list[str]) -> dict[str, object]:
+    """One `vills run` of a seed, from prepare to evaluate; a run that was cut off goes on."""
+    began = time.monotonic()
+    name = f"seed{seed}"
+    command = [sys.executable, "-m", "vills.cli", "run", "--config", str(config), "--runs", str(runs)]
+    command += ["--seed", str(seed), "--name", name, "--finetune.init", "both", *overrides]
+    subprocess.run(command, check=True, cwd=ROOT)
+    (results,) = runs.glob(f"*/{name}/evaluate/results.json")
+    return {"seconds": round(time.monotonic() - began), "results": json.loads(results.read_text())}
+
+
+def main(config: Path, output: Path, targets: dict[str, float], seeded: tuple[str, ...]) -> None:
+    """Run the seeds, print and write the table.
+
+    Args:
+        config: the app's configuration.
+        output: the JSON file.
+        targets: what is promised, by name, for the record.
+        seeded: further options that get the seed's number (a split's, a world's).
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks")
+    parser.add_argument("--output", type=Path, default=output)
+    arguments, overrides = parser.parse_known_args()
+    revision = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT
+    ).stdout.strip()
+    runs = {}
+    for seed in arguments.seeds:
+        options = [word for option in seeded for word in (f"--{option}", str(seed))]
+        runs[str(seed)] = run_seed(config, seed, arguments.runs, [*options, *overrides])
+    summary: dict[str, dict[str, float]] = {}
+    for mode in MODES:
+        for measure in ("mAP", "rank_1"):
+            values = {
+                variant: 100 * np.array([run["results"][variant][mode][measure] for run in runs.values()])
+                for variant in ("scratch", "pretrained")
+            }
+            gain = values["pretrained"] - values["scratch"]
+            summary[f"{mode}/{measure}"] = {
+                "scratch": round(float(values["scratch"].mean()), 1),
+                "pretrained": round(float(values["pretrained"].mean()), 1),
+                "gain": round(float(gain.mean()), 1),
+                "smallest_gain": round(float(gain.min()), 1),
+            }
+    record = {
+        "claim": "the same fine-tuning budget from scratch and after VILLS' pre-training, mean over seeds, %",
+        "command": f"python benchmarks/{Path(sys.argv[0]).name}",
+        "config": str(config.relative_to(ROOT)),
+        "date": date.today().isoformat(),
+        "revision": revision,
+        "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "torch": torch.__version__},
+        "targets": targets,
+        "mean": summary,
+        "seeds": runs,
+    }
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    partial = arguments.output.with_suffix(".partial")
+    partial.write_text(json.dumps(record, indent=2) + "\n")
+    partial.rename(arguments.output)
+    print(json.dumps(summary, indent=2))
