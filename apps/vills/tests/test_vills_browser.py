@@ -70,11 +70,13 @@ def sees(tmp_path_factory):
         note = profile / "DevToolsActivePort"
         until(lambda: note.exists() and len(note.read_text().splitlines()) == 2, "Chromium")
         port = note.read_text().splitlines()[0]
-        yield lambda address, condition: asyncio.run(_sees(port, address, condition))
+        yield lambda address, condition: asyncio.run(
+            asyncio.wait_for(_sees(port, address, condition), 2 * SECONDS)  # Chromium itself may hang
+        )
 
 
 async def _sees(port, address, condition):
-    pages = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list"))
+    pages = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=SECONDS))
     page = next(target for target in pages if target["type"] == "page")
     async with aiohttp.ClientSession() as session, session.ws_connect(page["webSocketDebuggerUrl"]) as socket:
         number = 0
