@@ -116,7 +116,7 @@ def assert_same_bits(one: Path, other: Path) -> None:
 
 def test_killed_training_ends_with_the_same_bits(tmp_path):
     killed = subprocess.run(
-        [sys.executable, __file__, str(tmp_path / "killed")], capture_output=True, text=True
+        [sys.executable, __file__, str(tmp_path / "killed")], capture_output=True, text=True, timeout=600
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert torch.load(tmp_path / "killed/last.ckpt", weights_only=True)["step"] == 8
