@@ -2,8 +2,7 @@
 
 import sys
 
-from _pretraining_gain import ROOT
-from _pretraining_gain import main
+from _pretraining_gain import ROOT, main
 
 if not any(word.startswith("--data.root") for word in sys.argv):
     print("skipped: give --data.root, the folder of PKU-Reid (it can't be part of the repository)")

@@ -1,7 +1,6 @@
 """VILLS' pre-training helps on the synthetic world: +5 mAP for image, video and image-to-video, 3 seeds."""
 
-from _pretraining_gain import ROOT
-from _pretraining_gain import main
+from _pretraining_gain import ROOT, main
 
 main(
     ROOT / "apps/vills/configs/demo.yaml",
