@@ -124,6 +124,7 @@ def write_mars(
     train_identities: int | None = None,
     tracklets_per_camera: int = 2,
     frames: int = 8,
+    stride: int = 1,
     distractors: int | None = None,
     truth: bool = False,
     workers: int = 1,
@@ -141,6 +142,7 @@ def write_mars(
         train_identities: the first so many people are for training, the others for the test; half by default.
         tracklets_per_camera: of each person; at least 2.
         frames: length of a tracklet.
+        stride: the camera's frames from one of a tracklet to the next; people walk and turn in between.
         distractors: number of distractor tracklets, and of junk tracklets; a tenth of the gallery by default.
         truth, workers, overwrite, progress: as for `write_market1501`.
 
@@ -187,7 +189,9 @@ def write_mars(
                 name = f"{pid}C{camera + 1}T{count:04d}F{frame + 1:03d}.jpg"
                 names.append(name)
                 shots.append(
-                    Shot(f"bbox_{part}/{pid}/{name}", who, camera, tracklet, frame, box, track=number)
+                    Shot(
+                        f"bbox_{part}/{pid}/{name}", who, camera, tracklet, frame * stride, box, track=number
+                    )
                 )
             number += 1
             rows.append((first + 1, len(names), -1 if pid == "00-1" else int(pid), camera + 1))
@@ -205,6 +209,7 @@ def write_folder(
     root: str | Path,
     tracklets_per_camera: int = 2,
     frames: int = 8,
+    stride: int = 1,
     images_per_camera: int = 1,
     identities: range | None = None,
     truth: bool = False,
@@ -223,6 +228,7 @@ def write_folder(
         root: folder to make; it appears only when it is whole.
         tracklets_per_camera: of each person; the k-th is in the camera's k-th video.
         frames: length of a tracklet.
+        stride: the camera's frames from one of a tracklet to the next; people walk and turn in between.
         images_per_camera: single images of each person.
         identities: people to show, such as those meant for training; all by default.
         truth, workers, overwrite, progress: as for `write_market1501`.
@@ -234,7 +240,7 @@ def write_folder(
         FileExistsError: `root` is there already.
     """
     people = list(range(world.identities) if identities is None else identities)
-    world = replace(world, tracklet_length=frames)
+    world = replace(world, tracklet_length=frames * stride)
     rng = generator(world.seed, 503)
     shots: list[Shot] = []
     number = 0
@@ -244,7 +250,8 @@ def write_folder(
             for place, identity in enumerate(rng.permutation(people).tolist()):
                 for frame in range(frames):
                     name = f"video_{video + 1:03d}/{place + 1:05d}/{frame + 1:05d}.jpg"
-                    shots.append(Shot(name, identity, camera, 70 + session, frame, video=video, track=number))
+                    at = frame * stride
+                    shots.append(Shot(name, identity, camera, 70 + session, at, video=video, track=number))
                 number += 1
     singles = [(i, c, k) for i in people for c in range(world.cameras) for k in range(images_per_camera)]
     for place, at in enumerate(rng.permutation(len(singles)).tolist()):
