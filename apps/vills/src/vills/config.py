@@ -206,6 +206,8 @@ class FinetuneConfig:
     """Learning rate of the encoder and resampler, as a factor of that of the head."""
     margin: float | None = None
     """Margin of the triplet loss; null for the soft margin."""
+    normalize: bool = False
+    """Whether the triplet loss compares features of unit length."""
     label_smoothing: float = 0.1
     """Label smoothing of the identity loss (Luo et al. 2019)."""
     padding: int = 10

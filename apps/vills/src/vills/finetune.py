@@ -270,6 +270,7 @@ def build_finetuning(config: Config, init: str, teacher: Path | None, pids: Sequ
         tune.encoder_lr_scale,
         label_smoothing=tune.label_smoothing,
         margin=tune.margin,
+        normalize=tune.normalize,
     )
 
 

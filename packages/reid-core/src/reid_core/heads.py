@@ -114,6 +114,8 @@ class ReIDObjective(nn.Module):
         pids: person ids of the training set, in any order, repeated or not; classes are the sorted ids.
         label_smoothing: part of the target spread over all classes.
         margin: the triplet loss's margin (0.3 in Luo et al.); None for the soft margin.
+        normalize: whether the triplet loss compares features of unit length. Features that come spread out
+            from pre-training have distances of tens, and the triplet loss would drown the identity loss.
 
     Raises:
         ValueError: the model has another number of classes than pids, or a pid is negative.
@@ -134,6 +136,7 @@ class ReIDObjective(nn.Module):
         pids: Sequence[int],
         label_smoothing: float = LABEL_SMOOTHING,
         margin: float | None = None,
+        normalize: bool = False,
     ) -> None:
         super().__init__()
         classes = torch.as_tensor(pids, dtype=torch.int64).unique()
@@ -149,7 +152,7 @@ class ReIDObjective(nn.Module):
         self.model = model
         self.label_smoothing = label_smoothing
         self.register_buffer("pids", classes)
-        distance = LpDistance(normalize_embeddings=False)
+        distance = LpDistance(normalize_embeddings=normalize)
         self.miner = BatchHardMiner(distance=distance)
         self.triplet = TripletMarginLoss(
             margin=0.0 if margin is None else margin,
