@@ -8,7 +8,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from datetime import date
 from pathlib import Path
 
@@ -27,13 +26,16 @@ def cpu_name() -> str:
 
 def run_seed(config: Path, seed: int, runs: Path, overrides: list[str]) -> dict[str, object]:
     """One `vills run` of a seed, from prepare to evaluate; a run that was cut off goes on."""
-    began = time.monotonic()
     name = f"seed{seed}"
     command = [sys.executable, "-m", "vills.cli", "run", "--config", str(config), "--runs", str(runs)]
     command += ["--seed", str(seed), "--name", name, "--finetune.init", "both", *overrides]
     subprocess.run(command, check=True, cwd=ROOT)
     (results,) = runs.glob(f"*/{name}/evaluate/results.json")
-    return {"seconds": round(time.monotonic() - began), "results": json.loads(results.read_text())}
+    stages = {
+        stage.parent.relative_to(results.parents[1]).as_posix(): json.loads(stage.read_text())["seconds"]
+        for stage in results.parents[1].glob("**/stage.json")
+    }
+    return {"seconds": stages, "results": json.loads(results.read_text())}
 
 
 def main(config: Path, output: Path, targets: dict[str, float], seeded: tuple[str, ...]) -> None:
@@ -74,6 +76,7 @@ def main(config: Path, output: Path, targets: dict[str, float], seeded: tuple[st
     record = {
         "claim": "the same fine-tuning budget from scratch and after VILLS' pre-training, mean over seeds, %",
         "command": f"python benchmarks/{Path(sys.argv[0]).name}",
+        "options": overrides,
         "config": str(config.relative_to(ROOT)),
         "date": date.today().isoformat(),
         "revision": revision,
