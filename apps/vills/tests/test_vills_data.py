@@ -1,6 +1,7 @@
 """What pre-training and fine-tuning are fed with: pools, views, regions and batches."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,8 +9,10 @@ from hypothesis import strategies as st
 
 from reid_core.samplers import Draw
 from vills.cli import parse_config
+from vills.config import Synthetic
 from vills.data import Grids, VillsDataset, collate, load_pool
 from vills.finetune import JointBatches, labelled
+from vills.prepare import write_world
 from vills.pretrain import make_batches
 from vills.regions import load_masks
 
@@ -55,6 +58,23 @@ def test_one_data_set_for_images_and_videos_is_held_once(tiny, tmp_path):
     pool = load_pool(config, tmp_path)
     assert len(pool.parts) == 1
     assert len(pool) == len(pool.images) == sum(len(rows) for rows in pool.videos)
+
+
+def test_a_repeated_source_weighs_more_in_the_pool(config, pool, tiny):
+    again = parse_config(["run", *tiny.command, "--data.image.repeat", "3", "--data.video.repeat", "2"])
+    repeated = load_pool(again, tiny.folder / "prepare")
+    market, mars, _ = pool.parts
+    assert len(repeated.images) == len(pool.images) + 2 * len(market)
+    assert len(repeated.videos) == len(pool.videos) + len(mars.tracklets())
+    assert len(repeated) == len(pool)  # a row more in the batches, none in the region cache
+
+
+def test_unlabeled_people_may_lie_beyond_the_labelled_ones(tmp_path):
+    layouts = {"folder": {"identities": [4, 6], "frames": 1, "progress": False}}
+    world = {"identities": 3, "cameras": 1, "height": 32, "width": 16}
+    write_world(Synthetic(layouts, world), tmp_path, workers=1)
+    truth = pd.read_parquet(tmp_path / "folder" / "truth.parquet")
+    assert set(truth.identity) == {4, 5}
 
 
 def test_a_batch_has_the_shapes_of_the_objective(dataset, pool):

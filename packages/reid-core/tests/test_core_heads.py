@@ -29,9 +29,10 @@ class Pool(nn.Module):
         return self.project(pixels if pixels.ndim == 2 else pixels.mean(1))
 
 
-def objective(margin: float | None = None, pids: list[int] = PIDS) -> ReIDObjective:
+def objective(margin: float | None = None, pids: list[int] = PIDS, normalize: bool = False) -> ReIDObjective:
     torch.manual_seed(0)
-    return ReIDObjective(ReIDModel(Pool(), dim=4, num_classes=len(set(pids))), pids, margin=margin)
+    model = ReIDModel(Pool(), dim=4, num_classes=len(set(pids)))
+    return ReIDObjective(model, pids, margin=margin, normalize=normalize)
 
 
 def images(pids: list[int], seed: int = 0) -> dict[str, Tensor]:
@@ -73,6 +74,14 @@ def test_losses_are_the_equations(pids, margin):
     torch.testing.assert_close(losses["id"], identity, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(losses["triplet"], triplet, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(losses["loss"], identity + triplet, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("margin", [None, 0.3])
+def test_triplets_of_normalised_features_compare_directions(margin):
+    ours, batch = objective(margin, normalize=True), images(PIDS)
+    unit = torch.nn.functional.normalize(ours.model.extractor(batch["image"]), dim=1)
+    expected = batch_hard(unit, PIDS, margin)
+    torch.testing.assert_close(ours(batch)["triplet"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_triplets_are_mined_across_images_and_clips():

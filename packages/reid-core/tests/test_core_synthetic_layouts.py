@@ -70,6 +70,14 @@ def test_folder_has_single_crops_and_tracklets_that_switch_person(tmp_path):
     assert (tracklets.groupby("start").video.nunique() == 4).all()
 
 
+@pytest.mark.parametrize("write", [write_mars, write_folder])
+def test_a_stride_skips_frames_of_the_camera(tmp_path, write):
+    root = write(WORLD, tmp_path / "crops", frames=3, stride=5, progress=False)
+    truth = pd.read_parquet(root / "truth.parquet")
+    tracklets = truth[truth.tracklet >= 0].groupby("tracklet").frame
+    assert all(sorted(frames) == [0, 5, 10] for _, frames in tracklets)
+
+
 def test_truth_is_that_of_the_world(tmp_path):
     root = write_market1501(WORLD, tmp_path / "market", images_per_camera=2, truth=True, progress=False)
     truth = pd.read_parquet(root / "truth.parquet")

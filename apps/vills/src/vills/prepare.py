@@ -40,7 +40,7 @@ def prepare(config: Config, folder: Path) -> dict[str, Any]:
     """
     data = config.data
     if data.synthetic is not None:
-        _write_world(data.synthetic, folder / "synthetic", config.machine.threads or os.cpu_count() or 1)
+        write_world(data.synthetic, folder / "synthetic", config.machine.threads or os.cpu_count() or 1)
     summary: dict[str, Any] = {}
     for name, source in sources(data).items():
         manifest = read(source.name, source_root(data, source, folder), **source.options)
@@ -91,7 +91,17 @@ def source_root(data: DataConfig, source: Source, folder: Path) -> Path:
     return Path(source.root or data.root)
 
 
-def _write_world(synthetic: Synthetic, folder: Path, workers: int) -> None:
+def write_world(synthetic: Synthetic, folder: Path, workers: int) -> None:
+    """Write each layout of the synthetic world that isn't there yet.
+
+    Args:
+        synthetic: layouts and dials.
+        folder: gets a folder a layout.
+        workers: processes.
+
+    Raises:
+        ValueError: there is no writer for a layout.
+    """
     world = World(**synthetic.world)
     for layout, options in synthetic.layouts.items():
         if layout not in WRITERS:
