@@ -76,7 +76,10 @@ def main(config: Path, output: Path, targets: dict[str, float], seeded: tuple[st
     record = {
         "claim": "the same fine-tuning budget from scratch and after VILLS' pre-training, mean over seeds, %",
         "command": f"python benchmarks/{Path(sys.argv[0]).name}",
-        "options": overrides,
+        "options": [
+            "PATH" if before.endswith(".root") else word
+            for before, word in zip(["", *overrides], overrides, strict=False)
+        ],
         "config": str(config.relative_to(ROOT)),
         "date": date.today().isoformat(),
         "revision": revision,
