@@ -28,9 +28,10 @@ def run_seed(config: Path, seed: int, runs: Path, overrides: list[str]) -> dict[
     """One `vills run` of a seed, from prepare to evaluate; a run that was cut off goes on."""
     name = f"seed{seed}"
     command = [sys.executable, "-m", "vills.cli", "run", "--config", str(config), "--runs", str(runs)]
-    command += ["--seed", str(seed), "--name", name, "--finetune.init", "both", *overrides]
+    command += ["--seed", str(seed), "--name", name, "--finetune.init", "both"]
+    command += ["--experiment", config.stem, *overrides]
     subprocess.run(command, check=True, cwd=ROOT)
-    (results,) = runs.glob(f"*/{name}/evaluate/results.json")
+    results = runs / config.stem / name / "evaluate" / "results.json"
     stages = {
         stage.parent.relative_to(results.parents[1]).as_posix(): json.loads(stage.read_text())["seconds"]
         for stage in results.parents[1].glob("**/stage.json")
