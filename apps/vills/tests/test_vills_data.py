@@ -1,5 +1,7 @@
 """What pre-training and fine-tuning are fed with: pools, views, regions and batches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from reid_core.samplers import Draw
 from vills.cli import parse_config
 from vills.config import Synthetic
 from vills.data import Grids, VillsDataset, collate, load_pool
+from vills.evaluate import load_sides
 from vills.finetune import JointBatches, labelled
 from vills.prepare import write_world
 from vills.pretrain import make_batches
@@ -111,6 +114,13 @@ def test_an_item_is_a_function_of_its_draw_alone(dataset, pool):
 def test_the_two_views_of_an_image_differ(dataset):
     views = dataset[Draw(0, 1)]["views"]
     assert not torch.equal(views[0], views[1])
+
+
+def test_evaluation_may_see_more_frames_than_training(config, tiny):
+    chosen = replace(config, evaluate=replace(config.evaluate, frames=3))
+    sides = load_sides(chosen, tiny.folder / "prepare")
+    assert sides["gallery_clips"].dataset[0]["clip"].shape[0] == 3
+    assert load_sides(config, tiny.folder / "prepare")["gallery_clips"].dataset[0]["clip"].shape[0] == 2
 
 
 def test_every_step_draws_images_and_videos_in_the_configured_numbers(config, pool):

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from reid_core.stage import StageError
-from vills.config import Config, check
+from vills.check import check
+from vills.config import Config
 
 COMMANDS = {
     "run": "the whole recipe",

@@ -166,7 +166,7 @@ def load_sides(config: Config, prepared: Path) -> dict[str, Side]:
     """
     image_size, frame_size = sizes(config)
     image_transform, frame_transform = eval_transform(image_size), eval_transform(frame_size)
-    frames = config.finetune.frames or config.pretrain.frames
+    frames = _frames(config)
     sides: dict[str, Side] = {}
     if config.data.image is not None:
         manifest = Manifest.load(manifest_file(prepared, "data.image"))
@@ -225,8 +225,12 @@ def _extract(config: Config, model: ReIDModel, side: Side, path: Path) -> None:
         batch_size=config.evaluate.batch_size,
         workers=config.machine.workers,
         device="cpu" if config.machine.accelerator == "cpu" else "auto",
-        fingerprint=repr(sizes(config)),
+        fingerprint=repr((sizes(config), _frames(config))),
     )
+
+
+def _frames(config: Config) -> int:
+    return config.evaluate.frames or config.finetune.frames or config.pretrain.frames
 
 
 def _score(config: Config, sides: Mapping[str, Side], folder: Path, mode: Mode) -> Result:

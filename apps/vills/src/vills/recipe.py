@@ -15,7 +15,8 @@ from rich.console import Console
 
 from reid_core.stage import Stage, file_digest, plain, process_rank, write_atomically
 from reid_core.tracking import Tracker
-from vills.config import Config, DataConfig, check, result_only, sources, written
+from vills.check import check
+from vills.config import Config, DataConfig, result_only, sources, written
 from vills.data import load_pool
 from vills.evaluate import evaluate, flat_metrics, print_table
 from vills.finetune import finetune
