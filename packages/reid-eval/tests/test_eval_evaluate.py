@@ -1,5 +1,7 @@
 """evaluate() against the standard evaluation, written down directly, and its answers to bad input."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reid_eval.scores
-from reid_eval import evaluate
+from reid_eval import Result, evaluate
 
 
 def standard_evaluation(distances, q_pids, g_pids, q_camids, g_camids, max_rank):
@@ -61,7 +63,7 @@ def test_equals_the_standard_evaluation_with_ties(metric, case):
     result = evaluate(query, gallery, *ids, metric=metric)
     np.testing.assert_allclose(result.cmc_curve, expected[0], atol=1e-9)
     assert (result.mAP, result.mINP) == pytest.approx(expected[1:3], abs=1e-9)
-    assert result.num_valid_queries == expected[3] == np.isfinite(result.ap).sum()
+    assert result.num_valid_queries == expected[3] == len(result.ap)
 
 
 def random_case(seed=0, queries=20, gallery=90, dim=8):
@@ -138,8 +140,8 @@ def test_perfect_features_score_one_everywhere():
 def test_a_query_without_a_match_is_not_valid_and_has_no_ap():
     features = np.eye(3)
     result = evaluate(features, features, [1, 2, 3], [1, 2, 9], [0, 0, 0], [1, 0, 1])
-    assert result.num_valid_queries == 1
-    np.testing.assert_array_equal(np.isnan(result.ap), [False, True, True])
+    assert result.num_valid_queries == len(result.ap) == 1
+    np.testing.assert_array_equal(result.valid_queries, [0])
 
 
 def test_own_tracklet_is_left_out_even_when_its_camera_is_recorded_wrongly():
@@ -162,12 +164,24 @@ def test_exclude_leaves_rows_out_for_their_query_alone():
     features = np.eye(2)
     masks = np.array([[True, False], [False, False]])
     result = evaluate(features, features, [1, 2], [1, 2], [0, 0], [1, 1], exclude=masks.__getitem__)
-    np.testing.assert_array_equal(np.isnan(result.ap), [True, False])
+    np.testing.assert_array_equal(result.valid_queries, [1])
 
 
-def test_to_dict_is_flat_and_named_for_trackers():
-    result = evaluate(*random_case(), ranks=(1, 5)).to_dict()
-    assert list(result) == ["mAP", "mINP", "rank_1", "rank_5", "num_valid_queries", "num_queries", "metric"]
+def test_summary_is_flat_and_named_for_trackers():
+    names = ["mAP", "mINP", "rank_1", "rank_5", "num_valid_queries", "num_queries", "num_gallery"]
+    assert list(evaluate(*random_case(), ranks=(1, 5)).summary()) == [*names, "metric", "protocol"]
+
+
+def test_a_result_survives_json():
+    result = evaluate(*random_case())
+    again = Result.from_dict(json.loads(json.dumps(result.to_dict())))
+    assert again.to_dict() == result.to_dict()
+    np.testing.assert_array_equal(again.cmc_curve, result.cmc_curve)
+
+
+def test_something_else_than_a_result_is_refused():
+    with pytest.raises(ValueError, match="no saved result: 'roc' is missing"):
+        Result.from_dict({"mAP": 0.5})
 
 
 def broken(position, value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,37 +15,134 @@ from reid_eval.scores import Exclude, Metric, query_scores
 RANKS = (1, 5, 10, 20)
 """Ranks of the CMC that papers print."""
 
+PER_QUERY = {"valid_queries": np.int64, "ap": np.float64, "inp": np.float64, "first_ranks": np.int64}
+"""Arrays of a result with an entry a valid query."""
+
+
+class Roc(NamedTuple):
+    """Exact points of the receiver operating characteristic over all valid pairs.
+
+    Attributes:
+        far: float64 [k], false accept rate: the share of impostor pairs at or above a threshold, ascending.
+        tar: float64 [k], true accept rate: the share of genuine pairs at or above it.
+    """
+
+    far: np.ndarray
+    tar: np.ndarray
+
+
+class ScoreHistogram(NamedTuple):
+    """How the scores of genuine and impostor pairs spread.
+
+    Attributes:
+        edges: float64 [n + 1], ascending; a bin holds its left edge, the last one both.
+        genuine: int64 [n], valid pairs of one person.
+        impostor: int64 [n], valid pairs of two people.
+    """
+
+    edges: np.ndarray
+    genuine: np.ndarray
+    impostor: np.ndarray
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What an evaluation found; all values are fractions from 0 to 1.
+    """What an evaluation found; rates are fractions from 0 to 1.
 
     Attributes:
         mAP: mean average precision over the valid queries.
         mINP: mean inverse negative penalty, how soon the hardest match comes
             (Ye et al., Deep Learning for Person Re-identification: A Survey and Outlook).
         cmc: from rank to the share of valid queries with a match at that rank or before.
-        cmc_curve: float64 [g], the whole curve; `cmc_curve[0]` is rank 1.
-        ap: float64 [q], average precision of each query, NaN where it had no match.
-        num_valid_queries: queries with at least one match in what the protocol leaves.
         num_queries: all queries.
+        num_gallery: rows of the gallery.
         metric: how features were compared.
+        protocol: name of what decided which pairs count.
+        valid_queries: int64 [v], rows of the queries with at least one match in what the protocol leaves.
+        ap: float64 [v], average precision of each valid query.
+        inp: float64 [v], inverse negative penalty of each.
+        first_ranks: int64 [v], rank of the first match of each, from 1.
+        tar: from false accept rate to true accept rate, as asked for by `far`.
+        roc: points of the ROC, where `far` was given.
+        score_histogram: spread of the scores, where `far` was given.
     """
 
     mAP: float
     mINP: float
     cmc: Mapping[int, float]
-    num_valid_queries: int
     num_queries: int
+    num_gallery: int
     metric: str
-    cmc_curve: np.ndarray = field(repr=False)
+    protocol: str
+    valid_queries: np.ndarray = field(repr=False)
     ap: np.ndarray = field(repr=False)
+    inp: np.ndarray = field(repr=False)
+    first_ranks: np.ndarray = field(repr=False)
+    tar: Mapping[float, float] = field(default_factory=dict)
+    roc: Roc | None = field(default=None, repr=False)
+    score_histogram: ScoreHistogram | None = field(default=None, repr=False)
 
-    def to_dict(self) -> dict[str, float | int | str]:
-        """Scalars alone, flat, ready for JSON or a tracker: mAP, mINP, rank_1, ..., and the counts."""
-        ranks = {f"rank_{rank}": value for rank, value in self.cmc.items()}
-        counts = {"num_valid_queries": self.num_valid_queries, "num_queries": self.num_queries}
-        return {"mAP": self.mAP, "mINP": self.mINP, **ranks, **counts, "metric": self.metric}
+    @property
+    def num_valid_queries(self) -> int:
+        """Queries that enter the means."""
+        return len(self.valid_queries)
+
+    @property
+    def cmc_curve(self) -> np.ndarray:
+        """The whole curve, float64 [num_gallery]; `cmc_curve[0]` is rank 1."""
+        firsts = np.bincount(self.first_ranks, minlength=self.num_gallery + 1)[1:]
+        return np.cumsum(firsts) / self.num_valid_queries
+
+    def summary(self) -> dict[str, float | int | str]:
+        """Scalars alone, flat, for tables and trackers: mAP, mINP, rank_1, tar_1e-4, counts and names."""
+        return {
+            "mAP": self.mAP,
+            "mINP": self.mINP,
+            **{f"rank_{rank}": value for rank, value in self.cmc.items()},
+            **{f"tar_{_scientific(far)}": value for far, value in self.tar.items()},
+            "num_valid_queries": self.num_valid_queries,
+            "num_queries": self.num_queries,
+            "num_gallery": self.num_gallery,
+            "metric": self.metric,
+            "protocol": self.protocol,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON: the summary flat, and each array as a list under its name."""
+        found: dict[str, Any] = self.summary()
+        found |= {name: getattr(self, name).tolist() for name in PER_QUERY}
+        for name in ("roc", "score_histogram"):
+            value = getattr(self, name)
+            found[name] = value and {key: array.tolist() for key, array in value._asdict().items()}
+        return found
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Result:
+        """The result that `to_dict` wrote.
+
+        Raises:
+            ValueError: a key is missing.
+        """
+        try:
+            roc, histogram = found["roc"], found["score_histogram"]
+            arrays: dict[str, Any] = {name: np.array(found[name], dtype) for name, dtype in PER_QUERY.items()}
+            return cls(
+                mAP=found["mAP"],
+                mINP=found["mINP"],
+                cmc={int(key[5:]): value for key, value in found.items() if key.startswith("rank_")},
+                tar={float(key[4:]): value for key, value in found.items() if key.startswith("tar_")},
+                **{name: found[name] for name in ("num_queries", "num_gallery", "metric", "protocol")},
+                **arrays,
+                roc=roc and Roc(**{key: np.array(values, np.float64) for key, values in roc.items()}),
+                score_histogram=histogram
+                and ScoreHistogram(
+                    np.array(histogram["edges"], np.float64),
+                    np.array(histogram["genuine"], np.int64),
+                    np.array(histogram["impostor"], np.int64),
+                ),
+            )
+        except KeyError as error:
+            raise ValueError(f"this is no saved result: {error.args[0]!r} is missing") from None
 
 
 def evaluate(
@@ -121,35 +219,34 @@ def evaluate(
         device=device,
     )
     num_queries, num_gallery = len(query_features), len(gallery_features)
-    ap = np.full(num_queries, np.nan)
-    inverse_penalty = np.full(num_queries, np.nan)
-    first_match = np.zeros(num_gallery, dtype=np.int64)
+    valid, ap, inp, first = [], [], [], []
     for query, scores, positives in stream:
         if not len(positives):
             continue
         matches = match_ranks(scores, positives)
-        found = np.arange(1, len(matches) + 1)
-        ap[query] = np.mean(found / matches)
-        inverse_penalty[query] = len(matches) / matches[-1]
-        first_match[matches[0] - 1] += 1
-
-    valid = ~np.isnan(ap)
-    if not valid.any():
+        valid.append(query)
+        ap.append(np.mean(np.arange(1, len(matches) + 1) / matches))
+        inp.append(len(matches) / matches[-1])
+        first.append(matches[0])
+    if not valid:
         raise ValueError(
             f"no valid query: none of the {num_queries} queries has a gallery row of its pid from another "
             "camera. Check that query_pids and gallery_pids number the same people, and that camids are "
             "known and differ"
         )
-    curve = np.cumsum(first_match) / valid.sum()
+    firsts = np.array(first, dtype=np.int64)
     return Result(
-        mAP=float(ap[valid].mean()),
-        mINP=float(inverse_penalty[valid].mean()),
-        cmc={rank: float(curve[min(rank, num_gallery) - 1]) for rank in ranks},
-        num_valid_queries=int(valid.sum()),
+        mAP=float(np.mean(ap)),
+        mINP=float(np.mean(inp)),
+        cmc={rank: float(np.mean(firsts <= rank)) for rank in ranks},
         num_queries=num_queries,
+        num_gallery=num_gallery,
         metric=metric,
-        cmc_curve=curve,
-        ap=ap,
+        protocol="cross_camera",
+        valid_queries=np.array(valid, dtype=np.int64),
+        ap=np.array(ap),
+        inp=np.array(inp),
+        first_ranks=firsts,
     )
 
 
@@ -180,3 +277,8 @@ def _ranks(ranks: Sequence[int]) -> tuple[int, ...]:
     if not whole or min(whole) < 1 or whole != tuple(ranks):
         raise ValueError(f"ranks must be whole numbers from 1, at least one of them, got {tuple(ranks)}")
     return whole
+
+
+def _scientific(number: float) -> str:
+    """The shortest text that reads back as the same number: 1e-4."""
+    return np.format_float_scientific(number, trim="-", exp_digits=1)
