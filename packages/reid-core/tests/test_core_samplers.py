@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_core.samplers import Draw, PKBatches, RandomBatches, mix
+from reid_core.samplers import CameraPKBatches, CurriculumBatches, Draw, PKBatches, RandomBatches, mix
 
 few = settings(max_examples=40, deadline=None)
 
@@ -72,7 +72,13 @@ def test_pk_batches_never_draw_junk_and_repeat_the_images_of_a_small_identity():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: RandomBatches(50, 8, 30), lambda: PKBatches(np.arange(50) // 5, 4, 2, 30)]
+    "make",
+    [
+        lambda: RandomBatches(50, 8, 30),
+        lambda: PKBatches(np.arange(50) // 5, 4, 2, 30),
+        lambda: CameraPKBatches(np.arange(50) // 5, np.arange(50) % 3, 4, 2, 30),
+        lambda: CurriculumBatches(np.arange(50) // 5, 10, 6, {0: 2, 1: 4, 2: 5}),
+    ],
 )
 def test_resuming_gives_the_batches_the_unbroken_run_would_have_had(make):
     unbroken = list(make())
@@ -80,6 +86,43 @@ def test_resuming_gives_the_batches_the_unbroken_run_would_have_had(make):
     resumed.start = 13
     assert list(resumed) == unbroken[13:] and len(resumed) == 30
     assert make().batch(29) == unbroken[29]  # whatever was asked for before
+
+
+@few
+@given(
+    cameras=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=7), min_size=4, max_size=8),
+    instances=st.integers(1, 5),
+    step=st.integers(0, 8),
+)
+def test_camera_batches_put_other_cameras_beside_an_image_where_there_are_any(cameras, instances, step):
+    pids = np.repeat(np.arange(len(cameras)), [len(views) for views in cameras])
+    camids = np.concatenate(cameras)
+    drawn = [draw.index for draw in CameraPKBatches(pids, camids, 4, instances, 9, seed=2).batch(step)]
+    groups = np.reshape(drawn, (4, instances))
+    assert len({int(pids[group[0]]) for group in groups}) == 4
+    for group in groups:
+        first, others = group[0], group[1:]
+        assert set(pids[group]) == {pids[first]}
+        views = cameras[pids[first]]
+        if len(set(views)) > 1:
+            assert camids[first] not in camids[others]
+            elsewhere = sum(camera != camids[first] for camera in views)
+            assert len(set(others)) == min(elsewhere, instances - 1)
+
+
+def test_the_curriculum_keeps_the_batch_and_gives_identities_more_images():
+    pids = np.repeat(np.arange(12), 8)
+    whole = CurriculumBatches(pids, 24, epochs=100)
+    ranks = [CurriculumBatches(pids, 24, epochs=100, rank=rank, world_size=2) for rank in range(2)]
+    assert len(whole) == 400
+    expected = {0: 2, 159: 2, 160: 4, 239: 4, 240: 6, 319: 6, 320: 8, 399: 8}  # CION: epochs 40, 60 and 80
+    for step, instances in expected.items():
+        assert whole.instances(step) == instances
+        counts = Counter(int(pids[draw.index]) for draw in whole.batch(step))
+        assert set(counts.values()) == {instances}
+        if 24 // instances % 2 == 0:
+            assert len(counts) == 24 // instances
+            assert whole.batch(step) == ranks[0].batch(step) + ranks[1].batch(step)
 
 
 def test_epochs_are_shuffled_differently_and_draws_have_their_own_seeds():
@@ -102,6 +145,9 @@ def test_the_hash_is_the_same_everywhere():
         (lambda: RandomBatches(9, 4, 1, rank=2, world_size=2), "rank 2 of world_size 2"),
         (lambda: PKBatches(np.array([1, 2]), 3, 2, 1), "got 3, but the rows hold 2"),
         (lambda: PKBatches(np.array([0.5]), 1, 2, 1), "expected integers"),
+        (lambda: CameraPKBatches([1, 2], [0], 1, 2, 1), "camids: got"),
+        (lambda: CurriculumBatches([1, 2], 2, 1, {0: 4}), "N_id 4 needs at least 4"),
+        (lambda: CurriculumBatches([1, 2], 2, 1, {1: 2}), "expected epochs from 0 on"),
     ],
 )
 def test_impossible_batches_are_refused(make, message):

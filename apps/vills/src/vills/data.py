@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from reid_core.datasets import UnreadableImage, read_image, sample_frames, seeded
 from reid_core.manifest import Manifest
-from reid_core.samplers import Draw, RandomBatches
+from reid_core.samplers import Batches, Draw, RandomBatches
 from reid_core.transforms import resize, ssl_transform
 from reid_lse import crop_regions, unpack_masks
 from reid_pretrain import block_mask
@@ -282,7 +282,7 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return batch
 
 
-class ZippedBatches:
+class ZippedBatches(Batches):
     """Two samplers side by side: each batch is a batch of images and one of videos, numbered behind them.
 
     Args:
@@ -306,15 +306,7 @@ class ZippedBatches:
         lengths = {len(sampler) for sampler, _ in self.samplers}
         if len(lengths) != 1:
             raise ValueError(f"images and videos have {sorted(lengths)} batches; expected one common number")
-        self.steps = lengths.pop()
-        self.start = 0
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        for step in range(self.start, self.steps):
-            yield self.batch(step)
+        super().__init__(lengths.pop())
 
     def batch(self, step: int) -> list[Draw]:
         """The draws of a step, images first.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from reid_core.datasets import ImageDataset, TrackletDataset
 from reid_core.datasets import collate as stack
 from reid_core.heads import ReIDModel, ReIDObjective
 from reid_core.manifest import Manifest
-from reid_core.samplers import Draw, PKBatches, mix
+from reid_core.samplers import Batches, Draw, PKBatches, mix
 from reid_core.train import fit
 from reid_core.transforms import train_transform
 from vills.config import Config, FinetuneConfig, Size, train_config
@@ -83,7 +83,7 @@ class Labelled(Dataset[dict[str, Any]]):
         return {"clip": item["clip"], "clip_pid": pid, "unreadable": item["unreadable"]}
 
 
-class JointBatches:
+class JointBatches(Batches):
     """P identities a batch, each with so many images and so many clips; a pure function of the step.
 
     Identities are drawn, without repetition in an epoch, from those that have what is asked for. Where images
@@ -124,7 +124,8 @@ class JointBatches:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.steps, self.start, self.seed = steps, 0, seed
+        super().__init__(steps)
+        self.seed = seed
         self.first_clip, self.clip_instances = len(image_pids), clip_instances
         self.image_pids = image_pids
         self.joint = bool(same_people and image_instances and clip_instances)
@@ -142,13 +143,6 @@ class JointBatches:
         if self.images is None and self.clips is None:
             raise ValueError("image_instances and clip_instances are both 0: one of them must be positive")
         self.first = rank * (identities // world_size)
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        for step in range(self.start, self.steps):
-            yield self.batch(step)
 
     def batch(self, step: int) -> list[Draw]:
         """This rank's draws of a step: images, then clips.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -48,18 +48,17 @@ def _permutation(size: int, *key: int) -> np.ndarray:
     return torch.randperm(size, generator=torch.Generator().manual_seed(mix(*key))).numpy()
 
 
-class _Batches:
-    """What the two samplers share: steps, resuming, and a rank's slice of a global batch."""
+class Batches:
+    """One training's batches, each a pure function of its step; iteration begins at `start`.
 
-    def __init__(self, steps: int, seed: int, rank: int, world_size: int) -> None:
+    Args:
+        steps: batches in all.
+    """
+
+    def __init__(self, steps: int) -> None:
         if steps < 0:
             raise ValueError(f"steps: got {steps}; expected 0 or more")
-        if world_size < 1 or not 0 <= rank < world_size:
-            raise ValueError(f"rank {rank} of world_size {world_size}: expected 0 <= rank < world_size")
-        self.steps, self.seed, self.rank, self.world_size = steps, seed, rank, world_size
-        self.start = 0
-        self._epoch = -1
-        self._order = np.empty(0, dtype=np.int64)
+        self.steps, self.start = steps, 0
 
     def __len__(self) -> int:
         return self.steps
@@ -72,6 +71,18 @@ class _Batches:
         """This rank's part of the global batch of a step; depends on nothing but the arguments and `step`."""
         raise NotImplementedError
 
+
+class _Shuffled(Batches):
+    """Batches of a pool that is gone through in a new order each epoch, a slice for each rank."""
+
+    def __init__(self, steps: int, seed: int, rank: int, world_size: int) -> None:
+        super().__init__(steps)
+        if world_size < 1 or not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} of world_size {world_size}: expected 0 <= rank < world_size")
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self._epoch = -1
+        self._order = np.empty(0, dtype=np.int64)
+
     def _shuffled(self, size: int, epoch: int) -> np.ndarray:
         """The epoch's permutation; only the latest is kept (34 MB for 4.2 million rows)."""
         if epoch != self._epoch:
@@ -83,7 +94,7 @@ class _Batches:
         return [Draw(row, mix(self.seed, step, first + i)) for i, row in enumerate(rows.tolist())]
 
 
-class RandomBatches(_Batches):
+class RandomBatches(_Shuffled):
     """Shuffled batches over a pool; an epoch is one pass, reshuffled each time.
 
     The last batch of an epoch is filled up from the epoch's beginning, so that a batch never holds a row
@@ -129,7 +140,7 @@ class RandomBatches(_Batches):
         return self._draws(step, self._shuffled(self.size, epoch)[positions], first)
 
 
-class PKBatches(_Batches):
+class PKBatches(_Shuffled):
     """Batches of P identities with K images each, for batch-hard triplets (Hermans et al., arXiv:1703.07737).
 
     An epoch is one pass over the identities. An identity's images are gone through K at a time over the
@@ -204,3 +215,109 @@ class PKBatches(_Batches):
         order = _permutation(count, self.seed, int(self.pids[identity]), rounds, turn)
         positions = (chunk * self.instances + np.arange(self.instances)) % count
         return self._rows[self._starts[identity] + order[positions]]
+
+
+class CameraPKBatches(PKBatches):
+    """P identities with K images of different cameras, as Cluster Contrast samples its clusters.
+
+    An image of the identity is drawn, and K - 1 beside it from the other cameras; from its own camera where
+    the identity has no other (SpCL's and Cluster Contrast's RandomMultipleGallerySampler: Ge et al., 2020;
+    Dai et al., 2022). Too few images are repeated.
+
+    Args:
+        pids: person or cluster id of each row, integers [n]; negative ones are never drawn.
+        camids: camera of each row, integers [n].
+        identities, instances, steps, seed, rank, world_size: as for `PKBatches`.
+
+    >>> batches = CameraPKBatches([4, 4, 4, 4], [0, 0, 0, 1], identities=1, instances=2, steps=9)
+    >>> all(3 in {draw.index for draw in batch} for batch in batches)
+    True
+    """
+
+    def __init__(
+        self,
+        pids: np.ndarray | torch.Tensor | list[int],
+        camids: np.ndarray | torch.Tensor | list[int],
+        identities: int,
+        instances: int,
+        steps: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        super().__init__(pids, identities, instances, steps, seed, rank, world_size)
+        self.camids = np.asarray(camids)
+        if self.camids.shape != np.shape(pids):
+            raise ValueError(f"camids: got {self.camids.shape}; expected one a row, {np.shape(pids)}")
+
+    def _instances(self, identity: int, epoch: int, turn: int) -> np.ndarray:
+        count = int(self._counts[identity])
+        order = _permutation(count, self.seed, int(self.pids[identity]), epoch, turn)
+        first, *others = self._rows[self._starts[identity] + order]
+        elsewhere = [row for row in others if self.camids[row] != self.camids[first]]
+        chosen = np.array([first, *np.resize(elsewhere or others or [first], self.instances - 1)])
+        return chosen.astype(np.int64)
+
+
+CION_CURRICULUM = {0: 2, 40: 4, 60: 6, 80: 8}
+"""Epoch -> images an identity, N_id (CION 4.1), in a training of 100 epochs."""
+
+
+class CurriculumBatches(Batches):
+    """Batches of a fixed number of images in which identities get more images as the training goes on.
+
+    An epoch is as many whole batches as the labelled images make (DINO drops the rest too). An identity's
+    images lie side by side; `instances(step)` tells how many they are. Where N_id does not divide the batch,
+    the batch is smaller by the rest.
+
+    Args:
+        pids: identity of each row, integers [n]; negative ones are never drawn.
+        batch_size: images of the global batch.
+        epochs: length of the training.
+        curriculum: first epoch -> N_id.
+        seed, rank, world_size: as for `PKBatches`.
+
+    >>> batches = CurriculumBatches([0, 0, 1, 1, 2, 2, 3, 3], 4, epochs=3, curriculum={0: 2, 2: 4})
+    >>> [batches.instances(step) for step in range(len(batches))]
+    [2, 2, 2, 2, 4, 4]
+    """
+
+    def __init__(
+        self,
+        pids: np.ndarray | torch.Tensor | list[int],
+        batch_size: int,
+        epochs: int,
+        curriculum: Mapping[int, int] = CION_CURRICULUM,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.steps_per_epoch = max(1, int((np.asarray(pids) >= 0).sum()) // max(1, batch_size))
+        super().__init__(epochs * self.steps_per_epoch)
+        if min(curriculum, default=-1) != 0:
+            raise ValueError(f"curriculum: got {dict(curriculum)}; expected epochs from 0 on -> N_id")
+        self.batch_size = batch_size
+        self._phases = []
+        for number, (epoch, instances) in enumerate(sorted(curriculum.items())):
+            identities = batch_size // instances // world_size * world_size
+            if identities < 1:
+                raise ValueError(
+                    f"batch_size: got {batch_size} for {world_size} ranks; N_id {instances} needs at least "
+                    f"{instances * world_size}"
+                )
+            first = epoch * self.steps_per_epoch
+            key = mix(seed, number)
+            phase = PKBatches(pids, identities, instances, self.steps, key, rank, world_size)
+            self._phases.append((first, phase))
+
+    def instances(self, step: int) -> int:
+        """N_id at a step."""
+        return self._phase(step)[1].instances
+
+    def batch(self, step: int) -> list[Draw]:
+        """This rank's draws of a step, identity by identity."""
+        first, phase = self._phase(step)
+        return phase.batch(step - first)
+
+    def _phase(self, step: int) -> tuple[int, PKBatches]:
+        return next(phase for phase in reversed(self._phases) if phase[0] <= step)
