@@ -1,0 +1,76 @@
+"""Ranked lists: queries with their first answers, right and wrong told apart without colour too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from reid_eval.figures.pictures import as_picture, picture_grid, show_picture
+
+RIGHT, WRONG, QUERY = "#009E73", "#D55E00", "#000000"
+"""Borders: bluish green and vermilion of Okabe and Ito's palette, and black."""
+
+
+def ranked_list_figure(
+    query_images: Sequence[object],
+    gallery_images: Sequence[object] | Mapping[int, object],
+    indices: np.ndarray,
+    correct: np.ndarray,
+) -> Figure:
+    """Draw queries with their first answers: right solid green with a tick, wrong dashed red with a cross.
+
+    An image is a file's path, a uint8 array [h w 3] or a uint8 tensor [3 h w]; a clip is a sequence of those,
+    or an array with one more leading dimension, and shows its middle frame.
+
+    Args:
+        query_images: one image or clip a query, in the order of the rows of `indices`.
+        gallery_images: images or clips, looked up by the gallery rows in `indices`; only those are read.
+        indices: int [q k] from `ranked`; -1 leaves the place empty.
+        correct: bool [q k] from `ranked`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: shapes that do not fit together, or something that is no image.
+    """
+    indices, correct = np.asarray(indices), np.asarray(correct)
+    if (
+        indices.ndim != 2
+        or indices.shape != correct.shape
+        or len(indices) != len(query_images)
+        or not indices.size
+    ):
+        raise ValueError(
+            "indices and correct must both be [q k] with one row for each of the "
+            f"{len(query_images)} query_images, got {indices.shape} and {correct.shape}"
+        )
+    queries = [as_picture(image) for image in query_images]
+    grid, figure = picture_grid(len(queries), indices.shape[1] + 1, queries)
+    for row, picture in enumerate(queries):
+        show_picture(grid[row][0], picture)
+        _border(grid[row][0], QUERY, "-", "")
+        for column, (index, right) in enumerate(zip(indices[row], correct[row], strict=True), start=1):
+            axes = grid[row][column]
+            if index < 0:
+                axes.set_visible(False)
+                continue
+            show_picture(axes, as_picture(gallery_images[int(index)]))
+            _border(axes, RIGHT if right else WRONG, "-" if right else (0, (2.2, 1.4)), "✓" if right else "✗")
+    for column, axes in enumerate(grid[0]):
+        axes.set_title("query" if column == 0 else str(column), fontsize=8, pad=5)
+    return figure
+
+
+def _border(axes: Axes, colour: str, line: object, mark: str) -> None:
+    frame = Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, edgecolor=colour, linewidth=2.6)
+    frame.set(linestyle=line, clip_on=False)
+    axes.add_patch(frame)
+    if mark:
+        box = {"boxstyle": "circle,pad=0.12", "facecolor": "white", "edgecolor": colour, "linewidth": 0.8}
+        text = axes.text(0.86, 0.07, mark, color=colour, fontsize=7, weight="bold", bbox=box)
+        text.set(ha="center", va="center", transform=axes.transAxes)
