@@ -14,6 +14,7 @@ from reid_core.transforms import (
     DINO_JITTER,
     IMAGENET_MEAN,
     IMAGENET_STD,
+    MultiCrop,
     colour_matrix,
     eval_transform,
     gaussian_blur,
@@ -103,6 +104,28 @@ def test_grey_leaves_one_channel_thrice():
     transform = ssl_transform(SIZE, grey=1.0, mean=(0, 0, 0), std=(1, 1, 1))
     result = transform(image())
     torch.testing.assert_close(result, result[:1].expand(3, -1, -1))
+
+
+def test_solarization_is_torchvisions():
+    options = dict(flip=0.0, jitter=None, grey=0.0, blur=0.0, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    transform = ssl_transform(SIZE, **options, solarize=1.0, mean=(0, 0, 0), std=(1, 1, 1))
+    given = image(*SIZE)
+    torch.testing.assert_close(transform(given) * 255, TF.solarize(given, 128).float())
+
+
+def test_multi_crop_is_a_pure_function_of_the_seed_with_different_views_of_images_and_clips():
+    views = MultiCrop(SIZE, (16, 8), local_views=5)
+    for given, frames in ((image(), ()), (image().expand(3, -1, -1, -1), (3,))):
+        with seeded(1):
+            first = views(given)
+        with seeded(1):
+            again = pickle.loads(pickle.dumps(views))(given)
+        assert first["global"].shape == (2, *frames, 3, *SIZE)
+        assert first["local"].shape == (5, *frames, 3, 16, 8)
+        for kind in ("global", "local"):
+            assert torch.equal(first[kind], again[kind])
+            assert not torch.equal(first[kind][0], first[kind][1])
+    assert "local" not in MultiCrop(SIZE, local_views=0)(image())
 
 
 def test_crops_stay_within_scale_and_ratio_of_the_input():

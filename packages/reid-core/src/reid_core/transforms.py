@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,10 +28,12 @@ DINO_JITTER: Jitter = (0.4, 0.4, 0.2, 0.1)
 """Brightness, contrast, saturation, hue (in turns) of DINO (Caron et al., arXiv:2104.14294)."""
 DINO_JITTER_P, DINO_GREY_P, DINO_BLUR_P = 0.8, 0.2, 0.5
 DINO_BLUR_SIGMA = (0.1, 2.0)
+SOLARIZE_FROM = 128
+"""Samples from here on are inverted by solarization."""
+DINO_GLOBAL_SCALE, DINO_LOCAL_SCALE = (0.4, 1.0), (0.05, 0.4)
+"""Part of the area that DINO's global and local views keep."""
 BLUR_REACH = 3
 """The kernel ends at so many standard deviations."""
-PERSON_SCALE = (0.4, 1.0)
-"""Part of the area kept. DINO's global crops keep 0.4 to 1.0 too; below it a person crop loses the person."""
 PERSON_RATIO = (3 / 4, 4 / 3)
 """Change of the crop's own aspect: DINO's range, but around the input's, for persons are about 2:1."""
 PADDING = 10
@@ -101,7 +104,7 @@ def eval_transform(
 def ssl_transform(
     size: Size,
     *,
-    scale: tuple[float, float] = PERSON_SCALE,
+    scale: tuple[float, float] = DINO_GLOBAL_SCALE,
     ratio: tuple[float, float] = PERSON_RATIO,
     flip: float = 0.5,
     jitter: Jitter | None = DINO_JITTER,
@@ -109,6 +112,7 @@ def ssl_transform(
     grey: float = DINO_GREY_P,
     blur: float = DINO_BLUR_P,
     sigma: tuple[float, float] = DINO_BLUR_SIGMA,
+    solarize: float = 0.0,
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
 ) -> Callable[[Tensor], Tensor]:
@@ -124,6 +128,7 @@ def ssl_transform(
         grey: probability of losing the colour.
         blur: probability of the Gaussian blur (DINO: 1.0, 0.1 and 0.5 for its three kinds of view).
         sigma: least and greatest standard deviation of the blur, in pixels of the output.
+        solarize: probability of inverting the bright samples (DINO: 0.2 for its second global view).
         mean, std: of the channels, in [0, 1].
 
     Returns:
@@ -143,9 +148,52 @@ def ssl_transform(
         grey=grey,
         blur=blur,
         sigma=sigma,
+        solarize=solarize,
         mean=mean,
         std=std,
     )
+
+
+class MultiCrop:
+    """DINO's views of an image or clip: two global ones and several small local ones (arXiv:2104.14294).
+
+    Each view is cropped, flipped and coloured on its own, with DINO's numbers: the first global view is
+    always blurred, the second seldom (0.1) but solarized (0.2), local ones half the time. The sizes are
+    CION's (4.1).
+
+    Args:
+        global_size, local_size: (H, W) in pixels.
+        local_views: number of local views (DINO: 8; CION fits it to the model).
+        global_scale, local_scale: least and greatest part of the area that a view keeps.
+        options: further options of `ssl_transform`, for every view.
+
+    Returns of a call:
+        global float32 [2 3 H W] and local [local_views 3 h w]; of a clip [2 t 3 H W] and [v t 3 h w].
+
+    >>> views = MultiCrop((16, 8), (8, 4), local_views=3)(torch.zeros(3, 20, 10, dtype=torch.uint8))
+    >>> views["global"].shape, views["local"].shape
+    (torch.Size([2, 3, 16, 8]), torch.Size([3, 3, 8, 4]))
+    """
+
+    def __init__(
+        self,
+        global_size: Size = (256, 128),
+        local_size: Size = (128, 64),
+        local_views: int = 8,
+        global_scale: tuple[float, float] = DINO_GLOBAL_SCALE,
+        local_scale: tuple[float, float] = DINO_LOCAL_SCALE,
+        **options: Any,
+    ) -> None:
+        whole = partial(ssl_transform, global_size, scale=global_scale, **options)
+        self.globals = [whole(blur=1.0), whole(blur=0.1, solarize=0.2)]
+        self.local = ssl_transform(local_size, scale=local_scale, **options)
+        self.local_views = local_views
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        views = {"global": torch.stack([view(images) for view in self.globals])}
+        if self.local_views:
+            views["local"] = torch.stack([self.local(images) for _ in range(self.local_views)])
+        return views
 
 
 def resize(images: Tensor, size: Size) -> Tensor:
@@ -263,6 +311,7 @@ def _ssl(
     grey: float,
     blur: float,
     sigma: tuple[float, float],
+    solarize: float,
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Tensor:
@@ -274,6 +323,8 @@ def _ssl(
     images = _recolour(images.float(), jitter, jitter_p, grey)
     if chance[1] < blur:
         images = gaussian_blur(images, _uniform(*sigma, chance[2]))
+    if solarize and float(torch.rand(())) < solarize:
+        images = torch.where(images < SOLARIZE_FROM, images, 255 - images)
     return normalise(images, mean, std)
 
 

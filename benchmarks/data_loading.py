@@ -1,0 +1,115 @@
+"""Multi-crop views from JPEGs: this pipeline beside the same augmentations as DINO's code writes them.
+
+DINO's pipeline: PIL decodes, torchvision's first transforms crop (bicubic; here bilinear), flip, jitter, blur
+(PIL) and solarize, then ToTensor and Normalize, for 2 global and 8 local views. Both read the same synthetic
+crops from disk, in one process, image after image; they take turns, and the fastest of several rounds counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from _pretraining_gain import ROOT, cpu_name
+from PIL import Image, ImageFilter, ImageOps
+from torchvision import transforms as v1
+
+from reid_core.datasets import read_image
+from reid_core.synthetic import World
+from reid_core.transforms import IMAGENET_MEAN, IMAGENET_STD, MultiCrop
+
+GLOBAL, LOCAL, LOCALS = (256, 128), (128, 64), 8
+
+
+def pil_multi_crop() -> Callable[[Path], Any]:
+    """DINO's augmentation on PIL images, with CION's sizes and the aspect of a person."""
+
+    def blur(p: float) -> Callable[[Image.Image], Image.Image]:
+        def apply(picture: Image.Image) -> Image.Image:
+            if torch.rand(()) >= p:
+                return picture
+            return picture.filter(ImageFilter.GaussianBlur(radius=float(torch.empty(()).uniform_(0.1, 2.0))))
+
+        return apply
+
+    def solarize(picture: Image.Image) -> Image.Image:
+        return ImageOps.solarize(picture) if torch.rand(()) < 0.2 else picture
+
+    colour = [
+        v1.RandomHorizontalFlip(0.5),
+        v1.RandomApply([v1.ColorJitter(0.4, 0.4, 0.2, 0.1)], p=0.8),
+        v1.RandomGrayscale(0.2),
+    ]
+    end = [v1.ToTensor(), v1.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+    bicubic = v1.InterpolationMode.BICUBIC
+
+    def crop(size: tuple[int, int], scale: tuple[float, float]) -> v1.RandomResizedCrop:
+        return v1.RandomResizedCrop(size, scale, (3 / 8, 2 / 3), interpolation=bicubic)
+
+    first = v1.Compose([crop(GLOBAL, (0.4, 1.0)), *colour, blur(1.0), *end])
+    second = v1.Compose([crop(GLOBAL, (0.4, 1.0)), *colour, blur(0.1), solarize, *end])
+    local = v1.Compose([crop(LOCAL, (0.05, 0.4)), *colour, blur(0.5), *end])
+
+    def load(path: Path) -> Any:
+        with open(path, "rb") as file:
+            picture = Image.open(file).convert("RGB")
+        return [first(picture), second(picture), *(local(picture) for _ in range(LOCALS))]
+
+    return load
+
+
+def rate(load: Callable[[Path], Any], paths: list[Path]) -> float:
+    """Images a second."""
+    start = time.perf_counter()
+    for path in paths:
+        load(path)
+    return len(paths) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/data_loading.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # as in a loader's worker
+    world = World(identities=arguments.images, cameras=1, height=256, width=128, seed=0)
+    views = MultiCrop(GLOBAL, LOCAL, LOCALS)
+    pipelines = {"ours": lambda path: views(read_image(path)), "pil_torchvision_v1": pil_multi_crop()}
+    rates: dict[str, list[float]] = {name: [] for name in pipelines}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for identity in range(arguments.images):
+            paths.append(Path(folder) / f"{identity}.jpg")
+            Image.fromarray(world.render(identity, 0, 0, 0).image).save(paths[-1], quality=90)
+        for _ in range(arguments.rounds):
+            for name, load in pipelines.items():
+                rates[name].append(rate(load, paths))
+    best = {name: round(max(values), 1) for name, values in rates.items()}
+    record = {
+        "claim": "2 global (256x128) and 8 local (128x64) views from JPEGs, images a second in one worker",
+        "command": "python benchmarks/data_loading.py",
+        "date": date.today().isoformat(),
+        "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "torch": torch.__version__},
+        "images_per_second": best,
+        "ratio": round(best["ours"] / best["pil_torchvision_v1"], 2),
+        "target_ratio": 2,
+    }
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    partial = arguments.output.with_suffix(".partial")
+    partial.write_text(json.dumps(record, indent=2) + "\n")
+    partial.rename(arguments.output)
+    print(json.dumps(record, indent=2))
+
+
+if __name__ == "__main__":
+    main()
