@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.io import ImageReadMode, decode_image
 
+from reid_core.lmdb_images import image_bytes
 from reid_core.manifest import Manifest
 from reid_core.samplers import Draw
 from reid_core.transforms import resize
@@ -23,7 +25,8 @@ from reid_core.transforms import resize
 Sampling = Literal["sparse", "dense", "random", "even"]
 Transform = Callable[[Tensor], Any]
 
-_TORCHVISION_SUFFIXES = (".jpg", ".jpeg", ".png")
+_TORCHVISION_MAGIC = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n")
+"""How JPEG and PNG begin; a file's suffix may lie, and a key of an LMDB has none."""
 MAX_REPLACEMENTS = 64
 """Rows tried in place of an unreadable one before giving up: then it is the storage that fails."""
 
@@ -33,7 +36,7 @@ class UnreadableImage(OSError):
 
 
 def read_image(path: str | Path) -> Tensor:
-    """Decode an image file to RGB.
+    """Decode an image file, or an image in an LMDB (`reid_core.lmdb_images`), to RGB.
 
     Conversions: grey is repeated thrice; alpha is dropped (not composed); a palette is looked up; CMYK is
     turned into RGB; of 16-bit samples the high byte is kept. EXIF orientation is not applied, for boxes and
@@ -51,19 +54,32 @@ def read_image(path: str | Path) -> Tensor:
     """
     path = os.fspath(path)
     try:
-        with open(path, "rb") as file:
-            data = bytearray(file.read())
+        data = image_bytes(path)
+    except OSError as error:
+        raise UnreadableImage(f"{path}: can't be read ({error})") from error
+    return decode(data, path)
+
+
+def decode(data: bytes, path: str) -> Tensor:
+    """Decode an image's bytes to RGB, as `read_image` says.
+
+    Args:
+        data: the encoded image.
+        path: where it is from, for the error.
+
+    Returns:
+        uint8 [3 h w].
+
+    Raises:
+        UnreadableImage: the bytes are truncated or no image.
+    """
+    try:
         if not data:
             raise ValueError("the file is empty")
-        if path.lower().endswith(_TORCHVISION_SUFFIXES):
-            try:
-                image = decode_image(torch.frombuffer(data, dtype=torch.uint8), ImageReadMode.RGB)
-            except RuntimeError:
-                if data[:2] == b"\xff\xd8" or data[:8] == b"\x89PNG\r\n\x1a\n":
-                    raise
-                image = _read_with_pillow(path)  # another format under this suffix
+        if data.startswith(_TORCHVISION_MAGIC):
+            image = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
         else:
-            image = _read_with_pillow(path)
+            image = _decode_with_pillow(data)
     except (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadableImage(f"{path}: can't be read as an image ({str(error).splitlines()[0]})") from error
     if image.dtype == torch.uint16:
@@ -71,8 +87,8 @@ def read_image(path: str | Path) -> Tensor:
     return image
 
 
-def _read_with_pillow(path: str) -> Tensor:
-    with Image.open(path) as opened:
+def _decode_with_pillow(data: bytes) -> Tensor:
+    with Image.open(BytesIO(data)) as opened:
         image: Image.Image = opened
         if image.mode.startswith("I;16") or image.mode == "I":
             high = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)

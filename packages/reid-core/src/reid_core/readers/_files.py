@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+Counts = Mapping[str, Mapping[str, int]]
+"""Published counts: "all" or a split -> images, tracklets, identities, cameras (those that are published)."""
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -33,6 +36,55 @@ def require_file(path: Path, dataset: str, expected: str) -> Path:
     return path
 
 
+def base_folder(root: str | Path, dataset: str, below: tuple[str, ...], marker: str, expected: str) -> Path:
+    """The data set's own folder: `root`, or one of the folders `below` it that releases unpack into.
+
+    Args:
+        root: what the user gave.
+        dataset: its name, for the error.
+        below: names of folders that may lie between, such as "prid_2011".
+        marker: what lies in the right one.
+        expected: said in the error.
+
+    Returns:
+        the first that holds `marker`.
+
+    Raises:
+        FileNotFoundError: none does.
+    """
+    root = require_folder(Path(root), dataset, expected)
+    for folder in (root, *(root / name for name in below)):
+        if (folder / marker).exists():
+            return folder
+    raise FileNotFoundError(f"{dataset}: {root} holds no {marker}; expected {expected}")
+
+
+def folder_names(folder: Path) -> list[str]:
+    """Sorted names of the folders directly in a folder, without hidden ones."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def labelled_paths(file: Path, dataset: str) -> list[tuple[str, int]]:
+    """The entries of a list whose lines are a path and a label.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ReaderError: a line is none of that form, or there is none.
+    """
+    entries = []
+    for number, line in enumerate(require_file(file, dataset, "lines of a path and a label").open(), 1):
+        if not line.strip():
+            continue
+        path, _, label = line.strip().rpartition(" ")
+        if not path or not label.isdigit():
+            raise ReaderError(f"{file}: line {number} is {line.strip()!r}; expected a path and a label")
+        entries.append((path, int(label)))
+    if not entries:
+        raise ReaderError(f"{file}: holds no line; expected lines of a path and a label")
+    return entries
+
+
 def image_names(folder: Path) -> list[str]:
     """Sorted names of the images directly in a folder; other files (Thumbs.db) are left out."""
     with os.scandir(folder) as entries:
@@ -50,3 +102,29 @@ def parse_names(
             raise ReaderError(f"{folder / name}: can't read this file name; expected {wanted}")
         parsed.append(match.groups())
     return parsed
+
+
+def parsed_images(
+    root: Path, sub: str, dataset: str, pattern: re.Pattern[str], wanted: str
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """The images directly in a sub-folder.
+
+    Args:
+        root: the data set's folder.
+        sub: the sub-folder, POSIX.
+        dataset: the data set's name, for errors.
+        pattern: of the whole file name.
+        wanted: what the pattern says, for errors.
+
+    Returns:
+        paths relative to `root`, and the pattern's groups of each name.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ReaderError: it holds no image, or a name can't be parsed.
+    """
+    folder = require_folder(root / sub, dataset, f"images ({wanted})")
+    names = image_names(folder)
+    if not names:
+        raise ReaderError(f"{dataset}: {folder} holds no image; expected {wanted}")
+    return [f"{sub}/{name}" for name in names], parse_names(names, pattern, folder, wanted)

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.io import loadmat
 
 from reid_core.manifest import Manifest
-from reid_core.readers._files import ReaderError, parse_names, require_file, require_folder
+from reid_core.readers._files import Counts, ReaderError, parse_names, require_file, require_folder
+from reid_core.readers._matlab import matrix
 
-OFFICIAL_TRACKLETS = {"train": 8298, "query": 1980, "gallery": 10200}
-"""Tracklets a split in the release (gallery: the 12180 test tracklets without the query ones)."""
+COUNTS: Counts = {
+    "train": {"tracklets": 8298, "identities": 625, "cameras": 6},
+    "query": {"tracklets": 1980},
+    "gallery": {"tracklets": 10200},
+}
+"""The release's (gallery: the 12180 test tracklets, junk and distractors among them, without the query's)."""
 NAME = re.compile(r"(00-1|\d{4})C(\d+)T(\d+)F(\d+)\.jpe?g", re.IGNORECASE)
 WANTED = "{pid}C{camera}T{tracklet}F{frame}.jpg, such as 0001C1T0001F001.jpg"
 
@@ -36,15 +40,28 @@ def read_mars(root: str | Path) -> Manifest:
         ReaderError: a name can't be parsed, a tracklet's row and its names disagree, or a split is empty.
     """
     root = Path(root)
-    require_folder(root, "mars", "a folder with bbox_train, bbox_test and info")
+    return Manifest(mars_table(root, "mars"), root, "mars")
+
+
+def mars_table(root: Path, dataset: str) -> pd.DataFrame:
+    """The rows of a data set in MARS's layout, for `read_mars` and others of that layout.
+
+    Args:
+        root: as for `read_mars`.
+        dataset: its name, for errors.
+
+    Returns:
+        columns path, pid, camid, split, tracklet, frame.
+    """
+    require_folder(root, dataset, "a folder with bbox_train, bbox_test and info")
     query_file = require_file(
-        root / "info" / "query_IDX.mat", "mars", "the 1-based test rows of the query tracklets"
+        root / "info" / "query_IDX.mat", dataset, "the 1-based test rows of the query tracklets"
     )
-    queries = _matrix(query_file).reshape(-1)
-    train = _part(root, "train", first_tracklet=0)
+    queries = matrix(query_file).reshape(-1)
+    train = _part(root, "train", dataset, first_tracklet=0)
     train["split"] = "train"
     test_start = int(train["tracklet"].iloc[-1]) + 1
-    test = _part(root, "test", first_tracklet=test_start)
+    test = _part(root, "test", dataset, first_tracklet=test_start)
     count = int(test["tracklet"].iloc[-1]) + 1 - test_start
     if not len(queries) or queries.min() < 1 or queries.max() > count or len(queries) == count:
         raise ReaderError(
@@ -53,27 +70,19 @@ def read_mars(root: str | Path) -> Manifest:
         )
     is_query = np.isin(test["tracklet"].to_numpy() - test_start + 1, queries)
     test["split"] = np.where(is_query, "query", "gallery")
-    return Manifest(pd.concat([train, test], ignore_index=True), root, "mars")
+    return pd.concat([train, test], ignore_index=True)
 
 
-def _matrix(path: Path) -> np.ndarray:
-    """The only matrix of a .mat file, int64; its variable's name differs among copies of the release."""
-    values = [value for key, value in loadmat(path).items() if not key.startswith("__")]
-    if len(values) != 1:
-        raise ReaderError(f"{path}: holds {len(values)} variables; expected one matrix")
-    return np.asarray(values[0]).astype(np.int64)
-
-
-def _part(root: Path, part: str, first_tracklet: int) -> pd.DataFrame:
+def _part(root: Path, part: str, dataset: str, first_tracklet: int) -> pd.DataFrame:
     """Rows of train or test, without their split; tracklets are numbered on from `first_tracklet`."""
-    folder = require_folder(root / f"bbox_{part}", "mars", f"folders of {part} images, one an identity")
-    names_file = require_file(root / "info" / f"{part}_name.txt", "mars", "one image name a line")
+    folder = require_folder(root / f"bbox_{part}", dataset, f"folders of {part} images, one an identity")
+    names_file = require_file(root / "info" / f"{part}_name.txt", dataset, "one image name a line")
     tracks_file = require_file(
-        root / "info" / f"tracks_{part}_info.mat", "mars", "rows of start, end, pid, camid"
+        root / "info" / f"tracks_{part}_info.mat", dataset, "rows of start, end, pid, camid"
     )
     names = names_file.read_text().split()
     fields = parse_names(names, NAME, folder, WANTED)
-    tracks = _matrix(tracks_file)
+    tracks = matrix(tracks_file)
     if tracks.ndim != 2 or tracks.shape[1] != 4 or not len(tracks):
         raise ReaderError(f"{tracks_file}: got a matrix of shape {tracks.shape}; expected [tracklets 4]")
     starts, ends, pids, camids = tracks.T

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from reid_core.manifest import Manifest
-from reid_core.readers._files import ReaderError, image_names, parse_names, require_folder
+from reid_core.readers._files import Counts, ReaderError, parsed_images
 from reid_core.samplers import mix
 
 FOLDER = "PKUv1a_128x48"
+COUNTS: Counts = {"all": {"images": 992, "identities": 62, "cameras": 2}}
 NAME = re.compile(r"(\d+)_(\d+)_(\d+)\.png", re.IGNORECASE)
 WANTED = "personId_cameraId_orientationId.png, such as 001_01_1.png"
 TRAIN_FRACTION = 42 / 62
@@ -41,11 +42,8 @@ def read_pku_reid(root: str | Path, train_fraction: float = TRAIN_FRACTION, seed
     root = Path(root)
     if root.name == FOLDER:
         root = root.parent
-    folder = require_folder(root / FOLDER, "pku_reid", f"the images ({WANTED})")
-    names = image_names(folder)
-    if not names:
-        raise ReaderError(f"pku_reid: {folder} holds no image; expected {WANTED}")
-    fields = np.array(parse_names(names, NAME, folder, WANTED), dtype=np.int64)
+    paths, names = parsed_images(root, FOLDER, "pku_reid", NAME, WANTED)
+    fields = np.array(names, dtype=np.int64)
     identities = sorted(np.unique(fields[:, 0]).tolist(), key=lambda pid: mix(seed, pid))
     count = round(train_fraction * len(identities))
     if not 0 < count < len(identities):
@@ -56,7 +54,7 @@ def read_pku_reid(root: str | Path, train_fraction: float = TRAIN_FRACTION, seed
     _, tracklet = np.unique(fields[:, :2], axis=0, return_inverse=True)
     table = pd.DataFrame(
         {
-            "path": [f"{FOLDER}/{name}" for name in names],
+            "path": paths,
             "pid": fields[:, 0],
             "camid": fields[:, 1],
             "tracklet": tracklet.reshape(-1),

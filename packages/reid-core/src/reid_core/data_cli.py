@@ -1,0 +1,166 @@
+"""The command line `reid-data list|stats|check|convert`: data sets, counted, checked and saved as Parquet."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import auto_cli
+
+from reid_core.check import Findings
+from reid_core.check import check as check_manifest
+from reid_core.counts import ALL, count, differences
+from reid_core.manifest import Manifest
+from reid_core.readers import READERS, read
+
+SHOWN = 5
+"""Findings of a kind that are printed; `--report` writes all."""
+Kind = Literal["unreadable", "duplicates", "one_camera", "missing"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: those behind the program's name; sys.argv's by default.
+
+    Returns:
+        Exit status: 0, or 1 after an error or where a check found something wrong.
+    """
+    commands: Any = {"list": list_readers, "stats": stats, "check": check, "convert": convert}
+    try:
+        return auto_cli(commands, args=None if arguments is None else list(arguments), prog="reid-data")
+    except (ValueError, OSError, ImportError) as error:
+        print(f"reid-data: {error}", file=sys.stderr)
+        return 1
+
+
+def list_readers() -> int:
+    """List the data sets that can be read, with each one's options."""
+    width = max(map(len, READERS))
+    for name, reader in READERS.items():
+        module = inspect.getmodule(reader)
+        print(f"{name:<{width}}  {(module and module.__doc__ or '').splitlines()[0]}")
+        options = list(inspect.signature(reader).parameters.values())[1:]
+        if options:
+            shown = ", ".join(f"{option.name} = {option.default!r}" for option in options)
+            print(f"{'':<{width}}  options: {shown}")
+    return 0
+
+
+def stats(source: str, root: str | None = None, options: dict[str, Any] | None = None) -> int:
+    """Count a data set's images, identities, cameras and tracklets, beside the published counts.
+
+    Args:
+        source: name of a data set (see `reid-data list`), or a manifest that `convert` saved.
+        root: the data set's folder.
+        options: the reader's options, such as --options.split 3.
+    """
+    manifest = _manifest(source, root, options)
+    for part, counts in count(manifest).items():
+        name = manifest.name if part == ALL else f"  {part}"
+        print(f"{name}: {', '.join(f'{number} {what}' for what, number in counts.items())}")
+    _print_differences(manifest)
+    return 0
+
+
+def check(
+    source: str,
+    root: str | None = None,
+    options: dict[str, Any] | None = None,
+    workers: int | None = None,
+    ignore: list[Kind] | None = None,
+    resume: str | None = None,
+    report: str | None = None,
+) -> int:
+    """Find unreadable and repeated images, people of one camera, and queries that the gallery lacks.
+
+    The exit status is 1 when something is found. Counts that differ from the published ones are said, and are
+    no fault: a part of a data set is a data set.
+
+    Args:
+        source: name of a data set (see `reid-data list`), or a manifest that `convert` saved.
+        root: the data set's folder.
+        options: the reader's options, such as --options.split 3.
+        workers: threads that read images; as many as cores by default.
+        ignore: kinds of findings that don't make the exit status 1: unreadable, duplicates, one_camera,
+            missing.
+        resume: file to keep what has been read in; the same command goes on from it after being cut off.
+        report: JSON file for all findings.
+    """
+    manifest = _manifest(source, root, options)
+    print(manifest)
+    _print_differences(manifest)
+    findings = check_manifest(manifest, workers, Path(resume) if resume else None)
+    if report:
+        _write_json(Path(report), asdict(findings))
+    wrong = False
+    for kind, message, found in _said(findings):
+        if found:
+            wrong |= kind not in (ignore or ())
+            more = f" ... ({len(found)})" if len(found) > SHOWN else ""
+            print(f"{message}: {len(found)}")
+            print("".join(f"  {line}\n" for line in found[:SHOWN]) + (f" {more}\n" if more else ""), end="")
+    print(f"{findings.images} images read: {'something is wrong' if wrong else 'nothing wrong'}")
+    return int(wrong)
+
+
+def convert(source: str, output: str, root: str | None = None, options: dict[str, Any] | None = None) -> int:
+    """Save a data set's manifest as Parquet.
+
+    Args:
+        source: name of a data set (see `reid-data list`), or a manifest to save once more.
+        output: the Parquet file.
+        root: the data set's folder.
+        options: the reader's options, such as --options.split 3.
+    """
+    manifest = _manifest(source, root, options)
+    manifest.save(output)
+    print(f"{output}: {manifest}")
+    return 0
+
+
+def _manifest(source: str, root: str | None, options: dict[str, Any] | None) -> Manifest:
+    if source.endswith(".parquet"):
+        return Manifest.load(source, root)
+    if root is None:
+        raise ValueError(f"{source}: give the data set's folder with --root")
+    return read(source, root, **(options or {}))
+
+
+def _print_differences(manifest: Manifest) -> None:
+    different = differences(manifest)
+    if different:
+        print(f"differs from the published: {'; '.join(different)}")
+    elif different is not None:
+        print("as published")
+
+
+def _said(findings: Findings) -> list[tuple[Kind, str, list[str]]]:
+    """Kind, what it means, and a line a finding."""
+    return [
+        ("unreadable", "unreadable images", [f"{path}: {why}" for path, why in findings.unreadable.items()]),
+        ("duplicates", "groups of images with the same bytes", [" = ".join(g) for g in findings.duplicates]),
+        ("one_camera", "identities of one camera", [f"pid {pid}" for pid in findings.one_camera]),
+        ("missing", "query identities missing from the gallery", [f"pid {pid}" for pid in findings.missing]),
+    ]
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
