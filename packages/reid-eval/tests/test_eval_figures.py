@@ -1,12 +1,30 @@
 """The figures are written whole, take every kind of image, and mark right and wrong by more than colour."""
 
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from reid_eval import evaluate, plot_attention, plot_cmc, plot_ranked_list
-from reid_eval.figures import as_picture
+from reid_eval import Roc, ScoreHistogram, evaluate
+from reid_eval.figures import (
+    as_picture,
+    attention_figure,
+    cmc_figure,
+    plot_attention,
+    plot_cmc,
+    plot_ranked_list,
+    ranked_list_figure,
+    roc_figure,
+    sample_identities,
+    save_figure,
+    score_histogram_figure,
+    tsne_figure,
+)
+
+GREY = np.full((32, 16, 3), 127, np.uint8)
 
 
 def pixels(path):
@@ -27,11 +45,75 @@ def result(seed):
     )
 
 
+def with_pairs(found):
+    """The result with a ROC of three impostor pairs and a histogram of four bins."""
+    roc = Roc(np.array([0, 1 / 3, 1.0]), np.array([0.25, 0.5, 1.0]))
+    bins = ScoreHistogram(np.array([-1.0, -0.5, 0, 0.5, 1]), np.array([0, 0, 1, 3]), np.array([0, 6, 2, 0]))
+    return replace(found, tar={1e-4: 0.25, 0.5: 0.5}, roc=roc, score_histogram=bins)
+
+
 def test_cmc_is_drawn_for_each_result_and_no_temporary_file_stays(tmp_path):
     path = plot_cmc({"image": result(0), "video": result(1)}, tmp_path / "figures" / "cmc.png")
     assert [file.name for file in path.parent.iterdir()] == ["cmc.png"]
     assert near(pixels(path), "#0072B2") > 50
     assert near(pixels(path), "#D55E00") > 50
+
+
+def test_a_roc_gives_at_each_rate_the_tar_of_the_last_threshold_that_keeps_to_it():
+    axes = roc_figure({"image": with_pairs(result(0))}).axes[0]
+    far, tar = axes.lines[0].get_data()
+    assert axes.get_xscale() == "log" and far[0] == pytest.approx(1 / 3) and far[-1] == 1
+    np.testing.assert_array_equal(tar, np.where(far < 1, 50.0, 100.0))
+    (asked,) = axes.lines[0].get_markevery()  # 1e-4 is below what three impostor pairs can measure
+    assert far[asked] == 0.5
+
+
+def test_a_score_histogram_is_a_density_of_each_kind_of_pairs():
+    figure = score_histogram_figure(with_pairs(result(0)))
+    for steps, counts in zip(figure.axes[0].patches, ([0, 6, 2, 0], [0, 0, 1, 3]), strict=True):
+        heights, edges, _ = steps.get_data()
+        np.testing.assert_allclose(heights, np.array(counts) / np.sum(counts) / 0.5)
+        assert np.sum(heights * np.diff(edges)) == pytest.approx(1)
+    assert figure.axes[0].get_xlim() == (-0.5, 1.0)
+
+
+def test_chosen_identities_have_as_many_images_as_asked_and_no_junk():
+    pids = np.repeat([-1, 0, 3, 4, 5, 6], [40, 40, 25, 25, 25, 3])
+    rows = sample_identities(pids, identities=3, images=20, seed=1)
+    assert dict(zip(*np.unique(pids[rows], return_counts=True), strict=True)) == {3: 20, 4: 20, 5: 20}
+    np.testing.assert_array_equal(rows, sample_identities(pids, identities=3, images=20, seed=1))
+    assert not np.array_equal(rows, sample_identities(pids, identities=3, images=20, seed=2))
+
+
+def test_tsne_draws_each_person_with_its_own_colour_and_shape_in_each_panel():
+    pids = np.repeat(np.arange(1, 10), 2)
+    features = np.random.default_rng(0).normal(size=(18, 4))
+    figure = tsne_figure({"ours": features, "other": features[:, :2]}, pids)
+    for axes, name in zip(figure.axes, ("ours", "other"), strict=True):
+        looks = {
+            (tuple(points.get_facecolor()[0]), points.get_paths()[0].vertices.tobytes())
+            for points in axes.collections
+        }
+        assert len(looks) == len(axes.collections) == 9
+        assert axes.get_xlabel() == name
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: cmc_figure({"a": result(0)}),
+        lambda: roc_figure({"a": with_pairs(result(0))}),
+        lambda: score_histogram_figure(with_pairs(result(0))),
+        lambda: tsne_figure({"a": np.random.default_rng(0).normal(size=(6, 3))}, np.arange(6)),
+        lambda: ranked_list_figure([GREY], [GREY], [[0]], [[True]]),
+        lambda: attention_figure([GREY], {"q": np.eye(2)[None]}),
+    ],
+)
+def test_figures_leave_pyplot_alone_and_are_written_as_vectors(draw, tmp_path):
+    figure = draw()
+    assert not plt.get_fignums()
+    assert save_figure(figure, tmp_path / "figure.pdf").read_bytes()[:4] == b"%PDF"
+    assert b"/Type3" not in (tmp_path / "figure.pdf").read_bytes()
 
 
 def test_ranked_list_has_more_green_when_more_is_right(tmp_path):
@@ -93,6 +175,13 @@ def test_attention_overlays_show_where_the_map_is_high(tmp_path):
             lambda path: plot_attention([np.zeros((4, 4, 3))], {"q": np.zeros((1, 2, 2))}, path),
             "float64 of shape",
         ),
+        (lambda path: save_figure(cmc_figure({"a": result(0)}), path.with_suffix(".docx")), "docx"),
+        (lambda path: roc_figure({"a": result(0)}), "'a' holds no ROC"),
+        (lambda path: score_histogram_figure(result(0)), "no score histogram"),
+        (lambda path: tsne_figure({}, []), "at least one model"),
+        (lambda path: tsne_figure({"a": np.eye(50)}, np.arange(50)), "50 persons"),
+        (lambda path: tsne_figure({"a": np.eye(4) - np.eye(4)[2]}, np.arange(4)), "row 2"),
+        (lambda path: sample_identities([1, 1, 2], identities=3), "the 2 persons"),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_written(call, message, tmp_path):

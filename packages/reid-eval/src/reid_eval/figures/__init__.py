@@ -18,6 +18,7 @@ from reid_eval.figures.curves import cmc_figure, roc_figure, score_histogram_fig
 from reid_eval.figures.pictures import as_picture
 from reid_eval.figures.ranked_list import ranked_list_figure
 from reid_eval.figures.style import save_figure
+from reid_eval.figures.tsne import sample_identities, tsne, tsne_figure
 
 __all__ = [
     "as_picture",
@@ -28,8 +29,11 @@ __all__ = [
     "plot_ranked_list",
     "ranked_list_figure",
     "roc_figure",
+    "sample_identities",
     "save_figure",
     "score_histogram_figure",
+    "tsne",
+    "tsne_figure",
 ]
 
 

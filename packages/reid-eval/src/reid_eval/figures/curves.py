@@ -85,7 +85,7 @@ def roc_figure(results: Mapping[str, Result]) -> Figure:
     axes.set(xscale="log", xlim=(least, 1), xlabel="False accept rate", ylabel="True accept rate (%)")
     axes.set_ylim(top=101)
     axes.grid(alpha=0.12, which="minor")
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.legend(fontsize=8, frameon=False, loc="best")
     return figure
 
 
@@ -136,6 +136,6 @@ def score_histogram_figure(result: Result) -> Figure:
         )
     seen = np.flatnonzero(genuine + impostor)
     axes.set(xlim=(edges[seen[0]], edges[seen[-1] + 1]), ylim=(0, None), ylabel="Density")
-    axes.set_xlabel("Cosine similarity" if result.metric == "cosine" else "Score (higher is nearer)")
+    axes.set_xlabel("Cosine similarity" if result.metric == "cosine" else "Negative squared distance")
     axes.legend(fontsize=8, frameon=False, loc="best")
     return figure

@@ -1,0 +1,275 @@
+"""One HTML file with everything an evaluation found: it opens from disk and loads nothing from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from reid_eval.evaluation import Result
+from reid_eval.figures.pictures import as_picture
+from reid_eval.figures.style import png
+
+EXTREMES = 5
+"""Queries shown from either end of the ranking by average precision."""
+THUMBNAIL = (96, 128)
+"""Largest width and height of a picture in a ranked list, pixels."""
+
+log = logging.getLogger(__name__)
+
+
+class Answer(NamedTuple):
+    """One place of a ranked list: a picture (see `as_picture`), whether it is right, and text below it."""
+
+    image: object
+    correct: bool
+    caption: str = ""
+
+
+class RankedQuery(NamedTuple):
+    """A query of the report: its picture, text below it, and its answers, nearest first."""
+
+    image: object
+    caption: str
+    answers: Sequence[Answer]
+
+
+def extreme_queries(result: Result, count: int = EXTREMES) -> tuple[np.ndarray, np.ndarray]:
+    """Query rows of the lowest and of the highest average precision; equal ones by row.
+
+    Args:
+        result: of `evaluate`.
+        count: rows at either end; fewer where there are fewer valid queries.
+
+    Returns:
+        int64 (worst first, best first).
+
+    Example:
+        >>> from reid_eval import evaluate
+        >>> features = np.eye(3)[[0, 1, 2, 0, 2, 1]]
+        >>> result = evaluate(features[:3], features[3:], [1, 2, 3], [1, 2, 3], [1] * 3, [2] * 3)
+        >>> extreme_queries(result, count=1)
+        (array([1]), array([0]))
+    """
+    worst = np.argsort(result.ap, kind="stable")[:count]
+    best = np.argsort(-result.ap, kind="stable")[:count]
+    return result.valid_queries[worst], result.valid_queries[best]
+
+
+def write_report(
+    path: str | Path,
+    results: Mapping[str, Result],
+    *,
+    title: str = "Person re-identification",
+    details: Mapping[str, object] | None = None,
+    figures: Mapping[str, Figure] | None = None,
+    lists: Mapping[str, Sequence[RankedQuery]] | None = None,
+) -> Path:
+    """Write the report: a table of the metrics, figures, and queries with their first answers.
+
+    Pictures are embedded, text is escaped, and the page's content policy forbids everything else. A picture
+    that can't be read is shown as missing, counted in the report, and logged.
+
+    Args:
+        path: the HTML file; its folder is made, and it is written whole or not at all.
+        results: from a name (image, video, mix, or a model's) to a result; a row each.
+        title: the page's heading.
+        details: what else to state, by name: model, data, date, ...
+        figures: from a caption to a figure of `reid_eval.figures`.
+        lists: from a heading (Worst queries, ...) to queries, as `extreme_queries` and `ranked` give them.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: no result, or something in `lists` that is no image.
+
+    Example:
+        >>> import tempfile
+        >>> from reid_eval import evaluate
+        >>> result = evaluate(np.eye(2), np.eye(2), [1, 2], [1, 2], [1, 1], [2, 2])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     page = write_report(f"{folder}/report.html", {"image <b>": result}).read_text()
+        >>> "image &lt;b&gt;" in page, "http" in page.replace("http-equiv", "")
+        (True, False)
+    """
+    if not results:
+        raise ValueError("give at least one result to report, got none")
+    unreadable: list[str] = []
+    sections = [
+        *(_figure(caption, figure) for caption, figure in (figures or {}).items()),
+        *(_ranked_lists(heading, queries, unreadable) for heading, queries in (lists or {}).items()),
+    ]
+    if unreadable:
+        note = f"{len(unreadable)} pictures could not be read, the first: {unreadable[0]}"
+        log.warning("%s", note)
+        sections.append(f"<p class=note>{escape(note)}</p>")
+    page = PAGE.format(
+        title=escape(title),
+        style=STYLE,
+        details=_details(details or {}),
+        table=_table(results),
+        sections="\n".join(sections),
+    )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def heading(metric: str) -> str:
+    """A summary's name as tables print it.
+
+    Example:
+        >>> heading("rank_5"), heading("tar_1e-4"), heading("num_valid_queries"), heading("mAP")
+        ('Rank-5', 'TAR@1e-4', 'valid queries', 'mAP')
+    """
+    kind, _, rest = metric.partition("_")
+    known = {"rank": f"Rank-{rest}", "tar": f"TAR@{rest}", "num": rest.replace("_", " ")}
+    return known.get(kind, metric)
+
+
+def shown(value: float | int | str) -> str:
+    """A summary's value as tables print it: rates in per cent, counts whole.
+
+    Example:
+        >>> shown(0.12345), shown(3368), shown("cosine")
+        ('12.3', '3,368', 'cosine')
+    """
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else f"{100 * value:.1f}"
+
+
+def _table(results: Mapping[str, Result]) -> str:
+    """A row a result; each cell also holds the number in full, for scripts and for the pointer to show."""
+    summaries = {name: result.summary() for name, result in results.items()}
+    metrics = list(dict.fromkeys(metric for summary in summaries.values() for metric in summary))
+    head = "".join(f"<th>{escape(heading(metric))}</th>" for metric in metrics)
+    rows = []
+    for name, summary in summaries.items():
+        cells = [f"<th>{escape(name)}</th>"]
+        for metric in metrics:
+            if metric not in summary:
+                cells.append("<td>–</td>")
+                continue
+            whole = escape(str(summary[metric]))
+            text = escape(shown(summary[metric]))
+            cells.append(
+                f'<td data-metric="{escape(metric)}" data-value="{whole}" title="{whole}">{text}</td>'
+            )
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<table id=metrics><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _details(details: Mapping[str, object]) -> str:
+    pairs = (f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in details.items())
+    return f"<dl>{''.join(pairs)}</dl>" if details else ""
+
+
+def _figure(caption: str, figure: Figure) -> str:
+    source = _data_uri(png(figure), "png")
+    width = round(figure.get_figwidth() * 96)  # a CSS inch, whatever the figure's own resolution
+    text = escape(caption)
+    return f'<figure><img src="{source}" alt="{text}" width={width}><figcaption>{text}</figcaption></figure>'
+
+
+def _ranked_lists(title: str, queries: Sequence[RankedQuery], unreadable: list[str]) -> str:
+    rows = []
+    for query in queries:
+        cells = [_cell(query.image, "query", "query", query.caption, unreadable)]
+        for rank, answer in enumerate(query.answers, start=1):
+            kind, mark = ("right", "✓") if answer.correct else ("wrong", "✗")
+            cells.append(_cell(answer.image, kind, f"{mark} {rank}", answer.caption, unreadable))
+        rows.append(f"<div class=ranked>{''.join(cells)}</div>")
+    return f"<section><h2>{escape(title)}</h2>{''.join(rows)}</section>"
+
+
+def _cell(image: object, kind: str, mark: str, caption: str, unreadable: list[str]) -> str:
+    try:
+        picture = f'<img src="{_thumbnail(image)}" alt="{kind}">'
+    except OSError as error:  # missing or broken: the rest of the report is still of use
+        unreadable.append(f"{image} ({error})")
+        picture = "<span class=missing>unreadable</span>"
+    return f"<div class={kind}>{picture}<b>{mark}</b><small>{escape(caption)}</small></div>"
+
+
+def _thumbnail(image: object) -> str:
+    small = Image.fromarray(as_picture(image))
+    small.thumbnail(THUMBNAIL, Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=88)
+    return _data_uri(buffer.getvalue(), "jpeg")
+
+
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<h1>{title}</h1>
+{details}
+<p>Rates in per cent; point at a number for all of its digits.</p>
+<div class=wide>{table}</div>
+{sections}
+</body>
+</html>
+"""
+
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 1280px;
+  margin: 2em auto; padding: 0 1.5em; }
+h1 { font-size: 1.6em; margin-bottom: .3em; }
+h2 { font-size: 1.15em; margin: 1.6em 0 .5em; }
+p, figcaption, small, dl { color: #444; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .1em 1em; margin: .5em 0 1em; }
+dt { font-weight: 600; }
+dd { margin: 0; overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; white-space: nowrap; }
+thead { border-bottom: 1px solid; }
+th, td { padding: .3em .55em; text-align: right; font-variant-numeric: tabular-nums; }
+th:first-child { text-align: left; }
+figure { display: inline-block; margin: 1.2em 1em 0 0; vertical-align: top; max-width: 100%; }
+figure img { max-width: 100%; height: auto; display: block; }
+figcaption { font-size: .9em; }
+.ranked { display: flex; gap: 8px; margin-bottom: 14px; overflow-x: auto; padding: 2px; }
+.ranked > div { flex: none; width: 88px; text-align: center; break-inside: avoid; }
+.ranked img, .missing { box-sizing: border-box; width: 88px; height: 132px; object-fit: contain;
+  background: #eee; border: 4px solid; display: block; }
+.missing { padding-top: 50px; font-size: .8em; color: #666; }
+.ranked b, .ranked small { display: block; font-size: .8em; line-height: 1.3; }
+.ranked small { white-space: pre-line; }
+.query img, .query .missing { border-color: #000; }
+.query { margin-right: 14px; }
+.right img, .right .missing { border-color: #009E73; }
+.right b { color: #00664b; }
+.wrong img, .wrong .missing { border-color: #D55E00; border-style: dashed; }
+.wrong b { color: #a84a00; }
+.note { border-left: 4px solid #D55E00; padding-left: .7em; }
+@media print { .ranked, .wide { overflow: visible; } body { margin: 0; max-width: none; } }
+"""
