@@ -10,9 +10,22 @@ from hypothesis import strategies as st
 
 import reid_eval.scores
 from reid_eval import Result, evaluate
+from reid_eval.inputs import checked
+from reid_eval.protocols import cross_camera
 
 
-def standard_evaluation(distances, q_pids, g_pids, q_camids, g_camids, max_rank):
+def trapezoid(matches):
+    """compute_AP.m of Market-1501."""
+    old_recall, old_precision, ap, found = 0.0, 1.0, 0.0, 0
+    for place, match in enumerate(matches):
+        found += match
+        recall, precision = found / matches.sum(), found / (place + 1)
+        ap += (recall - old_recall) * (old_precision + precision) / 2
+        old_recall, old_precision = recall, precision
+    return ap
+
+
+def standard_evaluation(distances, q_pids, g_pids, q_camids, g_camids, max_rank, trapezoids=False):
     """Market-1501's evaluation as everybody writes it: argsort each row, drop, cumulate."""
     cmcs, aps, inps = [], [], []
     for row in range(len(distances)):
@@ -26,7 +39,7 @@ def standard_evaluation(distances, q_pids, g_pids, q_camids, g_camids, max_rank)
         cmc = np.minimum(matches.cumsum(), 1)
         cmcs.append(np.concatenate([cmc, np.ones(max_rank)])[:max_rank])
         precision = matches.cumsum() / (np.arange(len(matches)) + 1.0)
-        aps.append((precision * matches).sum() / matches.sum())
+        aps.append(trapezoid(matches) if trapezoids else (precision * matches).sum() / matches.sum())
         inps.append(matches.sum() / (np.flatnonzero(matches)[-1] + 1.0))
     return (np.mean(cmcs, axis=0), np.mean(aps), np.mean(inps), len(cmcs)) if cmcs else None
 
@@ -64,6 +77,8 @@ def test_equals_the_standard_evaluation_with_ties(metric, case):
     np.testing.assert_allclose(result.cmc_curve, expected[0], atol=1e-9)
     assert (result.mAP, result.mINP) == pytest.approx(expected[1:3], abs=1e-9)
     assert result.num_valid_queries == expected[3] == len(result.ap)
+    drawn = evaluate(query, gallery, *ids, metric=metric, average_precision="trapezoid").mAP
+    assert drawn == pytest.approx(standard_evaluation(distances, *ids, len(gallery), True)[1], abs=1e-9)
 
 
 def random_case(seed=0, queries=20, gallery=90, dim=8):
@@ -95,22 +110,25 @@ def test_equals_the_standard_evaluation_on_real_valued_features(metric):
     )
 
 
+def retrieval(*case):
+    return checked(*case, "cosine", cross_camera, None, None, "cpu")
+
+
 def test_tiles_do_not_change_the_result(monkeypatch):
     whole = evaluate(*random_case())
-    monkeypatch.setattr(reid_eval.scores, "SCORE_BLOCK_BYTES", 90 * 8 * 3)
+    monkeypatch.setattr(reid_eval.scores, "BLOCK_BYTES", {"cpu": 90 * 8 * 3})
+    monkeypatch.setattr(reid_eval.scores, "BLOCK_QUERIES", 1)
+    monkeypatch.setattr(reid_eval.scores, "TILE_PAIRS", {"cpu": 2 * 90})
     monkeypatch.setattr(reid_eval.scores, "TILE_ROWS", 7)
     tiled = evaluate(*random_case())
     np.testing.assert_allclose(tiled.ap, whole.ap, atol=1e-12)
 
 
 def test_memory_stays_below_the_full_matrix(monkeypatch):
-    sizes = []
-    empty = torch.empty
-    monkeypatch.setattr(reid_eval.scores, "SCORE_BLOCK_BYTES", 90 * 8 * 3)
-    monkeypatch.setattr(torch, "empty", lambda *shape, **kw: sizes.append(shape) or empty(*shape, **kw))
-    evaluate(*random_case())
-    assert (3, 90) in sizes
-    assert max(np.prod(shape) for shape in sizes) <= 3 * 90
+    monkeypatch.setattr(reid_eval.scores, "BLOCK_BYTES", {"cpu": 90 * 8 * 3})
+    monkeypatch.setattr(reid_eval.scores, "BLOCK_QUERIES", 1)
+    shapes = [tile.scores.shape for tile in reid_eval.scores.tiles(retrieval(*random_case()))]
+    assert shapes == [(3, 90)] * 6 + [(2, 90)]
 
 
 def test_torch_numpy_half_and_memory_mapped_features_agree(tmp_path):
@@ -142,29 +160,6 @@ def test_a_query_without_a_match_is_not_valid_and_has_no_ap():
     result = evaluate(features, features, [1, 2, 3], [1, 2, 9], [0, 0, 0], [1, 0, 1])
     assert result.num_valid_queries == len(result.ap) == 1
     np.testing.assert_array_equal(result.valid_queries, [0])
-
-
-def test_own_tracklet_is_left_out_even_when_its_camera_is_recorded_wrongly():
-    query, gallery = np.array([[1.0, 0.0]]), np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 1.0]])
-    ids = ([1], [1, 1, 2], [0], [5, 1, 1])
-    assert evaluate(query, gallery, *ids).cmc[1] == 1.0
-    result = evaluate(query, gallery, *ids, query_tracklets=[4], gallery_tracklets=[4, 5, 6])
-    assert (result.cmc[1], result.mAP) == (0.0, 0.5)
-
-
-def test_unknown_tracklets_exclude_nothing():
-    query, gallery, *ids = random_case()
-    none = {"query_tracklets": np.full(20, -1), "gallery_tracklets": np.full(90, -1)}
-    np.testing.assert_array_equal(
-        evaluate(query, gallery, *ids, **none).ap, evaluate(query, gallery, *ids).ap
-    )
-
-
-def test_exclude_leaves_rows_out_for_their_query_alone():
-    features = np.eye(2)
-    masks = np.array([[True, False], [False, False]])
-    result = evaluate(features, features, [1, 2], [1, 2], [0, 0], [1, 1], exclude=masks.__getitem__)
-    np.testing.assert_array_equal(result.valid_queries, [1])
 
 
 def test_summary_is_flat_and_named_for_trackers():
@@ -241,8 +236,18 @@ def test_bad_input_is_named(case, error, message):
     [
         ({"metric": "hamming"}, "metric must be one of"),
         ({"ranks": (0, 1)}, "ranks must be whole numbers from 1"),
-        ({"query_tracklets": np.zeros(20, int)}, "give both or neither"),
-        ({"exclude": lambda row: np.zeros(90)}, r"exclude\(0\) must return a bool array"),
+        ({"average_precision": "half"}, "average_precision must be one of"),
+        (
+            {"query_columns": {"clothes": np.zeros(20, int)}},
+            r"\['pid', 'camid', 'clothes'\] and \['pid', 'camid'\]",
+        ),
+        (
+            {
+                name: {"clothes": np.zeros(size)}
+                for name, size in (("query_columns", 20), ("gallery_columns", 90))
+            },
+            r"query_columns\['clothes'\] must be integers or text, got float64",
+        ),
     ],
 )
 def test_bad_options_are_named(options, message):

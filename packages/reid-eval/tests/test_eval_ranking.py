@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid_eval import evaluate, ranked
-from reid_eval.evaluation import match_ranks
+from reid_eval.counting import match_ranks
 from reid_eval.ranking import first_rows
 
 
@@ -21,12 +22,13 @@ def test_first_rows_are_those_of_a_stable_argsort(values, k):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=20), st.data())
 def test_match_ranks_are_those_of_a_stable_argsort(values, data):
-    scores = np.array(values)
-    positives = np.array(sorted(data.draw(st.sets(st.integers(0, len(values) - 1), min_size=1))))
-    order = np.argsort(-scores, kind="stable")
-    np.testing.assert_array_equal(
-        match_ranks(scores, positives), 1 + np.flatnonzero(np.isin(order, positives))
-    )
+    scores = np.array([values, values[::-1]])
+    pairs = data.draw(st.sets(st.tuples(st.integers(0, 1), st.integers(0, len(values) - 1)), min_size=1))
+    rows, cols = np.array(sorted(pairs)).T
+    order = np.argsort(-scores, axis=1, kind="stable")
+    expected = [1 + np.flatnonzero(order[row] == col)[0] for row, col in zip(rows, cols, strict=True)]
+    found = match_ranks(*(torch.from_numpy(array) for array in (scores, rows, cols)))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_junk_and_own_camera_never_appear_and_short_lists_end_in_minus_one():

@@ -1,48 +1,26 @@
-"""CMC, mAP and mINP under the cross-camera protocol, exactly and without sorting the gallery."""
+"""CMC, mAP, mINP and TAR@FAR under any protocol, exactly, with a few queries' scores in memory at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
-from reid_eval.inputs import Array
-from reid_eval.scores import Exclude, Metric, query_scores
+from reid_eval.counting import AveragePrecision, PerQuery, match_ranks, per_query
+from reid_eval.inputs import Array, Features, Metric, Protocol, checked
+from reid_eval.protocols import cross_camera, protocol_name
+from reid_eval.roc import Roc, ScoreHistogram, checked_far, leading_counts, rates
+from reid_eval.scores import tiles
 
 RANKS = (1, 5, 10, 20)
 """Ranks of the CMC that papers print."""
 
 PER_QUERY = {"valid_queries": np.int64, "ap": np.float64, "inp": np.float64, "first_ranks": np.int64}
 """Arrays of a result with an entry a valid query."""
-
-
-class Roc(NamedTuple):
-    """Exact points of the receiver operating characteristic over all valid pairs.
-
-    Attributes:
-        far: float64 [k], false accept rate: the share of impostor pairs at or above a threshold, ascending.
-        tar: float64 [k], true accept rate: the share of genuine pairs at or above it.
-    """
-
-    far: np.ndarray
-    tar: np.ndarray
-
-
-class ScoreHistogram(NamedTuple):
-    """How the scores of genuine and impostor pairs spread.
-
-    Attributes:
-        edges: float64 [n + 1], ascending; a bin holds its left edge, the last one both.
-        genuine: int64 [n], valid pairs of one person.
-        impostor: int64 [n], valid pairs of two people.
-    """
-
-    edges: np.ndarray
-    genuine: np.ndarray
-    impostor: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,48 +124,54 @@ class Result:
 
 
 def evaluate(
-    query_features: np.ndarray | torch.Tensor,
-    gallery_features: np.ndarray | torch.Tensor,
+    query_features: Features,
+    gallery_features: Features,
     query_pids: Array,
     gallery_pids: Array,
-    query_camids: Array,
-    gallery_camids: Array,
+    query_camids: Array | None = None,
+    gallery_camids: Array | None = None,
     metric: Metric = "cosine",
     ranks: Sequence[int] = RANKS,
+    far: Sequence[float] = (),
     *,
-    query_tracklets: Array | None = None,
-    gallery_tracklets: Array | None = None,
-    exclude: Exclude | None = None,
+    protocol: Protocol = cross_camera,
+    query_columns: Mapping[str, Array] | None = None,
+    gallery_columns: Mapping[str, Array] | None = None,
+    average_precision: AveragePrecision = "standard",
     device: str | torch.device = "cpu",
 ) -> Result:
-    """CMC, mAP and mINP of queries against a gallery, cross-camera as Market-1501 and MARS are scored.
+    """CMC, mAP, mINP and TAR@FAR of queries against a gallery, exactly.
 
-    For each query, gallery rows of the same person from the same camera are left out, and so are rows
-    with pid -1 (junk). Everything else counts: Market-1501's distractors (pid 0) are wrong answers because
-    no query has their pid; where pids start at 0 a query may have pid 0 like any other. A query without a
-    remaining match is not valid and enters no mean.
+    A row is an image, a whole tracklet or a template, so image, video and image-to-video retrieval are the
+    same call. What counts is the protocol's to say; by default, as Market-1501 and MARS are scored, all but
+    the gallery rows of the query's own person and camera. Gallery rows with pid -1 (junk) never count.
+    Everything else does: Market-1501's distractors (pid 0) are wrong answers because no query has their pid;
+    where pids start at 0 a query may have pid 0 like any other. A query without a remaining match is not
+    valid and enters no mean.
 
-    A row is an image or a whole tracklet, so image, video and image-to-video retrieval are the same call. For
-    image-to-video, a query frame's own tracklet is of the same person and camera and so already left out;
-    the tracklet ids leave it out by name, should ids be noisy.
+    Ties: of gallery rows with equal scores the earlier one ranks first, as in a stable argsort; equal means
+    equal as computed, in float64 where either side is float64 and in float32 otherwise. In TAR@FAR equal
+    scores pass a threshold together.
 
-    The rank of a match is the count of gallery rows that score higher, plus the equal ones that come earlier
-    in the gallery: what a stable argsort would give, without the argsort. Equal means equal as computed, in
-    float64 where either side is float64 and in float32 otherwise.
+    Memory: some queries' scores at a time (64 MB on a CPU, or 64 queries), and nothing else that grows with
+    queries times gallery. Features in half precision or on disk are converted a few thousand rows at a time.
+    Exact TAR@FAR compares all features twice (four times in float64).
 
     Args:
         query_features: float [q d], NumPy or torch, on any device or memory-mapped.
         gallery_features: float [g d].
         query_pids: int [q], the person.
         gallery_pids: int [g].
-        query_camids: int [q], the camera.
+        query_camids: int [q], the camera; may be left out where the protocol asks for none.
         gallery_camids: int [g].
-        metric: "cosine" or "euclidean".
+        metric: "cosine" or "euclidean". Scores in the result are cosines or negative squared distances.
         ranks: ranks to report, from 1; one past the gallery's end has the curve's last value.
-        query_tracklets: int [q], the tracklet that a query frame is from, -1 for none.
-        gallery_tracklets: int [g]; rows of the query's own tracklet are left out.
-        exclude: from a query's row to a bool [g] of gallery rows to leave out besides.
-        device: where features are multiplied.
+        far: false accept rates to report TAR at, such as (1e-4, 1e-3); with any, ROC and score histogram too.
+        protocol: which pairs count, from `reid_eval.protocols` or your own.
+        query_columns: further columns that the protocol reads, by name: integers or text [q] each.
+        gallery_columns: the same names, [g] each.
+        average_precision: "standard", or "trapezoid" as in Market-1501's own code.
+        device: where features are multiplied and counted.
 
     Returns:
         A Result with fractions from 0 to 1.
@@ -195,17 +179,21 @@ def evaluate(
     Raises:
         TypeError: features that are not floating point, ids that are not integers.
         ValueError: lengths that differ, NaN or infinite features, zero rows under cosine, no valid query,
-            ranks below 1.
+            ranks below 1, rates outside 0 to 1, a column that the protocol misses.
 
     Example:
         >>> import numpy as np
         >>> query, gallery = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0], [1.0, 0.1], [1.0, 0.2]])
-        >>> result = evaluate(query, gallery, [7], [8, 9, 7], [1], [2, 2, 2], ranks=(1, 2))
-        >>> result.mAP, result.cmc[1], result.cmc[2], result.num_valid_queries
-        (0.5, 0.0, 1.0, 1)
+        >>> result = evaluate(query, gallery, [7], [8, 9, 7], [1], [2, 2, 2], ranks=(1, 2), far=(0.5,))
+        >>> result.mAP, result.cmc[1], result.cmc[2], result.tar[0.5], result.num_valid_queries
+        (0.5, 0.0, 1.0, 1.0, 1)
     """
-    ranks = _ranks(ranks)
-    stream = query_scores(
+    ranks, far = _ranks(ranks), checked_far(far)
+    if average_precision not in get_args(AveragePrecision):
+        raise ValueError(
+            f"average_precision must be one of {get_args(AveragePrecision)}, got {average_precision!r}"
+        )
+    retrieval = checked(
         query_features,
         gallery_features,
         query_pids,
@@ -213,63 +201,41 @@ def evaluate(
         query_camids,
         gallery_camids,
         metric,
-        query_tracklets=query_tracklets,
-        gallery_tracklets=gallery_tracklets,
-        exclude=exclude,
-        device=device,
+        protocol,
+        query_columns,
+        gallery_columns,
+        device,
     )
-    num_queries, num_gallery = len(query_features), len(gallery_features)
-    valid, ap, inp, first = [], [], [], []
-    for query, scores, positives in stream:
-        if not len(positives):
-            continue
-        matches = match_ranks(scores, positives)
-        valid.append(query)
-        ap.append(np.mean(np.arange(1, len(matches) + 1) / matches))
-        inp.append(len(matches) / matches[-1])
-        first.append(matches[0])
-    if not valid:
+    passes = partial(tiles, retrieval)
+    found: list[PerQuery] = []
+    counts: np.ndarray | int = 0
+    for tile in passes():
+        matches = match_ranks(tile.scores, tile.rows, tile.cols)
+        found.append(per_query(tile.start + tile.rows.cpu().numpy(), matches, average_precision))
+        if far:
+            counts = counts + leading_counts(tile)
+    whole = PerQuery(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    if not len(whole.queries):
         raise ValueError(
-            f"no valid query: none of the {num_queries} queries has a gallery row of its pid from another "
-            "camera. Check that query_pids and gallery_pids number the same people, and that camids are "
-            "known and differ"
+            f"no valid query: none of the {len(query_features)} queries has a gallery row of its pid that "
+            f"{protocol_name(protocol)} lets count. Check that query_pids and gallery_pids number the same "
+            "people, and that camids are known and differ"
         )
-    firsts = np.array(first, dtype=np.int64)
+    pairs = rates(np.asarray(counts), retrieval.dtype, far, passes) if far else None
     return Result(
-        mAP=float(np.mean(ap)),
-        mINP=float(np.mean(inp)),
-        cmc={rank: float(np.mean(firsts <= rank)) for rank in ranks},
-        num_queries=num_queries,
-        num_gallery=num_gallery,
+        mAP=float(np.mean(whole.ap)),
+        mINP=float(np.mean(whole.inp)),
+        cmc={rank: float(np.mean(whole.first_ranks <= rank)) for rank in ranks},
+        num_queries=len(query_features),
+        num_gallery=len(gallery_features),
         metric=metric,
-        protocol="cross_camera",
-        valid_queries=np.array(valid, dtype=np.int64),
-        ap=np.array(ap),
-        inp=np.array(inp),
-        first_ranks=firsts,
+        protocol=protocol_name(protocol),
+        valid_queries=whole.queries,
+        ap=whole.ap,
+        inp=whole.inp,
+        first_ranks=whole.first_ranks,
+        **(pairs._asdict() if pairs else {}),
     )
-
-
-def match_ranks(scores: np.ndarray, positives: np.ndarray) -> np.ndarray:
-    """Ranks from 1 of the right answers, ascending: int64 [p].
-
-    The rank of row j is one more than the rows before it that score at least as high and the rows after it
-    that score higher, which is its place in a stable descending argsort. Rows left out score -inf and so
-    never count.
-
-    Args:
-        scores: float [g], higher is nearer.
-        positives: int [p], rows of the right answers.
-
-    Example:
-        >>> match_ranks(np.array([0.5, 0.9, 0.5, 0.7]), np.array([2, 3]))
-        array([2, 4])
-    """
-    ranks = [
-        1 + np.count_nonzero(scores[:row] >= scores[row]) + np.count_nonzero(scores[row + 1 :] > scores[row])
-        for row in positives
-    ]
-    return np.sort(np.asarray(ranks, dtype=np.int64))
 
 
 def _ranks(ranks: Sequence[int]) -> tuple[int, ...]:

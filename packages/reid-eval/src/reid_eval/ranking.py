@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from reid_eval.inputs import Array
-from reid_eval.scores import LEFT_OUT, Exclude, Metric, query_scores
+from reid_eval.inputs import Array, Features, Metric, Protocol, checked
+from reid_eval.protocols import cross_camera
+from reid_eval.scores import LEFT_OUT, tiles
 
 TOP = 10
 """Answers shown in the ranked lists of papers."""
@@ -27,21 +29,21 @@ class Ranked(NamedTuple):
 
 
 def ranked(
-    query_features: np.ndarray | torch.Tensor,
-    gallery_features: np.ndarray | torch.Tensor,
+    query_features: Features,
+    gallery_features: Features,
     query_pids: Array,
     gallery_pids: Array,
-    query_camids: Array,
-    gallery_camids: Array,
+    query_camids: Array | None = None,
+    gallery_camids: Array | None = None,
     metric: Metric = "cosine",
     k: int = TOP,
     *,
-    query_tracklets: Array | None = None,
-    gallery_tracklets: Array | None = None,
-    exclude: Exclude | None = None,
+    protocol: Protocol = cross_camera,
+    query_columns: Mapping[str, Array] | None = None,
+    gallery_columns: Mapping[str, Array] | None = None,
     device: str | torch.device = "cpu",
 ) -> Ranked:
-    """The k nearest gallery rows of each query among those that the protocol of `evaluate` leaves.
+    """The k nearest gallery rows of each query among those that the protocol leaves.
 
     Equal scores stay in gallery order. To look at some queries alone, pass those rows alone.
 
@@ -63,7 +65,7 @@ def ranked(
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    stream = query_scores(
+    retrieval = checked(
         query_features,
         gallery_features,
         query_pids,
@@ -71,17 +73,19 @@ def ranked(
         query_camids,
         gallery_camids,
         metric,
-        query_tracklets=query_tracklets,
-        gallery_tracklets=gallery_tracklets,
-        exclude=exclude,
-        device=device,
+        protocol,
+        query_columns,
+        gallery_columns,
+        device,
     )
     indices = np.full((len(query_features), k), -1, dtype=np.int64)
     correct = np.zeros((len(query_features), k), dtype=bool)
-    for query, scores, positives in stream:
-        first = first_rows(scores, k)
-        indices[query, : len(first)] = first
-        correct[query, : len(first)] = np.isin(first, positives)
+    for tile in tiles(retrieval):
+        rows, cols = tile.rows.cpu().numpy(), tile.cols.cpu().numpy()
+        for number, scores in enumerate(tile.scores.cpu().numpy()):
+            first = first_rows(scores, k)
+            indices[tile.start + number, : len(first)] = first
+            correct[tile.start + number, : len(first)] = np.isin(first, cols[rows == number])
     return Ranked(indices, correct)
 
 

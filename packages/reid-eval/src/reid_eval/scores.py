@@ -1,143 +1,124 @@
-"""Scores of queries against the gallery, streamed in blocks, with what the protocol leaves out gone."""
+"""Scores of queries against the gallery in tiles, with what the protocol leaves out gone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
-import numpy as np
 import torch
+from torch import Tensor
 
-from reid_eval.inputs import JUNK_PID, TILE_ROWS, Array, as_features, as_ids, squared_norms
+from reid_eval.inputs import JUNK_PID, TILE_ROWS, Columns, Retrieval
 
-Metric = Literal["cosine", "euclidean"]
+BLOCK_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
+"""Scores multiplied at a time: large enough to read the gallery few times."""
 
-SCORE_BLOCK_BYTES = 64 * 2**20
-"""Largest [queries, gallery] block of scores in memory at a time."""
+BLOCK_QUERIES = 64
+"""Queries multiplied at a time whatever the gallery's size; fewer would reread it too often."""
 
-LEFT_OUT = -np.inf
-"""Score of a gallery row that the protocol leaves out for this query: below every real score."""
+TILE_PAIRS = {"cpu": 2**20, "cuda": 2**26}
+"""Pairs masked and counted at a time: what a core's cache holds, what keeps a GPU busy."""
 
-Exclude = Callable[[int], np.ndarray]
-"""From a query's row to a bool [g], True where a gallery row is to be left out for it."""
+LEFT_OUT = -torch.inf
+"""Score of a pair that doesn't count: below every real score."""
 
 
-class QueryScores(NamedTuple):
-    """One query's view of the gallery.
+class Tile(NamedTuple):
+    """Some queries' view of the whole gallery.
 
     Attributes:
-        query: row of the query.
-        scores: float [g], higher is nearer, LEFT_OUT where the protocol leaves the row out;
-            the memory is reused for later queries.
-        positives: int64 [p], gallery rows that are right answers, ascending.
+        start: row of the first query.
+        scores: float [b g], higher is nearer, LEFT_OUT where the pair doesn't count; reused by later tiles.
+        rows: int64 [p], queries of the right answers that count, from 0 in this tile, ascending.
+        cols: int64 [p], their gallery rows, ascending for each query.
     """
 
-    query: int
-    scores: np.ndarray
-    positives: np.ndarray
+    start: int
+    scores: Tensor
+    rows: Tensor
+    cols: Tensor
 
 
-def query_scores(
-    query_features: np.ndarray | torch.Tensor,
-    gallery_features: np.ndarray | torch.Tensor,
-    query_pids: Array,
-    gallery_pids: Array,
-    query_camids: Array,
-    gallery_camids: Array,
-    metric: Metric = "cosine",
-    *,
-    query_tracklets: Array | None = None,
-    gallery_tracklets: Array | None = None,
-    exclude: Exclude | None = None,
-    device: str | torch.device = "cpu",
-) -> Iterator[QueryScores]:
-    """Check the arguments (at once), then yield each query's scores; see `evaluate` for the arguments.
+Block = Callable[[int, int], Tensor]
+"""From a range of queries to their scores [b g]."""
 
-    Only a block of [queries, gallery] scores is ever in memory, and gallery features pass through in tiles.
+
+def tiles(retrieval: Retrieval, block: Block | None = None) -> Iterator[Tile]:
+    """Yield every query once, in order; the same call yields the same bits again.
+
+    Args:
+        retrieval: checked features and columns.
+        block: scores of a range of queries; by default the metric's.
+
+    Yields:
+        Tiles of at most TILE_PAIRS pairs, or of one query.
     """
-    if metric not in get_args(Metric):
-        raise ValueError(f"metric must be one of {get_args(Metric)}, got {metric!r}")
-    query, gallery = (
-        as_features(query_features, "query_features"),
-        as_features(gallery_features, "gallery_features"),
-    )
-    if query.shape[1] != gallery.shape[1]:
-        raise ValueError(
-            f"query_features has {query.shape[1]} columns but gallery_features {gallery.shape[1]}; "
-            "both must come from the same model"
-        )
-    pids = as_ids(query_pids, "query_pids", len(query), "query_features")
-    camids = as_ids(query_camids, "query_camids", len(query), "query_features")
-    wide_pids = as_ids(gallery_pids, "gallery_pids", len(gallery), "gallery_features")
-    wide_camids = as_ids(gallery_camids, "gallery_camids", len(gallery), "gallery_features")
-    if (query_tracklets is None) != (gallery_tracklets is None):
-        raise ValueError("query_tracklets and gallery_tracklets go together: give both or neither")
-    tracklets = wide_tracklets = None
-    if query_tracklets is not None and gallery_tracklets is not None:
-        tracklets = as_ids(query_tracklets, "query_tracklets", len(query), "query_features")
-        wide_tracklets = as_ids(gallery_tracklets, "gallery_tracklets", len(gallery), "gallery_features")
+    queries, gallery = len(retrieval.query), len(retrieval.gallery)
+    kind = "cpu" if retrieval.device.type == "cpu" else "cuda"
+    columns = retrieval.gallery_columns
+    by_pid = torch.argsort(columns["pid"], stable=True)
+    sorted_pids = columns["pid"][by_pid]
+    junk = (columns["pid"] == JUNK_PID)[None]
 
-    dtype = torch.float64 if torch.float64 in (query.dtype, gallery.dtype) else torch.float32
-    query_norms = squared_norms(query, "query_features", metric, dtype)
-    gallery_norms = squared_norms(gallery, "gallery_features", metric, dtype)
-
-    by_pid = np.argsort(wide_pids, kind="stable")
-    sorted_pids = wide_pids[by_pid]
-    junk = by_pid[slice(*np.searchsorted(sorted_pids, (JUNK_PID, JUNK_PID + 1)))]
-
-    def rows() -> Iterator[QueryScores]:
-        for start, block in _blocks(query, gallery, query_norms, gallery_norms, metric, dtype, device):
-            for offset, scores in enumerate(block):
-                row = start + offset
-                same = by_pid[slice(*np.searchsorted(sorted_pids, (pids[row], pids[row] + 1)))]
-                own_camera = wide_camids[same] == camids[row]
-                scores[same[own_camera]] = LEFT_OUT
-                scores[junk] = LEFT_OUT
-                if tracklets is not None and tracklets[row] >= 0:
-                    scores[wide_tracklets == tracklets[row]] = LEFT_OUT
-                if exclude is not None:
-                    scores[_excluded(exclude, row, len(gallery))] = LEFT_OUT
-                positives = same[scores[same] != LEFT_OUT]
-                yield QueryScores(row, scores, positives)
-
-    return rows()
+    fit = BLOCK_BYTES[kind] // (gallery * retrieval.dtype.itemsize)
+    step = min(queries, max(BLOCK_QUERIES, fit))
+    if block is None:
+        buffer = torch.empty(step, gallery, dtype=retrieval.dtype, device=retrieval.device)
+        block = _metric_block(retrieval, buffer)
+    few = max(1, TILE_PAIRS[kind] // gallery)
+    for left in range(0, queries, step):
+        scores = block(left, min(left + step, queries))
+        for start in range(left, left + len(scores), few):
+            tile = scores[start - left : start - left + few]
+            asked = Columns(
+                (name, values[start : start + len(tile)]) for name, values in retrieval.query_columns.items()
+            )
+            left_out = ~_mask(retrieval, asked) | junk
+            tile.masked_fill_(left_out, LEFT_OUT)
+            rows, cols = _same_pid(asked["pid"], sorted_pids, by_pid)
+            counts = ~left_out[rows, cols]
+            yield Tile(start, tile, rows[counts], cols[counts])
 
 
-def _excluded(exclude: Exclude, row: int, gallery: int) -> np.ndarray:
-    mask = np.asarray(exclude(row))
-    if mask.dtype != np.bool_ or mask.shape != (gallery,):
+def _same_pid(pids: Tensor, sorted_pids: Tensor, by_pid: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of one person: rows of `pids` and the gallery's rows, both ascending."""
+    first = torch.searchsorted(sorted_pids, pids)
+    counts = torch.searchsorted(sorted_pids, pids, right=True) - first
+    rows = torch.repeat_interleave(torch.arange(len(pids), device=pids.device), counts)
+    within = torch.arange(len(rows), device=pids.device) - (counts.cumsum(0) - counts)[rows]
+    return rows, by_pid[first[rows] + within]
+
+
+def _mask(retrieval: Retrieval, asked: Columns) -> Tensor:
+    mask = torch.as_tensor(retrieval.protocol(asked, retrieval.gallery_columns), device=retrieval.device)
+    shape = (len(asked["pid"]), len(retrieval.gallery))
+    if mask.dtype != torch.bool or mask.shape != shape:
         raise TypeError(
-            f"exclude({row}) must return a bool array of shape ({gallery},), True where a row is left out; "
-            f"got {mask.dtype} of shape {mask.shape}"
+            f"a protocol must return a bool tensor {shape}, True where a pair counts; "
+            f"got {mask.dtype} of shape {tuple(mask.shape)}"
         )
     return mask
 
 
-def _blocks(
-    query: torch.Tensor,
-    gallery: torch.Tensor,
-    query_norms: torch.Tensor,
-    gallery_norms: torch.Tensor,
-    metric: Metric,
-    dtype: torch.dtype,
-    device: str | torch.device,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Blocks [b g] of scores with the first query's row: the cosine, or a distance turned round.
+def _metric_block(retrieval: Retrieval, buffer: Tensor) -> Block:
+    """The cosine, or the squared Euclidean distance |q|^2 + |g|^2 - 2 q.g turned round."""
+    dtype, device = retrieval.dtype, retrieval.device
+    query_norms, gallery_norms = retrieval.query_norms.to(device), retrieval.gallery_norms.to(device)
+    cosine = retrieval.metric == "cosine"
 
-    The squared distance |q|^2 + |g|^2 - 2 q.g orders a query's gallery as 2 q.g - |g|^2 does, upside down.
-    """
-    step = max(1, min(len(query), SCORE_BLOCK_BYTES // (len(gallery) * dtype.itemsize)))
-    scores = torch.empty(step, len(gallery), dtype=dtype)
-    for start in range(0, len(query), step):
-        few = query[start : start + step].to(device=device, dtype=dtype)
-        if metric == "cosine":
-            few = few / query_norms[start : start + step].to(device).sqrt()[:, None]
-        for left in range(0, len(gallery), TILE_ROWS):
-            tile = gallery[left : left + TILE_ROWS].to(device=device, dtype=dtype)
-            norms = gallery_norms[left : left + TILE_ROWS].to(device)
-            if metric == "cosine":
-                product = few @ (tile / norms.sqrt()[:, None]).T
+    def block(start: int, stop: int) -> Tensor:
+        query = retrieval.query[start:stop].to(device=device, dtype=dtype)
+        query = query / query_norms[start:stop, None].sqrt() if cosine else query * 2
+        scores = buffer[: stop - start]
+        for left in range(0, len(retrieval.gallery), TILE_ROWS):
+            tile = retrieval.gallery[left : left + TILE_ROWS].to(device=device, dtype=dtype)
+            norms = gallery_norms[left : left + len(tile)]
+            product = scores[:, left : left + len(tile)]
+            torch.mm(query, tile.T, out=product)
+            if cosine:
+                product.div_(norms.sqrt())
             else:
-                product = (few @ tile.T).mul_(2).sub_(norms)
-            scores[: len(few), left : left + len(tile)] = product.cpu()
-        yield start, scores[: len(few)].numpy()
+                product.sub_(norms).sub_(query_norms[start:stop, None])
+        return scores
+
+    return block
