@@ -154,3 +154,16 @@ def test_wrong_shapes_names_and_empty_datasets_are_errors(tmp_path):
         extract(Mean(), Items(), tmp_path / "q.bin", device="cpu")
     with pytest.raises(ValueError, match="empty; check the split"):
         extract(Mean(), Items(0), tmp_path / "q.npy", device="cpu")
+
+
+def test_flip_is_the_mean_of_the_input_and_its_mirror_image(tmp_path):
+    class Left(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[..., 0].flatten(1)
+
+    pictures = [{"image": torch.arange(12.0).view(3, 2, 2) + row} for row in range(3)]
+    plain = extract(Left(), pictures, tmp_path / "a.npy", device="cpu")
+    mirrored = extract(
+        Left(), pictures, tmp_path / "a.npy", device="cpu", flip=True
+    )  # not taken for the same
+    np.testing.assert_allclose(mirrored, np.asarray(plain) + 0.5)

@@ -223,6 +223,8 @@ class EvaluateConfig:
 
     metric: Literal["cosine", "euclidean"] = "cosine"
     """Distance between descriptors."""
+    flip: bool = False
+    """Whether a descriptor is the mean of that of the input and that of its mirror image."""
     frames: int | None = None
     """Frames of a clip, spread evenly over its tracklet; null as in fine-tuning."""
     batch_size: int = 64

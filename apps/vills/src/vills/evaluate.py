@@ -225,6 +225,7 @@ def _extract(config: Config, model: ReIDModel, side: Side, path: Path) -> None:
         batch_size=config.evaluate.batch_size,
         workers=config.machine.workers,
         device="cpu" if config.machine.accelerator == "cpu" else "auto",
+        flip=config.evaluate.flip,
         fingerprint=repr((sizes(config), _frames(config))),
     )
 

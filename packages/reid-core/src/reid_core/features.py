@@ -45,6 +45,7 @@ def extract(
     workers: int = 0,
     device: str | torch.device = "auto",
     autocast: torch.dtype | None = None,
+    flip: bool = False,
     fingerprint: str = "",
 ) -> np.memmap:
     """Features of all items of a dataset, in its order.
@@ -63,6 +64,7 @@ def extract(
         workers: processes that load data; 0 loads in this one.
         device: where the model runs; "auto" takes a CUDA device if there is one.
         autocast: half precision to compute in, such as torch.bfloat16; None for the model's own.
+        flip: whether a feature is the mean of that of the input and that of its mirror image.
         fingerprint: whatever else the features depend on, such as the transform's settings.
 
     Returns:
@@ -91,7 +93,7 @@ def extract(
         if device == "auto"
         else torch.device(device)
     )
-    identity = _identity(model, dataset, autocast, fingerprint)
+    identity = _identity(model, dataset, f"{autocast} {flip} {fingerprint}")
     notes, valid_file = path.with_name(path.name + ".json"), valid_path(path)
     state = _notes(notes, identity)
     if state.get("rows") == size:
@@ -118,7 +120,7 @@ def extract(
     try:
         with Progress(path.stem, size, done) as progress, torch.inference_mode():
             for number, (inputs, found) in enumerate(loader, start=1):
-                rows = _run(model, inputs.to(device, non_blocking=True), found, autocast, first=done)
+                rows = _run(model, inputs.to(device, non_blocking=True), found, autocast, flip, first=done)
                 if features is None or valid is None:
                     shape = (size, rows.shape[1])
                     features = np.lib.format.open_memmap(
@@ -142,11 +144,13 @@ def extract(
 
 
 def _run(
-    model: nn.Module, inputs: Tensor, valid: Tensor, autocast: torch.dtype | None, first: int
+    model: nn.Module, inputs: Tensor, valid: Tensor, autocast: torch.dtype | None, flip: bool, first: int
 ) -> np.ndarray:
     """One batch's features `[b d]` float32, zeros where not valid; `first` is its first row's number."""
     with torch.autocast(inputs.device.type, dtype=autocast, enabled=autocast is not None):
         output = model(inputs)
+        if flip:
+            output = (output + model(inputs.flip(-1))) / 2
     if output.ndim != 2 or len(output) != len(inputs):
         raise ValueError(
             f"the model returned {tuple(output.shape)} for an input of {tuple(inputs.shape)}; expected [b d]"
@@ -167,9 +171,9 @@ def _collate(items: Sequence[dict[str, Any]]) -> tuple[Tensor, Tensor]:
     return inputs, torch.tensor([bool(item.get("valid", True)) for item in items])
 
 
-def _identity(model: nn.Module, dataset: Any, autocast: torch.dtype | None, fingerprint: str) -> str:
+def _identity(model: nn.Module, dataset: Any, settings: str) -> str:
     """What the features depend on, as far as can be seen."""
-    digest = hashlib.sha256(f"{len(dataset)} {autocast} {fingerprint}".encode())
+    digest = hashlib.sha256(f"{len(dataset)} {settings}".encode())
     digest.update(str(getattr(getattr(dataset, "manifest", None), "digest", "")).encode())
     for name, value in model.state_dict().items():
         digest.update(name.encode())
