@@ -19,6 +19,7 @@ from reid_core.manifest import Manifest
 from reid_core.readers import COUNTS, READERS
 
 PKU = Path(os.environ.get("REID_PKU_ROOT", Path(__file__).parents[4] / "shared" / "data" / "pku-reid"))
+DOCS = Path(__file__).parents[3] / "docs" / "datasets.md"
 NAMES = {
     "bounding_box_train": ["0002_c1s1_000451_03.jpg", "0002_c2s1_000452_03.jpg"],
     "query": ["0001_c3s2_001234_00.jpg"],
@@ -156,6 +157,12 @@ def test_list_names_every_reader_and_its_options(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == list(READERS)
     assert any("options: protocol = 'cloth_changing', val = False" in line for line in lines)
+
+
+@pytest.mark.skipif(not DOCS.is_file(), reason="the repository's docs are not here")
+def test_the_docs_have_a_row_a_reader():
+    named = {line.split("|")[1].strip() for line in DOCS.read_text().splitlines() if line.startswith("| ")}
+    assert set(READERS) <= named
 
 
 @pytest.mark.parametrize(
