@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reid_eval import PROTOCOLS, average, check_order, evaluate, templates
+from reid_eval import PROTOCOLS, average, check_order, evaluate, pool_templates
 from reid_eval.inputs import Columns
 from reid_eval.protocols import (
     all_pairs,
@@ -163,13 +163,13 @@ def test_average_gives_mean_and_spread_of_each_metric():
 
 
 def test_templates_have_unit_rows_averaged_and_bad_rows_named():
-    pooled, first = templates(np.array([[3.0, 4.0], [0.0, 2.0]]), [1, 1])
+    pooled, first = pool_templates(np.array([[3.0, 4.0], [0.0, 2.0]]), [1, 1])
     np.testing.assert_allclose(pooled, [[0.3, 0.9]])
     assert first.tolist() == [0]
     with pytest.raises(ValueError, match="row 1 is zero"):
-        templates(np.array([[3.0, 4.0], [0.0, 0.0]]), [1, 1])
+        pool_templates(np.array([[3.0, 4.0], [0.0, 0.0]]), [1, 1])
     with pytest.raises(ValueError, match="template_ids has shape"):
-        templates(np.eye(2), [1])
+        pool_templates(np.eye(2), [1])
 
 
 def test_features_in_another_order_than_the_manifest_are_refused():

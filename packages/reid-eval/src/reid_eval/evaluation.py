@@ -13,6 +13,7 @@ import torch
 from reid_eval.counting import AveragePrecision, PerQuery, match_ranks, per_query
 from reid_eval.inputs import Array, Features, Metric, Protocol, checked
 from reid_eval.protocols import cross_camera, protocol_name
+from reid_eval.rerank import Reranking
 from reid_eval.roc import Roc, ScoreHistogram, checked_far, leading_counts, rates
 from reid_eval.scores import tiles
 
@@ -138,6 +139,7 @@ def evaluate(
     query_columns: Mapping[str, Array] | None = None,
     gallery_columns: Mapping[str, Array] | None = None,
     average_precision: AveragePrecision = "standard",
+    reranking: Reranking | None = None,
     device: str | torch.device = "cpu",
 ) -> Result:
     """CMC, mAP, mINP and TAR@FAR of queries against a gallery, exactly.
@@ -171,6 +173,7 @@ def evaluate(
         query_columns: further columns that the protocol reads, by name: integers or text [q] each.
         gallery_columns: the same names, [g] each.
         average_precision: "standard", or "trapezoid" as in Market-1501's own code.
+        reranking: of `k_reciprocal` on the same features: score by its distances instead.
         device: where features are multiplied and counted.
 
     Returns:
@@ -206,7 +209,7 @@ def evaluate(
         gallery_columns,
         device,
     )
-    passes = partial(tiles, retrieval)
+    passes = partial(tiles, retrieval, reranking.block(retrieval) if reranking else None)
     found: list[PerQuery] = []
     counts: np.ndarray | int = 0
     for tile in passes():
@@ -221,7 +224,7 @@ def evaluate(
             f"{protocol_name(protocol)} lets count. Check that query_pids and gallery_pids number the same "
             "people, and that camids are known and differ"
         )
-    pairs = rates(np.asarray(counts), retrieval.dtype, far, passes) if far else None
+    pairs = rates(np.asarray(counts), tile.scores.dtype, far, passes) if far else None
     return Result(
         mAP=float(np.mean(whole.ap)),
         mINP=float(np.mean(whole.inp)),

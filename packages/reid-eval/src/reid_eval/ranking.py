@@ -10,6 +10,7 @@ import torch
 
 from reid_eval.inputs import Array, Features, Metric, Protocol, checked
 from reid_eval.protocols import cross_camera
+from reid_eval.rerank import Reranking
 from reid_eval.scores import LEFT_OUT, tiles
 
 TOP = 10
@@ -41,6 +42,7 @@ def ranked(
     protocol: Protocol = cross_camera,
     query_columns: Mapping[str, Array] | None = None,
     gallery_columns: Mapping[str, Array] | None = None,
+    reranking: Reranking | None = None,
     device: str | torch.device = "cpu",
 ) -> Ranked:
     """The k nearest gallery rows of each query among those that the protocol leaves.
@@ -80,7 +82,7 @@ def ranked(
     )
     indices = np.full((len(query_features), k), -1, dtype=np.int64)
     correct = np.zeros((len(query_features), k), dtype=bool)
-    for tile in tiles(retrieval):
+    for tile in tiles(retrieval, reranking.block(retrieval) if reranking else None):
         rows, cols = tile.rows.cpu().numpy(), tile.cols.cpu().numpy()
         for number, scores in enumerate(tile.scores.cpu().numpy()):
             first = first_rows(scores, k)

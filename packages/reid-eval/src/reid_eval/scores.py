@@ -67,7 +67,7 @@ def tiles(retrieval: Retrieval, block: Block | None = None) -> Iterator[Tile]:
         block = _metric_block(retrieval, buffer)
     few = max(1, TILE_PAIRS[kind] // gallery)
     for left in range(0, queries, step):
-        scores = block(left, min(left + step, queries))
+        scores = block(left, min(left + step, queries)).to(retrieval.device)
         for start in range(left, left + len(scores), few):
             tile = scores[start - left : start - left + few]
             asked = Columns(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def templates(
+def pool_templates(
     features: np.ndarray, template_ids: np.ndarray | Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pool the rows of each template into one: the mean of its unit-length features, as in BRIAR's protocol.
@@ -24,7 +24,7 @@ def templates(
         ValueError: another number of ids than rows, or a row without a direction.
 
     Example:
-        >>> pooled, first = templates(np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]]), [5, 5, 4])
+        >>> pooled, first = pool_templates(np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]]), [5, 5, 4])
         >>> pooled.tolist(), first.tolist()
         ([[0.0, 1.0], [0.5, 0.5]], [2, 0])
     """

@@ -1,0 +1,114 @@
+"""Evaluation and re-ranking as usual code does them, written from their descriptions, to compare with."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+Case = tuple[np.ndarray, ...]
+"""Query and gallery features, pids, camids."""
+
+
+def distances(query: np.ndarray, gallery: np.ndarray, device: str) -> np.ndarray:
+    """All squared Euclidean distances of unit-length features, float32 [q g]."""
+    q, g = (torch.nn.functional.normalize(torch.from_numpy(x).to(device), dim=1) for x in (query, gallery))
+    squares = q.pow(2).sum(1, keepdim=True) + g.pow(2).sum(1)
+    return squares.addmm_(q, g.T, beta=1, alpha=-2).cpu().numpy()
+
+
+def argsort_of_the_matrix(case: Case, device: str) -> dict[str, float]:
+    """TransReID-style: the matrix, its argsort, then a loop over queries in NumPy."""
+    query, gallery, q_pids, g_pids, q_camids, g_camids = case
+    order = np.argsort(distances(query, gallery, device), axis=1)
+    matches = (g_pids[order] == q_pids[:, None]).astype(np.int32)
+    aps, firsts = [], []
+    for row in range(len(query)):
+        ranked = order[row]
+        keep = ~((g_pids[ranked] == q_pids[row]) & (g_camids[ranked] == q_camids[row]))
+        found = matches[row][keep]
+        if not found.any():
+            continue
+        cmc = found.cumsum()
+        firsts.append(cmc[0] > 0)
+        precision = cmc / np.arange(1, len(cmc) + 1)
+        aps.append((precision * found).sum() / found.sum())
+    return {"mAP": float(np.mean(aps)), "rank_1": float(np.mean(firsts))}
+
+
+def python_a_query(case: Case, device: str) -> dict[str, float]:
+    """Market-1501's compute_AP.m line by line: each query's list is walked, each place looked up."""
+    query, gallery, q_pids, g_pids, q_camids, g_camids = case
+    query = query / np.linalg.norm(query, axis=1, keepdims=True)
+    gallery = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
+    aps, firsts = [], []
+    for row in range(len(query)):
+        order = np.argsort(-(gallery @ query[row]))
+        good = np.flatnonzero((g_pids == q_pids[row]) & (g_camids != q_camids[row]))
+        junk = np.flatnonzero((g_pids == q_pids[row]) & (g_camids == q_camids[row]))
+        if not len(good):
+            continue
+        old_recall, old_precision, ap, found, place = 0.0, 1.0, 0.0, 0, 0
+        for index in order:
+            if (junk == index).any():
+                continue
+            hit = (good == index).any()
+            found += hit
+            place += 1
+            if place == 1:
+                firsts.append(hit)
+            recall, precision = found / len(good), found / place
+            ap += (recall - old_recall) * (old_precision + precision) / 2
+            old_recall, old_precision = recall, precision
+            if found == len(good):
+                break
+        aps.append(ap)
+    return {"mAP_trapezoid": float(np.mean(aps)), "rank_1": float(np.mean(firsts))}
+
+
+def re_ranked(case: Case, device: str, k1: int = 20, k2: int = 6, weight: float = 0.3) -> dict[str, float]:
+    """Zhong et al.'s published algorithm with its dense matrices, then the usual evaluation."""
+    query, gallery, q_pids, g_pids, q_camids, g_camids = case
+    rows = np.concatenate([query, gallery])
+    original = np.maximum(distances(rows, rows, device), 0)
+    original = np.ascontiguousarray((original / original.max(axis=0)).T)
+    order = np.argsort(original, axis=1).astype(np.int32)
+    count, split = len(rows), len(query)
+    encoding = np.zeros_like(original)
+    for row in range(count):
+        neighbours = _reciprocal(order, row, k1)
+        expanded = neighbours
+        for candidate in neighbours:
+            near = _reciprocal(order, candidate, int(np.around(k1 / 2)))
+            if len(np.intersect1d(near, neighbours)) > 2 / 3 * len(near):
+                expanded = np.append(expanded, near)
+        expanded = np.unique(expanded)
+        weights = np.exp(-original[row, expanded])
+        encoding[row, expanded] = weights / weights.sum()
+    original = original[:split]
+    if k2 > 1:
+        averaged = np.zeros_like(encoding)
+        for row in range(count):
+            averaged[row] = encoding[order[row, :k2]].mean(axis=0)
+        encoding = averaged
+    users = [np.flatnonzero(encoding[:, column]) for column in range(count)]
+    jaccard = np.empty_like(original)
+    for row in range(split):
+        lesser = np.zeros(count, dtype=np.float32)
+        for column in np.flatnonzero(encoding[row]):
+            lesser[users[column]] += np.minimum(encoding[row, column], encoding[users[column], column])
+        jaccard[row] = 1 - lesser / (2 - lesser)
+    final = (jaccard * (1 - weight) + original * weight)[:, split:]
+    aps, firsts = [], []
+    for row in range(split):
+        ranked = np.argsort(final[row])
+        keep = ~((g_pids[ranked] == q_pids[row]) & (g_camids[ranked] == q_camids[row]))
+        found = g_pids[ranked][keep] == q_pids[row]
+        if found.any():
+            firsts.append(found[0])
+            aps.append((found.cumsum() / np.arange(1, len(found) + 1) * found).sum() / found.sum())
+    return {"mAP": float(np.mean(aps)), "rank_1": float(np.mean(firsts))}
+
+
+def _reciprocal(order: np.ndarray, row: int, k: int) -> np.ndarray:
+    forward = order[row, : k + 1]
+    return forward[np.where(order[forward, : k + 1] == row)[0]]

@@ -1,0 +1,184 @@
+"""Re-ranking with k-reciprocal neighbours (Zhong et al., CVPR 2017), on sparse lists, not dense matrices.
+
+The published code holds all distances among queries and gallery, their argsort and the encodings as dense [n
+n] matrices. Here neighbours come from faiss as [n k] lists and everything after them is a sparse matrix with
+some tens of entries a row, so memory grows with n; the final distances are made for some queries at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from reid_eval.inputs import TILE_ROWS, Features, Metric, Retrieval, checked_features
+
+K1, K2, LAMBDA = 20, 6, 0.3
+"""The paper's settings: neighbours, neighbours averaged over, weight of the original distance."""
+
+PAIRS_AT_A_TIME = 2**17
+"""Pairs of rows multiplied at a time where the two lists of rows have no order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reranking:
+    """Encodings from which re-ranked distances are made.
+
+    Attributes:
+        rows: float32 [q + g, d], features as compared: unit length under cosine.
+        norms: float32 [q + g], their squared norms.
+        farthest: float32 [q], squared distance of each query to the row farthest from it.
+        query: sparse float32 [q, q + g], each query's weights over its neighbours.
+        gallery: sparse float32 [g, q + g] by columns.
+        weight: of the original distance.
+    """
+
+    rows: np.ndarray
+    norms: np.ndarray
+    farthest: np.ndarray
+    query: sparse.csr_array
+    gallery: sparse.csc_array
+    weight: float
+
+    def block(self, retrieval: Retrieval) -> Callable[[int, int], Tensor]:
+        """Scores of a range of queries, the distances turned round, for `evaluate` and `ranked`."""
+        sizes = len(self.farthest), self.gallery.shape[0]
+        expected = len(retrieval.query), len(retrieval.gallery)
+        if sizes != expected:
+            raise ValueError(
+                f"reranking is of {sizes} queries and gallery rows, but the features are {expected}: "
+                "make it with k_reciprocal from the same features"
+            )
+        return lambda start, stop: torch.from_numpy(np.negative(self.distances(start, stop)))
+
+    def distances(self, start: int, stop: int) -> np.ndarray:
+        """Distances of some queries to the gallery, float32 [stop - start, g]; lower is nearer."""
+        split = len(self.farthest)
+        distances = self.rows[start:stop] @ self.rows[split:].T
+        distances *= -2
+        distances += self.norms[start:stop, None]
+        distances += self.norms[split:]
+        distances *= self.weight / self.farthest[start:stop, None]
+        for row in range(start, stop):
+            overlap = self._overlap(row)
+            distances[row - start] += (1 - self.weight) * (1 - overlap / (2 - overlap))
+        return distances
+
+    def _overlap(self, row: int) -> np.ndarray:
+        """Sum over neighbours of the lesser of both weights: float32 [g], from the rows that share any."""
+        begin, end = self.query.indptr[row : row + 2]
+        neighbours, weights = self.query.indices[begin:end], self.query.data[begin:end]
+        first = self.gallery.indptr[neighbours]
+        counts = self.gallery.indptr[neighbours + 1] - first
+        entries = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        lesser = np.minimum(self.gallery.data[entries], np.repeat(weights, counts))
+        overlap = np.bincount(self.gallery.indices[entries], lesser, minlength=self.gallery.shape[0])
+        return overlap.astype(np.float32)
+
+
+def k_reciprocal(
+    query_features: Features,
+    gallery_features: Features,
+    metric: Metric = "cosine",
+    *,
+    k1: int = K1,
+    k2: int = K2,
+    weight: float = LAMBDA,
+) -> Reranking:
+    """Re-rank by k-reciprocal encoding (Zhong et al., Re-ranking Person Re-identification, CVPR 2017).
+
+    The same as the published Python code on squared Euclidean distances, of unit-length features under
+    cosine. Give the result to `evaluate(..., reranking=)` or `ranked`. Rows that are equally near may be
+    taken in another order than there.
+
+    Args:
+        query_features: float [q d]; computed in float32.
+        gallery_features: float [g d]. Both sides are held in memory in float32.
+        metric: "cosine" or "euclidean".
+        k1: neighbours of the encoding.
+        k2: nearest encodings averaged (local query expansion); 1 for none.
+        weight: of the original distance, from 0 to 1; the published lambda.
+
+    Returns:
+        A Reranking, which makes distances of some queries at a time.
+
+    Raises:
+        TypeError, ValueError: features as in `evaluate`, or settings outside their ranges.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> reranking = k_reciprocal(rng.normal(size=(2, 8)), rng.normal(size=(30, 8)), k1=5, k2=3)
+        >>> reranking.distances(0, 2).shape
+        (2, 30)
+    """
+    query, gallery, query_norms, gallery_norms = checked_features(query_features, gallery_features, metric)
+    split, count = len(query), len(query) + len(gallery)
+    if not (1 <= k2 <= k1 + 1 <= count) or not 0 <= weight <= 1:
+        raise ValueError(
+            f"k1={k1}, k2={k2}, weight={weight}: expected 1 <= k2 <= k1 + 1 <= {count} (queries and gallery) "
+            "and a weight from 0 to 1"
+        )
+    rows = np.empty((count, query.shape[1]), dtype=np.float32)
+    norms = torch.cat([query_norms, gallery_norms]).to(torch.float32).numpy()
+    for features, offset in ((query, 0), (gallery, split)):
+        for start in range(0, len(features), TILE_ROWS):
+            tile = features[start : start + TILE_ROWS]
+            rows[offset + start : offset + start + len(tile)] = tile.to("cpu", torch.float32).numpy()
+    if metric == "cosine":
+        rows /= np.sqrt(norms)[:, None]
+        norms = np.ones(count, dtype=np.float32)
+
+    neighbours = faiss.knn(rows, rows, k1 + 1)[1]
+    farthest = _farthest(rows, norms)
+    reciprocal = _mutual(neighbours)
+    near = _mutual(neighbours[:, : round(k1 / 2) + 1])
+    # A neighbour's own neighbours join where over two thirds of them are already there (the paper's R*).
+    common = (reciprocal @ near).multiply(reciprocal).tocoo()
+    sizes = np.diff(near.indptr)
+    joins = common.data > 2 / 3 * sizes[common.col]
+    joined = sparse.csr_array((np.ones(joins.sum()), (common.row[joins], common.col[joins])), (count, count))
+    encoding = _weights((reciprocal + joined @ near).tocoo(), rows, norms, farthest)
+    if k2 > 1:
+        encoding = _links(neighbours[:, :k2]) @ encoding / np.float32(k2)
+    return Reranking(
+        rows, norms, farthest[:split], encoding[:split], sparse.csc_array(encoding[split:]), weight
+    )
+
+
+def _links(neighbours: np.ndarray) -> sparse.csr_array:
+    """1 from each row to its neighbours, float32 [n n]."""
+    count, k = neighbours.shape
+    ones = np.ones(neighbours.size, dtype=np.float32)
+    return sparse.csr_array((ones, neighbours.ravel(), np.arange(0, count * k + 1, k)), (count, count))
+
+
+def _mutual(neighbours: np.ndarray) -> sparse.csr_array:
+    """1 where two rows are among each other's neighbours, float32 [n n]."""
+    links = _links(neighbours)
+    return sparse.csr_array(links.multiply(links.T))
+
+
+def _farthest(rows: np.ndarray, norms: np.ndarray) -> np.ndarray:
+    """Squared distance of each row to the one farthest from it: |x|^2 + the largest |y|^2 - 2 x.y."""
+    lifted = np.concatenate([-2 * rows, np.ones((len(rows), 1), np.float32)], axis=1)
+    others = np.concatenate([rows, norms[:, None]], axis=1)
+    return norms + faiss.knn(lifted, others, 1, metric=faiss.METRIC_INNER_PRODUCT)[0][:, 0]
+
+
+def _weights(
+    pairs: sparse.coo_array, rows: np.ndarray, norms: np.ndarray, farthest: np.ndarray
+) -> sparse.csr_array:
+    """exp(-distance) over a row's neighbours, summing to 1; the row's largest distance is 1."""
+    products = np.empty(pairs.nnz, dtype=np.float32)
+    for start in range(0, pairs.nnz, PAIRS_AT_A_TIME):
+        some = slice(start, start + PAIRS_AT_A_TIME)
+        products[some] = np.einsum("nd,nd->n", rows[pairs.row[some]], rows[pairs.col[some]])
+    distances = norms[pairs.row] + norms[pairs.col] - 2 * products
+    weights = np.exp(-distances / farthest[pairs.row])
+    sums = np.bincount(pairs.row, weights, minlength=len(rows)).astype(np.float32)
+    return sparse.csr_array((weights / sums[pairs.row], (pairs.row, pairs.col)), pairs.shape)

@@ -1,0 +1,167 @@
+"""Nearest gallery rows of each query with faiss, the gallery on disk: exact, or by an inverted file."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import faiss
+import numpy as np
+import torch
+from torch import Tensor
+
+from reid_eval.inputs import Features, Metric, as_features, checked_features, squared_norms
+
+CHUNK_ROWS = 65536
+"""Gallery rows converted to float32 at a time: 128 MB at 512 columns."""
+
+TRAINING_ROWS_A_LIST = 64
+"""Rows that k-means sees for each inverted list; faiss asks for 39 at least."""
+
+PROBES = 16
+"""Inverted lists searched for a query."""
+
+
+class Found(NamedTuple):
+    """The nearest gallery rows of each query.
+
+    Attributes:
+        indices: int64 [q k], nearest first; -1 where an inverted file found fewer than k.
+        scores: float32 [q k], cosines, or squared Euclidean distances turned round.
+    """
+
+    indices: np.ndarray
+    scores: np.ndarray
+
+
+def exact_search(
+    query_features: Features,
+    gallery_features: Features,
+    k: int,
+    metric: Metric = "cosine",
+    *,
+    gpu: bool = False,
+) -> Found:
+    """The k nearest gallery rows of each query, exactly; the gallery passes through memory in pieces.
+
+    Args:
+        query_features: float [q d].
+        gallery_features: float [g d], in memory or memory-mapped, in half precision too.
+        k: rows a query, at most g.
+        metric: "cosine" or "euclidean".
+        gpu: search on faiss' first GPU.
+
+    Returns:
+        Found(indices int64 [q k], scores float32 [q k]).
+
+    Raises:
+        TypeError, ValueError: features as in `evaluate`, or a k outside 1..g.
+
+    Example:
+        >>> found = exact_search(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), k=2)
+        >>> found.indices.tolist(), found.scores.round(3).tolist()
+        ([[1, 2]], [[1.0, 0.707]])
+    """
+    query, gallery, *_ = checked_features(query_features, gallery_features, metric)
+    if not 1 <= k <= len(gallery):
+        raise ValueError(f"k must be from 1 to the gallery's {len(gallery)} rows, got {k}")
+    asked = _rows(query, 0, len(query), metric)
+    nearest = partial(faiss.knn_gpu, faiss.StandardGpuResources()) if gpu else faiss.knn
+    best = faiss.ResultHeap(len(query), k, keep_max=metric == "cosine")
+    for start in range(0, len(gallery), CHUNK_ROWS):
+        rows = _rows(gallery, start, start + CHUNK_ROWS, metric)
+        few = min(k, len(rows))
+        values, indices = nearest(asked, rows, few, metric=_faiss_metric(metric))
+        best.add_result(values, indices + start)
+    best.finalize()
+    return Found(best.I, best.D if metric == "cosine" else -best.D)
+
+
+def build_index(
+    gallery_features: Features, path: str | Path, lists: int, metric: Metric = "cosine", *, seed: int = 0
+) -> Path:
+    """Write an inverted file of the gallery in half precision, for `index_search`.
+
+    Args:
+        gallery_features: float [g d], in memory or memory-mapped; read in pieces.
+        path: file to write, 2 bytes a number.
+        lists: inverted lists; about the square root of g, times 4 for large galleries.
+        metric: "cosine" or "euclidean".
+        seed: of k-means and the sample that it sees.
+
+    Returns:
+        The path.
+
+    Raises:
+        TypeError, ValueError: features as in `evaluate`, or lists outside 1..g.
+    """
+    gallery = as_features(gallery_features, "gallery_features")
+    squared_norms(gallery, "gallery_features", metric, torch.float32)
+    if not 1 <= lists <= len(gallery):
+        raise ValueError(f"lists must be from 1 to the gallery's {len(gallery)} rows, got {lists}")
+    columns = gallery.shape[1]
+    centres = (faiss.IndexFlatIP if metric == "cosine" else faiss.IndexFlatL2)(columns)
+    half = faiss.ScalarQuantizer.QT_fp16
+    index = faiss.IndexIVFScalarQuantizer(centres, columns, lists, half, _faiss_metric(metric), False)
+    index.cp.seed = seed + 1
+    count = min(len(gallery), lists * TRAINING_ROWS_A_LIST)
+    sample = np.sort(np.random.default_rng(seed).choice(len(gallery), count, replace=False))
+    index.train(_rows(gallery[torch.from_numpy(sample)], 0, count, metric))
+    for start in range(0, len(gallery), CHUNK_ROWS):
+        index.add(_rows(gallery, start, start + CHUNK_ROWS, metric))
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".partial")
+    faiss.write_index(index, str(unfinished))
+    os.replace(unfinished, path)
+    return path
+
+
+def index_search(
+    query_features: Features, path: str | Path, k: int, metric: Metric = "cosine", *, probes: int = PROBES
+) -> Found:
+    """The k nearest gallery rows of each query in a file of `build_index`, which stays on disk.
+
+    Approximate: only the lists nearest to a query are looked at, and the gallery is in half precision.
+
+    Args:
+        query_features: float [q d].
+        path: the file.
+        k: rows a query.
+        metric: that of the file.
+        probes: inverted lists searched for each query; all of them gives the exact answer in half precision.
+
+    Returns:
+        Found(indices int64 [q k], scores float32 [q k]).
+
+    Raises:
+        ValueError: features that do not fit the file, another metric, or a k or probes below 1.
+    """
+    query = as_features(query_features, "query_features")
+    squared_norms(query, "query_features", metric, torch.float32)
+    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+    if index.d != query.shape[1] or index.metric_type != _faiss_metric(metric):
+        raise ValueError(
+            f"{path} has {index.d} columns, and query_features {query.shape[1]}; or it is not of "
+            f"metric={metric!r}: build it from the same model's features and with the same metric"
+        )
+    if k < 1 or probes < 1:
+        raise ValueError(f"k and probes must be at least 1, got {k} and {probes}")
+    values, indices = index.search(
+        _rows(query, 0, len(query), metric), k, params=faiss.SearchParametersIVF(nprobe=probes)
+    )
+    return Found(indices, values if metric == "cosine" else -values)
+
+
+def _rows(features: Tensor, start: int, stop: int, metric: Metric) -> np.ndarray:
+    """Some rows in float32, of unit length under cosine."""
+    rows = features[start:stop].to("cpu", torch.float32)
+    if metric == "cosine":
+        rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return np.ascontiguousarray(rows.numpy())
+
+
+def _faiss_metric(metric: Metric) -> int:
+    return faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
