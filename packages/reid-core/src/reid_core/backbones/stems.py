@@ -208,4 +208,6 @@ class ICSPatchEmbed(_PatchEmbed):
 
     def forward(self, x: Tensor) -> Tensor:
         """Float [b 3 h w] -> [b h' w' d]."""
-        return self.proj(self.conv(self.pad(x))).permute(0, 2, 3, 1)
+        height, width = self.dynamic_feat_size((x.shape[-2], x.shape[-1]))
+        # Halving rounds an odd side up, which may make room for one patch too many.
+        return self.proj(self.conv(self.pad(x)))[..., :height, :width].permute(0, 2, 3, 1)
