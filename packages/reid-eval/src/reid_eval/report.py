@@ -23,6 +23,8 @@ EXTREMES = 5
 """Queries shown from either end of the ranking by average precision."""
 THUMBNAIL = (96, 128)
 """Largest width and height of a picture in a ranked list, pixels."""
+PIXELS_AN_INCH = 76
+"""Of a figure on the page: three curves stand side by side."""
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +185,7 @@ def _details(details: Mapping[str, object]) -> str:
 
 def _figure(caption: str, figure: Figure) -> str:
     source = _data_uri(png(figure), "png")
-    width = round(figure.get_figwidth() * 96)  # a CSS inch, whatever the figure's own resolution
+    width = round(figure.get_figwidth() * PIXELS_AN_INCH)
     text = escape(caption)
     return f'<figure><img src="{source}" alt="{text}" width={width}><figcaption>{text}</figcaption></figure>'
 
@@ -250,9 +252,10 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .1em 1em; margi
 dt { font-weight: 600; }
 dd { margin: 0; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; white-space: nowrap; }
+table { font-size: .88em; white-space: nowrap; border-collapse: collapse; border-top: 2px solid;
+  border-bottom: 2px solid; }
 thead { border-bottom: 1px solid; }
-th, td { padding: .3em .55em; text-align: right; font-variant-numeric: tabular-nums; }
+th, td { padding: .3em .5em; text-align: right; font-variant-numeric: tabular-nums; }
 th:first-child { text-align: left; }
 figure { display: inline-block; margin: 1.2em 1em 0 0; vertical-align: top; max-width: 100%; }
 figure img { max-width: 100%; height: auto; display: block; }
@@ -263,6 +266,7 @@ figcaption { font-size: .9em; }
   background: #eee; border: 4px solid; display: block; }
 .missing { padding-top: 50px; font-size: .8em; color: #666; }
 .ranked b, .ranked small { display: block; font-size: .8em; line-height: 1.3; }
+.ranked b { padding-top: 3px; }
 .ranked small { white-space: pre-line; }
 .query img, .query .missing { border-color: #000; }
 .query { margin-right: 14px; }

@@ -12,8 +12,8 @@ from matplotlib.ticker import LogFormatterMathtext
 from reid_eval.evaluation import Result
 from reid_eval.figures.style import COLOURS, line_style, new_axes
 
-ROC_POINTS = 1000
-"""Points drawn of a ROC, evenly spaced in log FAR: more than a printed column resolves."""
+SCORES = {"cosine": "Cosine similarity", "euclidean": "Negative squared distance"}
+"""What a score is, by a result's metric."""
 
 
 def cmc_figure(results: Mapping[str, Result], max_rank: int = 20) -> Figure:
@@ -67,19 +67,17 @@ def roc_figure(results: Mapping[str, Result]) -> Figure:
     for number, (name, result) in enumerate(results.items()):
         if result.roc is None:
             raise ValueError(f"result {name!r} holds no ROC; evaluate it with far=(1e-4, 1e-3, ...)")
-        far, tar = (np.asarray(values) for values in result.roc)
+        far, tar = result.roc
         smallest = float(far[far > 0].min(initial=1.0))
         least = min(least, smallest)
-        # The TAR at a FAR is that of the last threshold that accepts no more impostors: steps, not slopes.
-        shown = np.unique(np.concatenate([np.geomspace(smallest, 1, ROC_POINTS), list(result.tar)]))
-        shown = shown[shown >= smallest]
-        style: dict[str, Any] = line_style(number)
-        asked = [int(np.searchsorted(shown, rate)) for rate in result.tar if rate >= smallest]
+        asked = {rate: found for rate, found in result.tar.items() if rate >= smallest}
+        points = dict(sorted((dict(zip(far[far > 0], tar[far > 0], strict=True)) | asked).items()))
+        shown = list(points)
         axes.plot(
             shown,
-            100 * tar[np.searchsorted(far, shown, side="right") - 1],
-            **style,
-            markevery=asked,
+            100 * np.array(list(points.values())),
+            **line_style(number),
+            markevery=[shown.index(rate) for rate in asked],
             label=_tar_label(name, result),
         )
     axes.set(xscale="log", xlim=(least, 1), xlabel="False accept rate", ylabel="True accept rate (%)")
@@ -136,6 +134,6 @@ def score_histogram_figure(result: Result) -> Figure:
         )
     seen = np.flatnonzero(genuine + impostor)
     axes.set(xlim=(edges[seen[0]], edges[seen[-1] + 1]), ylim=(0, None), ylabel="Density")
-    axes.set_xlabel("Cosine similarity" if result.metric == "cosine" else "Negative squared distance")
+    axes.set_xlabel(SCORES.get(result.metric, "Score (higher is nearer)"))
     axes.legend(fontsize=8, frameon=False, loc="best")
     return figure

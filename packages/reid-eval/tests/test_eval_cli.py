@@ -1,0 +1,168 @@
+"""The command line: files in, table, JSON and report out, and errors that name file and row."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from reid_eval import Result, evaluate, ranked
+from reid_eval.cli import main
+from reid_eval.files import read_sides
+from reid_eval.rerank import k_reciprocal
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Eight persons, two cameras, three frames a tracklet; features, images and manifest in a folder."""
+    rng = np.random.default_rng(0)
+    rows = [(pid, camid, frame) for pid in range(1, 9) for camid in (0, 1) for frame in range(3)]
+    table = pd.DataFrame(rows, columns=["pid", "camid", "frame"])
+    table["split"] = np.where(table["camid"] == 0, "query", "gallery")
+    table["tracklet"] = 100 - 2 * table["pid"] + table["camid"]
+    table["path"] = [f"images/{pid}_{camid}_{frame}.png" for pid, camid, frame in rows]
+    (tmp_path / "images").mkdir()
+    for path in table["path"]:
+        Image.fromarray(rng.integers(0, 255, (16, 8, 3), dtype=np.uint8)).save(tmp_path / path)
+    table.to_parquet(tmp_path / "m.parquet")
+    features = rng.normal(size=(9, 6))[table["pid"]] + rng.normal(size=(len(table), 6))
+    for split, name in (("query", "q.npy"), ("gallery", "g.npy")):
+        np.save(tmp_path / name, features[table["split"] == split].astype(np.float32))
+    return tmp_path
+
+
+def command(folder, *options):
+    files = ["--query", folder / "q.npy", "--gallery", folder / "g.npy", "--manifest", folder / "m.parquet"]
+    return ["run", *map(str, files), *map(str, options)]
+
+
+def side(folder, split):
+    table = pd.read_parquet(folder / "m.parquet")
+    table = table[table["split"] == split]
+    return np.load(folder / f"{split[0]}.npy"), table["pid"].to_numpy(), table["camid"].to_numpy()
+
+
+def test_run_writes_the_result_and_the_report(data, capsys):
+    out = data / "out"
+    assert main(command(data, "--json", out / "a.json", "--report", out / "a.html", "--far", "[0.1]")) == 0
+    result = Result.from_dict(json.loads((out / "a.json").read_text()))
+    (query, pids, camids), (gallery, others, cameras) = side(data, "query"), side(data, "gallery")
+    expected = evaluate(query, gallery, pids, others, camids, cameras, far=(0.1,))
+    assert result.summary() == expected.summary()
+    page = (out / "a.html").read_text()
+    assert f'data-metric="mAP" data-value="{expected.mAP}"' in page
+    assert page.count("AP ") >= 10 and "could not be read" not in page
+    assert f"{100 * expected.mAP:.1f}" in capsys.readouterr().out
+    assert sorted(file.name for file in out.iterdir()) == ["a.html", "a.json"]
+
+
+def test_a_row_is_a_tracklet_in_the_order_of_ids_shown_by_its_middle_frame(data):
+    np.save(data / "g.npy", np.load(data / "g.npy")[::3])
+    _, gallery = read_sides(data / "q.npy", data / "g.npy", data / "m.parquet", mode="mix")
+    assert gallery.table["tracklet"].tolist() == sorted(gallery.table["tracklet"])
+    assert gallery.table["pid"].tolist() == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert gallery.picture(0) == data / "images" / "8_1_1.png"
+    assert main(command(data, "--mode", "mix", "--protocol", "mix")) == 0
+
+
+def test_rows_marked_as_without_a_feature_are_left_out_and_counted(data, capsys):
+    valid = np.ones(24, bool)
+    valid[[0, 5]] = False
+    np.save(data / "q.valid.npy", valid)
+    features = np.load(data / "q.npy")
+    features[~valid] = 0
+    np.save(data / "q.npy", features)
+    assert main(command(data, "--json", data / "a.json")) == 0
+    assert json.loads((data / "a.json").read_text())["num_queries"] == 22
+    assert "2 query rows hold no feature" in capsys.readouterr().out
+
+
+def test_compare_tests_what_is_paired_and_says_where_it_is_not(data, capsys):
+    assert main(command(data, "--json", data / "a.json")) == 0
+    np.save(data / "q.npy", np.load(data / "q.npy") + 1)
+    assert main(command(data, "--json", data / "b.json")) == 0
+    capsys.readouterr()
+    assert main(["compare", str(data / "a.json"), str(data / "b.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "mAP" in printed and "Rank-1" in printed and "paired randomisation test" in printed
+    other = json.loads((data / "b.json").read_text()) | {"digest": "other"}
+    (data / "b.json").write_text(json.dumps(other))
+    assert main(["compare", str(data / "a.json"), str(data / "b.json")]) == 0
+    assert "no paired test" in capsys.readouterr().out
+
+
+def test_rerank_evaluates_the_re_ranked_answers_and_writes_them(data, capsys):
+    options = ["--k1", 4, "--k2", 2, "--weight", 0.2, "--json", data / "r.json", "--report", data / "r.html"]
+    assert main(["rerank", *command(data, "--indices", data / "top.npy", "--top", 5, *options)[1:]]) == 0
+    (query, pids, camids), (gallery, others, cameras) = side(data, "query"), side(data, "gallery")
+    reranking = k_reciprocal(query, gallery, k1=4, k2=2, weight=0.2)
+    sides = (query, gallery, pids, others, camids, cameras)
+    result = Result.from_dict(json.loads((data / "r.json").read_text()))
+    assert result.mAP == evaluate(*sides, reranking=reranking).mAP != evaluate(*sides).mAP
+    assert result.metric == "cosine, k-reciprocal"
+    expected = ranked(*sides, k=5, reranking=reranking).indices
+    np.testing.assert_array_equal(np.load(data / "top.npy"), expected)
+    assert f'data-value="{result.mAP}"' in (data / "r.html").read_text()
+
+
+def swap_rows(folder):
+    table = pd.read_parquet(folder / "m.parquet")
+    paths = table.loc[table["split"] == "gallery", "path"].tolist()
+    paths[3], paths[4] = paths[4], paths[3]
+    (folder / "g.paths.txt").write_text("\n".join(paths))
+
+
+def change(**columns):
+    def write(folder):
+        table = pd.read_parquet(folder / "m.parquet").assign(**columns)
+        table.drop(columns=[name for name, value in columns.items() if value is None]).to_parquet(
+            folder / "m.parquet"
+        )
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "message"),
+    [
+        (lambda folder: (folder / "q.npy").unlink(), [], "q.npy"),
+        (lambda folder: (folder / "q.npy").write_text("text"), [], "q.npy: expected a NumPy file"),
+        (lambda folder: np.save(folder / "q.npy", np.array([{}])), [], "q.npy: expected a NumPy file"),
+        (
+            lambda folder: np.save(folder / "q.npy", np.zeros((24, 6), int)),
+            [],
+            r"q.npy: expected float \[n d\]",
+        ),
+        (lambda folder: np.save(folder / "q.npy", np.zeros((23, 6))), [], "q.npy has 23 rows but .* has 24"),
+        (lambda folder: np.save(folder / "q.npy", np.full((24, 6), np.nan)), [], "row 0 holds NaN"),
+        (
+            lambda folder: np.save(folder / "q.valid.npy", np.ones(3, bool)),
+            [],
+            r"q.valid.npy: expected bool \[24\]",
+        ),
+        (lambda folder: (folder / "m.parquet").write_text("text"), [], "m.parquet: expected a manifest"),
+        (change(pid=None), [], "m.parquet: column 'pid' is missing"),
+        (change(pid=0.5), [], "m.parquet: column 'pid' is float64"),
+        (change(split="train"), [], "no row has split 'query'"),
+        (change(path="../up.png"), [], "row 0: path '../up.png' leaves the root"),
+        (change(tracklet=None), ["--mode", "video"], "column 'tracklet' is missing"),
+        (change(camid=None), [], "camid"),
+        (swap_rows, [], r"g.npy: row 3 is of 'images/2_1_1.png' .*different order"),
+        (lambda folder: None, ["--top", "0"], "top=0"),
+        (lambda folder: None, ["--protocol", "duke"], "protocol=duke: expected one of market1501"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_written(data, capsys, spoil, options, message):
+    spoil(data)
+    assert main(command(data, "--json", data / "a.json", "--report", data / "a.html", *options)) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert not (data / "a.json").exists() and not (data / "a.html").exists()
+
+
+def test_compare_names_a_file_that_is_no_result(data, capsys):
+    for text in ("{", "[]", '{"mAP": 1}'):
+        (data / "bad.json").write_text(text)
+        assert main(["compare", str(data / "bad.json"), str(data / "bad.json")]) == 1
+        assert "bad.json: expected a result" in capsys.readouterr().err
