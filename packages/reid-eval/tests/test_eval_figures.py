@@ -13,9 +13,6 @@ from reid_eval.figures import (
     as_picture,
     attention_figure,
     cmc_figure,
-    plot_attention,
-    plot_cmc,
-    plot_ranked_list,
     ranked_list_figure,
     roc_figure,
     sample_identities,
@@ -53,7 +50,7 @@ def with_pairs(found):
 
 
 def test_cmc_is_drawn_for_each_result_and_no_temporary_file_stays(tmp_path):
-    path = plot_cmc({"image": result(0), "video": result(1)}, tmp_path / "figures" / "cmc.png")
+    path = save_figure(cmc_figure({"image": result(0), "video": result(1)}), tmp_path / "figures" / "cmc.png")
     assert [file.name for file in path.parent.iterdir()] == ["cmc.png"]
     assert near(pixels(path), "#0072B2") > 50
     assert near(pixels(path), "#D55E00") > 50
@@ -120,7 +117,10 @@ def test_ranked_list_has_more_green_when_more_is_right(tmp_path):
     indices = np.array([[0, 1, 2]])
     wrong, right = np.zeros((1, 3), bool), np.ones((1, 3), bool)
     green = [
-        near(pixels(plot_ranked_list(grey[:1], grey, indices, correct, tmp_path / "list.png")), "#009E73")
+        near(
+            pixels(save_figure(ranked_list_figure(grey[:1], grey, indices, correct), tmp_path / "list.png")),
+            "#009E73",
+        )
         for correct in (wrong, right)
     ]
     assert green[0] == 0 < green[1]
@@ -129,7 +129,10 @@ def test_ranked_list_has_more_green_when_more_is_right(tmp_path):
 def test_wrong_answers_are_dashed(tmp_path):
     grey = [np.full((32, 16, 3), 127, np.uint8)]
     counts = {
-        colour: near(pixels(plot_ranked_list(grey, grey, [[0]], [[right]], tmp_path / "list.png")), colour)
+        colour: near(
+            pixels(save_figure(ranked_list_figure(grey, grey, [[0]], [[right]]), tmp_path / "list.png")),
+            colour,
+        )
         for right, colour in ((True, "#009E73"), (False, "#D55E00"))
     }
     assert 0 < counts["#D55E00"] < 0.8 * counts["#009E73"]
@@ -152,26 +155,36 @@ def test_pictures_come_from_paths_arrays_tensors_and_clips(tmp_path):
 def test_attention_overlays_show_where_the_map_is_high(tmp_path):
     images = torch.full((2, 3, 64, 32), 127, dtype=torch.uint8)
     maps = torch.zeros(2, 8, 4)
-    flat = near(pixels(plot_attention(images, {"class token": maps}, tmp_path / "flat.png")), "#7F7F7F")
+    flat = near(
+        pixels(save_figure(attention_figure(images, {"class token": maps}), tmp_path / "flat.png")), "#7F7F7F"
+    )
     maps[:, 2:4] = 1
-    peaked = near(pixels(plot_attention(images, {"class token": maps}, tmp_path / "a.png")), "#7F7F7F")
+    peaked = near(
+        pixels(save_figure(attention_figure(images, {"class token": maps}), tmp_path / "a.png")), "#7F7F7F"
+    )
     assert peaked < 0.95 * flat
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda path: plot_cmc({}, path), "at least one result"),
+        (lambda path: save_figure(cmc_figure({}), path), "at least one result"),
         (
-            lambda path: plot_ranked_list([], [], np.zeros((1, 2), int), np.zeros((1, 2), bool), path),
+            lambda path: save_figure(
+                ranked_list_figure([], [], np.zeros((1, 2), int), np.zeros((1, 2), bool)), path
+            ),
             "one row for each",
         ),
         (
-            lambda path: plot_attention([np.zeros((4, 4, 3), np.uint8)], {"q": np.zeros((2, 2, 2))}, path),
+            lambda path: save_figure(
+                attention_figure([np.zeros((4, 4, 3), np.uint8)], {"q": np.zeros((2, 2, 2))}), path
+            ),
             "'q' must be",
         ),
         (
-            lambda path: plot_attention([np.zeros((4, 4, 3))], {"q": np.zeros((1, 2, 2))}, path),
+            lambda path: save_figure(
+                attention_figure([np.zeros((4, 4, 3))], {"q": np.zeros((1, 2, 2))}), path
+            ),
             "float64 of shape",
         ),
         (lambda path: save_figure(cmc_figure({"a": result(0)}), path.with_suffix(".docx")), "docx"),

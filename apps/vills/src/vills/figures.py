@@ -13,7 +13,8 @@ from torch import Tensor
 from reid_core.datasets import read_image
 from reid_core.heads import ReIDModel
 from reid_core.transforms import eval_transform, resize
-from reid_eval import Result, plot_attention, plot_cmc, plot_ranked_list, ranked
+from reid_eval import Result, ranked
+from reid_eval.figures import attention_figure, cmc_figure, ranked_list_figure, save_figure
 from vills.config import Config
 from vills.finetune import sizes
 
@@ -48,7 +49,11 @@ def draw_figures(
     from vills.evaluate import MODES, TITLES
 
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [plot_cmc({TITLES[mode]: result for mode, result in results.items()}, folder / "cmc.png")]
+    drawn = [
+        save_figure(
+            cmc_figure({TITLES[mode]: result for mode, result in results.items()}), folder / "cmc.png"
+        )
+    ]
     for mode in results:
         names = MODES[mode]
         drawn.append(
@@ -85,7 +90,7 @@ def _ranked_list(
         k=min(config.evaluate.top, len(answers.pids)),
     )
     pictures = [asked.pictures[row] for row in rows]
-    return plot_ranked_list(pictures, answers.pictures, lists.indices, lists.correct, path)
+    return save_figure(ranked_list_figure(pictures, answers.pictures, lists.indices, lists.correct), path)
 
 
 def _attention_image(config: Config, model: Any, side: Side, folder: Path) -> Path:
@@ -96,7 +101,7 @@ def _attention_image(config: Config, model: Any, side: Side, folder: Path) -> Pa
     queries = model.query_attention(images)  # [b L h w]
     maps = _class_maps(model, images)
     maps |= {f"query {number + 1}": queries[:, number].numpy() for number in range(queries.shape[1])}
-    return plot_attention(list(pictures), maps, folder / "attention_image.png")
+    return save_figure(attention_figure(list(pictures), maps), folder / "attention_image.png")
 
 
 def _attention_clip(config: Config, model: Any, side: Side, folder: Path) -> Path:
@@ -109,7 +114,7 @@ def _attention_clip(config: Config, model: Any, side: Side, folder: Path) -> Pat
     queries = model.query_attention(clip[None])[0]  # [L t h w]
     maps = _class_maps(model, clip)
     maps |= {f"query {number + 1}": queries[number].numpy() for number in range(len(queries))}
-    return plot_attention(list(pictures), maps, folder / "attention_clip.png", normalise="row")
+    return save_figure(attention_figure(list(pictures), maps, normalise="row"), folder / "attention_clip.png")
 
 
 def _class_maps(model: Any, images: Tensor) -> dict[str, np.ndarray]:

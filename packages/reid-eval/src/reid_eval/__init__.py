@@ -1,7 +1,6 @@
 """Exact evaluation of person re-identification."""
 
 from reid_eval.evaluation import RANKS, Result, evaluate
-from reid_eval.figures import plot_attention, plot_cmc, plot_ranked_list
 from reid_eval.inputs import check_order
 from reid_eval.protocols import PROTOCOLS
 from reid_eval.ranking import Ranked, ranked
@@ -26,9 +25,6 @@ __all__ = [
     "check_order",
     "evaluate",
     "k_reciprocal",
-    "plot_attention",
-    "plot_cmc",
-    "plot_ranked_list",
     "ranked",
     "exact_search",
     "index_search",
