@@ -91,7 +91,7 @@ def evaluate(
             for name, mode in MODES.items()
             if mode.query in sides and mode.gallery in sides
         }
-        found[variant] = {name: result.to_dict() for name, result in results[variant].items()}
+        found[variant] = {name: result.summary() for name, result in results[variant].items()}
         if variant == next(iter(variants)):
             features = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in sides}
             draw_figures(config, model, sides, features, results[variant], folder / "figures")

@@ -74,7 +74,7 @@ def exact_search(
         rows = _rows(gallery, start, start + CHUNK_ROWS, metric)
         few = min(k, len(rows))
         values, indices = nearest(asked, rows, few, metric=_faiss_metric(metric))
-        best.add_result(values, indices + start)
+        best.add_result(values, indices + start)  # type: ignore[arg-type]  # faiss' stubs ask for tensors
     best.finalize()
     return Found(best.I, best.D if metric == "cosine" else -best.D)
 
@@ -149,9 +149,9 @@ def index_search(
         )
     if k < 1 or probes < 1:
         raise ValueError(f"k and probes must be at least 1, got {k} and {probes}")
-    values, indices = index.search(
-        _rows(query, 0, len(query), metric), k, params=faiss.SearchParametersIVF(nprobe=probes)
-    )
+    asked = _rows(query, 0, len(query), metric)
+    settings = faiss.SearchParametersIVF(nprobe=probes)  # type: ignore[call-arg]  # unknown to faiss' stubs
+    values, indices = index.search(asked, k, params=settings)
     return Found(indices, values if metric == "cosine" else -values)
 
 
