@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
-from datetime import date
 from pathlib import Path
 
 import numpy as np
-import torch
+from _record import ROOT, write_record
 
-ROOT = Path(__file__).resolve().parent.parent
 MODES = {"image": "image", "video": "video", "mix": "image-to-video"}
-
-
-def cpu_name() -> str:
-    """The processor as Linux names it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.processor())
 
 
 def run_seed(config: Path, seed: int, runs: Path, overrides: list[str]) -> dict[str, object]:
@@ -53,9 +43,6 @@ def main(config: Path, output: Path, targets: dict[str, float], seeded: tuple[st
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks")
     parser.add_argument("--output", type=Path, default=output)
     arguments, overrides = parser.parse_known_args()
-    revision = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT
-    ).stdout.strip()
     runs = {}
     for seed in arguments.seeds:
         options = [word for option in seeded for word in (f"--{option}", str(seed))]
@@ -74,23 +61,16 @@ def main(config: Path, output: Path, targets: dict[str, float], seeded: tuple[st
                 "gain": round(float(gain.mean()), 1),
                 "smallest_gain": round(float(gain.min()), 1),
             }
-    record = {
-        "claim": "the same fine-tuning budget from scratch and after VILLS' pre-training, mean over seeds, %",
-        "command": f"python benchmarks/{Path(sys.argv[0]).name}",
-        "options": [
+    write_record(
+        arguments.output,
+        "the same fine-tuning budget from scratch and after VILLS' pre-training, mean over seeds, %",
+        options=[
             "PATH" if before.endswith(".root") else word
             for before, word in zip(["", *overrides], overrides, strict=False)
         ],
-        "config": str(config.relative_to(ROOT)),
-        "date": date.today().isoformat(),
-        "revision": revision,
-        "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "torch": torch.__version__},
-        "targets": targets,
-        "mean": summary,
-        "seeds": runs,
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = arguments.output.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=2) + "\n")
-    partial.rename(arguments.output)
+        config=str(config.relative_to(ROOT)),
+        targets=targets,
+        mean=summary,
+        seeds=runs,
+    )
     print(json.dumps(summary, indent=2))

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
-from _pretraining_gain import ROOT, cpu_name
+from _record import RESULTS, write_record
 from PIL import Image, ImageFilter, ImageOps
 from torchvision import transforms as v1
 
@@ -79,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/data_loading.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "data_loading.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # as in a loader's worker
     world = World(identities=arguments.images, cameras=1, height=256, width=128, seed=0)
@@ -95,20 +93,17 @@ def main() -> None:
             for name, load in pipelines.items():
                 rates[name].append(rate(load, paths))
     best = {name: round(max(values), 1) for name, values in rates.items()}
-    record = {
-        "claim": "2 global (256x128) and 8 local (128x64) views from JPEGs, images a second in one worker",
-        "command": "python benchmarks/data_loading.py",
-        "date": date.today().isoformat(),
-        "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "torch": torch.__version__},
+    measured = {
         "images_per_second": best,
         "ratio": round(best["ours"] / best["pil_torchvision_v1"], 2),
         "target_ratio": 2,
     }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = arguments.output.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=2) + "\n")
-    partial.rename(arguments.output)
-    print(json.dumps(record, indent=2))
+    write_record(
+        arguments.output,
+        "2 global (256x128) and 8 local (128x64) views from JPEGs, images a second in one worker",
+        **measured,
+    )
+    print(json.dumps(measured, indent=2))
 
 
 if __name__ == "__main__":

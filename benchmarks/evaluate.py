@@ -15,14 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import _dense_evaluation as dense
 import numpy as np
 import torch
-from _pretraining_gain import ROOT, cpu_name
+from _record import RESULTS, write_record
 
 from reid_eval import evaluate, k_reciprocal
 
@@ -170,27 +169,21 @@ def main() -> None:
             )
             tasks[task] = json.loads(run.stdout)
             print(f"{task}: {tasks[task]['seconds']} s, {tasks[task]['extra_mb']} MB", file=sys.stderr)
-    revision = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT
-    ).stdout.strip()
-    gpu = {"gpu": torch.cuda.get_device_name()} if arguments.device != "cpu" else {}
-    record = {
-        "claim": "exact evaluation at the sizes of public data sets, on synthetic features",
-        "command": f"python benchmarks/evaluate.py --device {arguments.device} --scale {arguments.scale:g}",
-        "date": date.today().isoformat(),
-        "revision": revision,
-        "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "torch": torch.__version__, **gpu},
-        "load_before": load_before,
-        "note": arguments.note,
-        "sizes": {name: dict(zip(COLUMNS, size[:-1], strict=True)) for name, size in SIZES.items()},
-        "promises": compared(tasks),
-        "tasks": tasks,
-    }
-    output = arguments.output or ROOT / f"benchmarks/results/evaluate_{arguments.device}.json"
-    partial = output.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=2) + "\n")
-    partial.rename(output)
-    print(json.dumps(record["promises"], indent=2))
+    output = arguments.output or RESULTS / f"evaluate_{arguments.device}.json"
+    promises = compared(tasks)
+    write_record(
+        output,
+        "exact evaluation at the sizes of public data sets, on synthetic features",
+        {"gpu": torch.cuda.get_device_name()} if arguments.device != "cpu" else {},
+        device=arguments.device,
+        scale=arguments.scale,
+        load_before=load_before,
+        note=arguments.note,
+        sizes={name: dict(zip(COLUMNS, size[:-1], strict=True)) for name, size in SIZES.items()},
+        promises=promises,
+        tasks=tasks,
+    )
+    print(json.dumps(promises, indent=2))
 
 
 if __name__ == "__main__":

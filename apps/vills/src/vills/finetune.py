@@ -14,7 +14,7 @@ from reid_core.datasets import ImageDataset, TrackletDataset
 from reid_core.datasets import collate as stack
 from reid_core.heads import ReIDModel, ReIDObjective
 from reid_core.manifest import Manifest
-from reid_core.samplers import Batches, Draw, PKBatches, mix
+from reid_core.samplers import Batches, Draw, PKBatches, mix, permutation
 from reid_core.train import fit
 from reid_core.transforms import train_transform
 from vills.config import Config, FinetuneConfig, Size, train_config
@@ -163,7 +163,7 @@ class JointBatches(Batches):
         for place, pid in enumerate(people):
             clips_of = self.clips_of[pid]
             key = (self.seed, 3, step, self.first + place)
-            order = torch.randperm(len(clips_of), generator=torch.Generator().manual_seed(mix(*key)))
+            order = permutation(len(clips_of), *key)
             for turn in range(self.clip_instances):
                 clip = int(clips_of[int(order[turn % len(order)])])
                 draws.append(Draw(self.first_clip + clip, mix(*key, turn)))

@@ -1,0 +1,48 @@
+"""What every benchmark writes down beside its numbers, and how."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def write_record(path: Path, claim: str, machine: dict[str, Any] | None = None, **measured: Any) -> None:
+    """Write a result file: the claim, the command, date, revision and machine, and what was measured.
+
+    Args:
+        path: file to write, under a temporary name first.
+        claim: what the numbers are of.
+        machine: what to say of the machine besides, such as its GPU.
+        measured: the numbers by name.
+    """
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    processors = (line.split(":")[1].strip() for line in lines if "model name" in line)
+    revision = ["git", "rev-parse", "--short", "HEAD"]
+    record = {
+        "claim": claim,
+        "command": f"python benchmarks/{Path(sys.argv[0]).name}",
+        "date": date.today().isoformat(),
+        "revision": subprocess.run(revision, capture_output=True, text=True, cwd=ROOT).stdout.strip(),
+        "machine": {
+            "cpu": next(processors, platform.processor()),
+            "cores": os.cpu_count(),
+            "torch": version("torch"),
+            **(machine or {}),
+        },
+        **measured,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(record, indent=2) + "\n")
+    partial.rename(path)
