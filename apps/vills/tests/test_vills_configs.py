@@ -1,12 +1,14 @@
 """Every config in configs/ is read; the paper's build at full size and take two real steps."""
 
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 
+from reid_eval import PROTOCOLS
 from vills.cli import main, parse_config
-from vills.config import MachineConfig, Training, train_config
+from vills.config import EvaluateConfig, MachineConfig, Training, train_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -36,6 +38,12 @@ def test_options_on_the_command_line_override_the_file():
     assert config.data.root == "x"
     assert config.pretrain.train.steps == 7
     assert config.data.image.name == "pku_reid"
+
+
+def test_every_protocol_that_can_be_chosen_is_known():
+    names = get_args(get_type_hints(EvaluateConfig)["protocol"])
+    assert set(names) <= set(PROTOCOLS)
+    assert parse_config(["run", "--config", str(CONFIGS / "pku_reid.yaml")]).evaluate.protocol == "pku_reid"
 
 
 def test_epochs_become_steps_over_the_pool_and_steps_win_over_epochs():

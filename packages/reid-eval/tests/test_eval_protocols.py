@@ -37,6 +37,7 @@ GALLERY = columns(
     [
         ("briar", [1, 1, 1, 1, 1]),
         ("market1501", [0, 1, 1, 1, 1]),
+        ("pku_reid", [0, 1, 1, 0, 1]),
         ("ltcc_cloth_changing", [0, 0, 1, 1, 1]),
         ("prcc_same_clothes", [0, 1, 0, 1, 1]),
         ("g2a", [0, 1, 1, 0, 1]),

@@ -223,6 +223,9 @@ class EvaluateConfig:
 
     metric: Literal["cosine", "euclidean"] = "cosine"
     """Distance between descriptors."""
+    protocol: Literal["market1501", "pku_reid", "prid2011"] = "market1501"
+    """Gallery rows that count: market1501 (MARS, MSMT17) leaves out the query's person in its own camera,
+    pku_reid (VIPeR) that whole camera, prid2011 (iLIDS-VID) nothing."""
     flip: bool = False
     """Whether a descriptor is the mean of that of the input and that of its mirror image."""
     frames: int | None = None

@@ -18,7 +18,7 @@ from reid_core.heads import ReIDModel
 from reid_core.manifest import Manifest
 from reid_core.stage import write_atomically
 from reid_core.transforms import eval_transform
-from reid_eval import Result
+from reid_eval import PROTOCOLS, Result
 from reid_eval import evaluate as score
 from vills.config import Config
 from vills.figures import draw_figures
@@ -250,4 +250,5 @@ def _score(config: Config, sides: Mapping[str, Side], folder: Path, mode: Mode) 
         gallery[2],
         metric=config.evaluate.metric,
         ranks=RANKS,
+        protocol=PROTOCOLS[config.evaluate.protocol],
     )

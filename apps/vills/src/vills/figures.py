@@ -13,7 +13,7 @@ from torch import Tensor
 from reid_core.datasets import read_image
 from reid_core.heads import ReIDModel
 from reid_core.transforms import eval_transform, resize
-from reid_eval import Result, ranked
+from reid_eval import PROTOCOLS, Result, ranked
 from reid_eval.figures import attention_figure, cmc_figure, ranked_list_figure, save_figure
 from vills.config import Config
 from vills.finetune import sizes
@@ -87,6 +87,7 @@ def _ranked_list(
         asked.camids[rows],
         answers.camids,
         metric=config.evaluate.metric,
+        protocol=PROTOCOLS[config.evaluate.protocol],
         k=min(config.evaluate.top, len(answers.pids)),
     )
     pictures = [asked.pictures[row] for row in rows]

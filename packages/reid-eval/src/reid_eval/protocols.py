@@ -33,6 +33,15 @@ def cross_camera(query: Columns, gallery: Columns) -> Tensor:
     return ~(same(query, gallery, "pid") & same(query, gallery, "camid"))
 
 
+def other_camera(query: Columns, gallery: Columns) -> Tensor:
+    """The gallery of the other cameras alone, strangers too: PKU-Reid, VIPeR, from one camera to another.
+
+    Where two cameras differ much, `cross_camera` asks more: its gallery has the strangers of the query's own
+    camera, who look alike for the light and the background.
+    """
+    return ~same(query, gallery, "camid")
+
+
 def cloth_changing(query: Columns, gallery: Columns) -> Tensor:
     """A right answer wears other clothes and is from another camera: LTCC and PRCC, cloth-changing."""
     kept = same(query, gallery, "camid") | same(query, gallery, "clothes")
@@ -67,6 +76,8 @@ PROTOCOLS: dict[str, Protocol] = {
     "prcc_same_clothes": same_clothes,
     "g2a": cross_platform,
     "mix": image_to_video,
+    "pku_reid": other_camera,
+    "viper": other_camera,
     "prid2011": all_pairs,
     "ilidsvid": all_pairs,
     "briar": all_pairs,
