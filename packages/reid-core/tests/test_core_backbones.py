@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import timm
 import torch
@@ -27,9 +29,11 @@ def test_every_own_transformer_gives_a_class_token_and_a_token_a_patch(name):
     encoder = build_backbone(name, SIZE, depth=1)
     tokens = encoder(images())
     assert tokens.cls.shape == (2, encoder.dim)
-    assert tokens.patches.shape == (2, 8 * 4, encoder.dim)
-    assert tokens.grid == encoder.grid(SIZE) == (8, 4)
-    assert encoder.patch_size == (8, 8)
+    patch = int(re.findall(r"\d+$", name)[0])  # the name ends in it
+    height, width = SIZE[0] // patch, SIZE[1] // patch
+    assert tokens.patches.shape == (2, height * width, encoder.dim)
+    assert tokens.grid == encoder.grid(SIZE) == (height, width)
+    assert encoder.patch_size == (patch, patch)
 
 
 @pytest.mark.parametrize("size", [(64, 44), (63, 31), (8, 8), (7, 90), (128, 64)])

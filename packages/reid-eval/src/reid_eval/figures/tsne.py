@@ -41,7 +41,7 @@ def sample_identities(
 
     Example:
         >>> sample_identities([1, 2, 2, 3, 3, 3, -1, 0], identities=2, images=2)
-        array([1, 2, 3, 5])
+        array([1, 2, 4, 5])
     """
     pids = as_ids(pids, "pids", len(pids), "pids")
     people, counts = np.unique(pids[pids > 0], return_counts=True)
