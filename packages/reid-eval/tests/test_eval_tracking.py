@@ -28,8 +28,9 @@ def result():
 def run(result, tmp_path_factory):
     mlflow = pytest.importorskip("mlflow")
     folder = tmp_path_factory.mktemp("mlflow")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    # Not by set_tracking_uri: it sets the variable for good, and other tests' runs would follow it.
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
     experiment = mlflow.create_experiment("e", artifact_location=(folder / "artifacts").as_uri())
     report = write_report(folder / "report.html", {"mix": result})
     try:
@@ -47,7 +48,7 @@ def run(result, tmp_path_factory):
         ]
         yield client.get_run(active.info.run_id), paths
     finally:
-        mlflow.set_tracking_uri(before)
+        patch.undo()
 
 
 def test_metrics_are_the_results_own_under_the_prefix(run, result):
