@@ -191,6 +191,7 @@ torch.save([loss, found.centroids], f"{sys.argv[2]}/{rank}.pt")
 """
 
 
+@pytest.mark.slow  # two imports of torch
 def test_two_ranks_have_the_memory_and_mean_loss_of_the_whole_batch(tmp_path):
     if not (torch.distributed.is_available() and torch.distributed.is_gloo_available()):
         pytest.skip("this torch has no gloo: two processes on CPU can't talk")
