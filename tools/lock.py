@@ -27,6 +27,8 @@ LOCK = ROOT / "requirements.lock"
 PANTS_LOCK = ROOT / "tools" / "pants" / "tools.lock"
 PANTS_TOOLS = ("pytest", "ruff")
 """What Pants itself runs, installed from the part of the lock that they need: not all of torch."""
+OVERRIDES = ("opencv-python; sys_platform == 'never'",)
+"""Against what libraries declare: the build of OpenCV with windows writes over the headless one's files."""
 HEADER = "# Written by `make lock` from the members' pyproject.toml and requirements-dev.in: edit those.\n"
 
 
@@ -88,9 +90,17 @@ def compile_lock(
     command += ["--no-emit-index-url", "--no-annotate", "--no-header", "--output-file", str(output)]
     command += ["--upgrade"] if upgrade else []
     command += ["--constraint", str(constraint)] if constraint else []
-    subprocess.run(
-        command, input="\n".join(requirements), text=True, check=True, stdout=subprocess.DEVNULL, cwd=ROOT
-    )
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as overrides:
+        overrides.write("\n".join(OVERRIDES))
+        overrides.flush()
+        subprocess.run(
+            [*command, "--override", overrides.name],
+            input="\n".join(requirements),
+            text=True,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=ROOT,
+        )
 
 
 def pins(text: str) -> list[str]:
