@@ -79,6 +79,7 @@ TASKS: dict[str, tuple[str, Callable[[tuple[np.ndarray, ...], str], dict[str, fl
     "market1501, TAR@FAR": ("market1501", lambda case, device: ours(case, device, far=FAR)),
     "market1501, argsort of the matrix": ("market1501", dense.argsort_of_the_matrix),
     "market1501, Python a query": ("market1501", dense.python_a_query),
+    "market1501, compute_AP a query": ("market1501", dense.compute_ap),
     "market1501 re-ranked": ("market1501", reranked),
     "market1501 re-ranked, dense": ("market1501", dense.re_ranked),
     "msmt17": ("msmt17", ours),
