@@ -148,9 +148,7 @@ def sample_frames(length: int, frames: int, sampling: Sampling) -> Tensor:
     if sampling == "even":
         return (2 * torch.arange(frames) + 1) * length // (2 * frames)
     if sampling == "sparse":
-        widths = bounds.diff().clamp(
-            min=1
-        )  # whole frames, so that no frame comes twice where there are enough
+        widths = bounds.diff().clamp(min=1)  # whole frames: none comes twice where there are enough
         return bounds[:-1] + (torch.rand(frames, dtype=torch.float64) * widths).long()
     if sampling == "dense":
         start = int(torch.randint(max(length - frames, 0) + 1, ()))
@@ -168,9 +166,8 @@ class _RowDataset(Dataset[dict[str, Any]]):
     def __init__(self, manifest: Manifest, transform: Transform | None, replace: bool) -> None:
         self.manifest, self.transform, self.replace = manifest, transform, replace
         self._root = str(manifest.root)
-        self._paths = manifest.table[
-            "path"
-        ].array  # a path is made when it is wanted, not millions beforehand
+        # A path is made when it is wanted, not millions beforehand.
+        self._paths = manifest.table["path"].array
 
     def _file(self, row: int) -> str:
         return os.path.join(self._root, self._paths[row])

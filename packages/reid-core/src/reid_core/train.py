@@ -47,9 +47,8 @@ def fit(
 
     Args:
         objective: module with `forward(batch) -> dict` of scalar losses and metrics, "loss" among them.
-            Optional: `after_step(step)`, called without gradients after each optimiser step with that step's
-                number (from
-            0); `parameter_groups()`, see `parameter_groups`.
+            Optional: `after_step(step)`, called without gradients after each optimiser step with its number,
+            from 0; `parameter_groups()`, see `parameter_groups`.
         dataset: map-style dataset, indexed by what `batches` yields.
         batches: sized iterable of one training's batches for this rank, whose attribute `start` says with
             which batch iteration begins; at least `config.steps * config.accumulate` batches.
@@ -143,8 +142,7 @@ def _precision(precision: str, on_gpu: bool) -> str:
 
 
 class _Module(pl.LightningModule):
-    """Steps an objective; step count, seeds, metrics and checkpoints are kept here, not in Lightning's
-    loops.
+    """Steps an objective; step count, seeds, metrics and checkpoints are kept here, not by Lightning.
 
     Lightning would count the batches of a resumed epoch from the loader's beginning; here a resumed training
     is one Lightning epoch over the batches that are left.
