@@ -1,4 +1,4 @@
-"""The command line `reid-data list|stats|check|convert`: data sets, counted, checked and saved as Parquet."""
+"""The command line `reid-data`: data sets, counted, checked, saved as Parquet, cut from video and packed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 1 after an error or where a check found something wrong.
     """
-    commands: Any = {"list": list_readers, "stats": stats, "check": check, "convert": convert}
+    commands: Any = {
+        "list": list_readers,
+        "stats": stats,
+        "check": check,
+        "convert": convert,
+        "tracklets": tracklets,
+    }
     try:
         return auto_cli(commands, args=None if arguments is None else list(arguments), prog="reid-data")
     except (ValueError, OSError, ImportError) as error:
@@ -123,6 +129,53 @@ def convert(source: str, output: str, root: str | None = None, options: dict[str
     manifest = _manifest(source, root, options)
     manifest.save(output)
     print(f"{output}: {manifest}")
+    return 0
+
+
+def tracklets(
+    videos: str,
+    out: str,
+    weights: str | None = None,
+    model: str = "fasterrcnn_resnet50_fpn_v2",
+    detector: Callable[..., Any] | None = None,
+    confidence: float = 0.8,
+    margin: float = 0.05,
+    min_frames: int = 8,
+    every: int = 1,
+    batch: int = 8,
+    part: int = 0,
+    parts: int = 1,
+) -> int:
+    """Cut tracklets of persons out of raw video (extra `video`).
+
+    The same command goes on after being cut off. Videos that can't be read are named, skipped and counted.
+
+    Args:
+        videos: folder of videos, at any depth.
+        out: folder for OUT/VIDEO/TRACK/FRAME.jpg and OUT/manifest.parquet.
+        weights: file of the detector's weights, as torchvision publishes them.
+        model: torchvision's name of that detector.
+        detector: a function of your own in its place, as package.module.function: frames -> boxes and scores.
+        confidence: least mean score of a kept track's boxes (VILLS 4.1: 0.8).
+        margin: added to a box on each side, as a part of its width and height.
+        min_frames: shortest tracklet that is kept.
+        every: 2 looks at every second frame, and so on.
+        batch: frames that the detector gets at a time.
+        part: number of this process among those that share the work, from 0.
+        parts: how many they are.
+    """
+    from reid_core.video import PersonDetector, TrackletConfig, extract_tracklets, unreadable_videos
+
+    if (weights is None) == (detector is None):
+        raise ValueError(f"give the weights of {model} with --weights, or a --detector of your own")
+    config = TrackletConfig(confidence, margin, min_frames, every)
+    detect = detector or PersonDetector(str(weights), model)
+    manifest = extract_tracklets(videos, out, detect, config, batch, part, parts)
+    broken = unreadable_videos(out, videos)
+    for why in list(broken.values())[:SHOWN]:
+        print(f"skipped {why}")
+    found = f"{len(manifest.tracklets())} tracklets, {len(manifest)} images"
+    print(f"{out}: {found}; {len(broken)} unreadable videos")
     return 0
 
 
