@@ -1,0 +1,59 @@
+"""The criteria of denoising: how tight an identity must be, how far from others, and how far to look."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+Level = Literal["tracklet", "video", "cross_video"]
+LEVELS: tuple[Level, ...] = ("tracklet", "video", "cross_video")
+"""The levels in their order; each includes those before it."""
+
+FURTHEST_COSINE = 2.0
+FITTED_METRICS = ("mahalanobis", "seuclidean")
+"""They scale by a covariance of whatever they are given, so that a distance would depend on the block."""
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """CION's three settings, with its values as defaults (section 4.1), and the distance that they speak of.
+
+    Args:
+        consistency: sigma_cst; an image this far from its identity's centroid, or farther, is noise
+        discrimination: sigma_drm; two identities whose centroids are this near, or nearer, are one
+        half_range: r_s; tracklets to either side that are compared with one, in the order of the videos
+        metric: cosine, on normalised features, or any other of scipy's distances, on features as they are
+
+    Raises:
+        ValueError: a threshold out of the metric's range, a negative half_range, or no such metric.
+
+    Example:
+        >>> Criteria(consistency=0.3)
+        Criteria(consistency=0.3, discrimination=0.18, half_range=1000, metric='cosine')
+    """
+
+    consistency: float = 0.2
+    discrimination: float = 0.18
+    half_range: int = 1000
+    metric: str = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.metric in FITTED_METRICS:
+            raise ValueError(
+                f"metric={self.metric!r} is fitted to the data; scale the features first instead"
+            )
+        try:
+            cdist(np.eye(2), np.eye(2), self.metric)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"metric={self.metric!r}: expected one of scipy's distances; {error}") from None
+        furthest = FURTHEST_COSINE if self.metric == "cosine" else math.inf
+        for name in ("consistency", "discrimination"):
+            value = getattr(self, name)
+            if not (0 < value <= furthest and math.isfinite(value)):
+                raise ValueError(f"{name}={value}: expected a {self.metric} distance in (0, {furthest:g}]")
+        if self.half_range < 0 or self.half_range != int(self.half_range):
+            raise ValueError(f"half_range={self.half_range}: expected a number of tracklets, 0 or more")
