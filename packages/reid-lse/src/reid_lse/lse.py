@@ -8,20 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reid_lse.keypoints import KeypointPredictor, prior
+from reid_lse.keypoints import KeypointPredictor
+from reid_lse.models import build_keypoints, build_segmenter
 from reid_lse.prompts import (
     DEFAULT_AREAS,
     DEFAULT_THRESHOLD,
     Areas,
     check_keypoints,
+    check_thresholds,
     make_prompts,
     named_areas,
 )
-from reid_lse.regions import REGION_SIZE, Fill, check_image, crop_regions
-from reid_lse.segmenters import Segmenter, grabcut
-
-KEYPOINTS: dict[str, KeypointPredictor] = {"prior": prior}
-SEGMENTERS: dict[str, Segmenter] = {"grabcut": grabcut}
+from reid_lse.regions import REGION_SIZE, Fill, check_fill, check_image, crop_regions
+from reid_lse.segmenters import Segmenter
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +44,20 @@ class LocalSemanticExtractor:
     """Semantically consistent regions of person crops: k = K(x), v^a, M(x, k, v^a) (Eqs. 1 to 5 of VILLS).
 
     Args:
-        keypoints: "prior", or any KeypointPredictor.
-        segmenter: "grabcut", or any Segmenter.
+        keypoints: "prior", "keypointrcnn_resnet50_fpn" (fetches torchvision's weights), or any
+            KeypointPredictor; `build_keypoints` makes one with weights from a file.
+        segmenter: "grabcut", "sam_vit_b", "sam_vit_l", "sam_vit_h" (fetch the official weights), or any
+            Segmenter; `build_segmenter` makes one with weights from a file, packing or half precision.
         areas: names out of AREAS, or a mapping from names to keypoints.
         size: height and width of the regions in pixels.
         thresholds: tau^a of Eq. 4, one for all or one an area.
         literal: Eq. 4 to the letter, low-confidence keypoints as negatives; see `make_prompts`.
-        fill: what stands outside the masks in the regions, "zero" or "mean".
+        fill: what stands outside the masks in the regions: "zero", "mean" or "blur"; see `crop_regions`.
+        device: where predictor and segmenter run that are given by name.
 
     Raises:
-        ValueError: an unknown name of keypoints, segmenter, area or keypoint.
+        OSError: weights that can't be fetched.
+        ValueError: an unknown name of keypoints, segmenter, area or keypoint, thresholds that don't fit.
 
     Example:
         >>> extract = LocalSemanticExtractor()
@@ -72,21 +75,25 @@ class LocalSemanticExtractor:
         thresholds: float | Mapping[str, float] = DEFAULT_THRESHOLD,
         literal: bool = False,
         fill: Fill = "zero",
+        device: str = "cpu",
     ) -> None:
         self.areas = named_areas(areas)
-        self.predict: KeypointPredictor = _chosen(keypoints, KEYPOINTS, "keypoints")
-        self.segment: Segmenter = _chosen(segmenter, SEGMENTERS, "segmenter")
+        check_thresholds(tuple(self.areas), thresholds)
+        check_fill(fill)
+        self.predict = build_keypoints(keypoints, device=device) if isinstance(keypoints, str) else keypoints
+        self.segment = build_segmenter(segmenter, device=device) if isinstance(segmenter, str) else segmenter
         self.size = size
         self.thresholds = thresholds
         self.literal = literal
         self.fill: Fill = fill
 
     @torch.no_grad()
-    def __call__(self, images: Tensor | Sequence[Tensor]) -> Regions:
+    def __call__(self, images: Tensor | Sequence[Tensor], keypoints: Tensor | None = None) -> Regions:
         """Extract the regions of each crop.
 
         Args:
             images: uint8 [b 3 h w], or a list of uint8 [3 h w] whose sizes may differ.
+            keypoints: float [b 17 3] if they are known already, as from `read_keypoints`; else predicted.
 
         Returns:
             Regions, in the order of the images.
@@ -104,12 +111,18 @@ class LocalSemanticExtractor:
         images = images if isinstance(images, Sequence) else list(images)
         for row, image in enumerate(images):
             check_image(image, f"images[{row}]")
-        keypoints = self.predict(images).cpu()
+        keypoints = (self.predict(images) if keypoints is None else keypoints).cpu()
         check_keypoints(keypoints)
         if len(keypoints) != len(images):
-            raise ValueError(f"the keypoint predictor gave {len(keypoints)} rows for {len(images)} images")
+            raise ValueError(f"expected keypoints of {len(images)} images, got {len(keypoints)} rows")
         prompts = make_prompts(keypoints, self.areas, self.thresholds, self.literal)
         masks = [mask.cpu() for mask in self.segment(images, keypoints, prompts)]
+        for row, (image, mask) in enumerate(zip(images, masks, strict=True)):
+            if mask.shape != (len(self.areas), *image.shape[1:]):
+                raise ValueError(
+                    f"the segmenter gave masks {tuple(mask.shape)} for images[{row}], expected "
+                    f"[a h w] = {(len(self.areas), *image.shape[1:])}, areas {tuple(self.areas)}"
+                )
         cut = [
             crop_regions(image, mask, self.size, self.fill) for image, mask in zip(images, masks, strict=True)
         ]
@@ -123,11 +136,3 @@ def _padded(masks: list[Tensor]) -> Tensor:
     for row, mask in enumerate(masks):
         padded[row, :, : mask.shape[1], : mask.shape[2]] = mask
     return padded
-
-
-def _chosen(choice, named, argument):  # type: ignore[no-untyped-def]
-    if not isinstance(choice, str):
-        return choice
-    if choice not in named:
-        raise ValueError(f"unknown {argument} {choice!r}; known are {', '.join(named)}, or pass a callable")
-    return named[choice]

@@ -37,6 +37,10 @@ DEFAULT_AREAS = ("head", "torso", "legs")
 DEFAULT_THRESHOLD = 0.3
 """tau^a of Eq. 4 on confidences from 0 to 1; the paper gives no number. It drops the prior's wrists."""
 
+BOX_MARGIN = 0.08
+"""Of a box prompt around the positives, as a share of the height of all prompted keypoints: a person's
+outline lies about that far outside their joints."""
+
 Areas = Sequence[str] | Mapping[str, Sequence[str]]
 """Names out of AREAS, or one's own areas with their keypoints."""
 
@@ -136,7 +140,7 @@ def make_prompts(
     """
     check_keypoints(keypoints)
     inside = indicator(areas).to(keypoints.device)
-    tau = torch.tensor(_thresholds(tuple(named_areas(areas)), thresholds), device=keypoints.device)
+    tau = torch.tensor(check_thresholds(tuple(named_areas(areas)), thresholds), device=keypoints.device)
     confidence = keypoints[:, None, :, 2]
     positive = inside & (confidence > tau[:, None])
     if literal:
@@ -144,6 +148,34 @@ def make_prompts(
     own = torch.where(inside, tau[:, None], torch.inf).amin(dim=0)
     other_tau = torch.where(own.isinf(), tau[:, None], own)
     return Prompts(positive, ~inside & (confidence > other_tau))
+
+
+def prompt_boxes(keypoints: Tensor, prompts: Prompts) -> Tensor:
+    """Boxes around each area's positives, for segmenters that take a box beside the points.
+
+    Args:
+        keypoints: float [b 17 3].
+        prompts: bool [b a 17] each.
+
+    Returns:
+        float [b a 4], left, top, right, bottom in the keypoints' pixels; zeros where an area has no positive.
+
+    Example:
+        >>> keypoints = torch.zeros(1, 17, 3)
+        >>> keypoints[0, :3] = torch.tensor([[30.0, 10, 1], [32, 8, 1], [28, 8, 1]])
+        >>> keypoints[0, 15] = torch.tensor([30.0, 108, 1])
+        >>> prompt_boxes(keypoints, make_prompts(keypoints, ("head",))).tolist()
+        [[[20.0, 0.0, 40.0, 18.0]]]
+    """
+    positive = prompts.positive[..., None]
+    corners = keypoints[:, None, :, :2]
+    used = (prompts.positive | prompts.negative).any(dim=1)
+    y = keypoints[..., 1]
+    tall = torch.where(used, y, -torch.inf).amax(dim=1) - torch.where(used, y, torch.inf).amin(dim=1)
+    margin = BOX_MARGIN * tall[:, None, None]
+    low = torch.where(positive, corners, torch.inf).amin(dim=2) - margin
+    high = torch.where(positive, corners, -torch.inf).amax(dim=2) + margin
+    return torch.where(positive.any(dim=2), torch.cat([low, high], dim=-1), 0.0)
 
 
 def check_keypoints(keypoints: Tensor) -> None:
@@ -158,7 +190,8 @@ def check_keypoints(keypoints: Tensor) -> None:
         )
 
 
-def _thresholds(names: tuple[str, ...], thresholds: float | Mapping[str, float]) -> list[float]:
+def check_thresholds(names: tuple[str, ...], thresholds: float | Mapping[str, float]) -> list[float]:
+    """tau^a of each area, in order; raises unless every area has one."""
     if not isinstance(thresholds, Mapping):
         return [float(thresholds)] * len(names)
     missing, unknown = set(names) - set(thresholds), set(thresholds) - set(names)

@@ -15,7 +15,10 @@ REGION_SIZE = (128, 64)
 MIN_SHARE = 0.002
 """Masks below this share of the image (16 pixels of 128x64) are too small to show anything."""
 
-Fill = Literal["zero", "mean"]
+Fill = Literal["zero", "mean", "blur"]
+
+BLUR = 0.06
+"""Standard deviation of the blur, as a share of the image's height: no texture of the background is left."""
 
 BITS = 8
 """Areas that fit into a byte."""
@@ -34,7 +37,8 @@ def crop_regions(
         image: uint8 [3 h w].
         masks: bool [a h w], one an area.
         size: height and width of a region in pixels.
-        fill: what stands outside the mask: "zero", or "mean", the image's mean colour.
+        fill: what stands outside the mask: "zero", "mean", the image's mean colour, or "blur", the blurred
+            image, and its mean colour beside the tight box and where invalid.
         min_share: masks below this share of the image's pixels are invalid, and so are empty ones.
 
     Returns:
@@ -58,8 +62,7 @@ def crop_regions(
         raise ValueError(
             f"masks must be [a h w] like the image {tuple(image.shape)}, got shape {tuple(masks.shape)}"
         )
-    if fill not in get_args(Fill):
-        raise ValueError(f"fill must be one of {get_args(Fill)}, got {fill!r}")
+    check_fill(fill)
     height, width = size
     if min(size) < 1:
         raise ValueError(f"size must be (height, width) of at least 1 pixel, got {size}")
@@ -68,21 +71,26 @@ def crop_regions(
     colour = np.zeros(3) if fill == "zero" else pixels.mean(axis=(0, 1)).round()
     crops = np.empty((len(areas), height, width, 3), dtype=np.uint8)
     crops[:] = colour
+    behind = cv2.GaussianBlur(pixels, (0, 0), max(1.0, BLUR * len(pixels))) if fill == "blur" else None
     least = max(1.0, min_share * areas[0].size) if len(areas) else 1.0
     valid = np.count_nonzero(areas, axis=(1, 2)) >= least
     for area in np.flatnonzero(valid):
-        _paste(pixels, areas[area], colour, crops[area])
+        _paste(pixels, areas[area], colour, behind, crops[area])
     return torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(valid)
 
 
-def _paste(pixels: np.ndarray, mask: np.ndarray, colour: np.ndarray, out: np.ndarray) -> None:
+def _paste(
+    pixels: np.ndarray, mask: np.ndarray, colour: np.ndarray, behind: np.ndarray | None, out: np.ndarray
+) -> None:
     """Put the masked, tightly cropped, resized pixels into the middle of out [h w 3]."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     inside = mask[box].view(np.uint8)
     # Filled before it is resized, so that no background colour leaks in at the outline.
     masked = cv2.copyTo(pixels[box], inside)
-    if colour.any():
+    if behind is not None:
+        masked[inside == 0] = behind[box][inside == 0]
+    elif colour.any():
         masked[inside == 0] = colour
     scale = min(out.shape[0] / inside.shape[0], out.shape[1] / inside.shape[1])
     tall = min(out.shape[0], max(1, round(inside.shape[0] * scale)))
@@ -146,6 +154,12 @@ def unpack_masks(packed: Tensor, areas: int) -> Tensor:
             f"packed has bits beyond {areas} areas (a value of {int(packed.max())}): how many were packed?"
         )
     return torch.stack([(packed >> area) & 1 for area in range(areas)], dim=-3).bool()
+
+
+def check_fill(fill: str) -> None:
+    """Raise unless a background fill is known."""
+    if fill not in get_args(Fill):
+        raise ValueError(f"fill must be one of {get_args(Fill)}, got {fill!r}")
 
 
 def check_image(image: Tensor, name: str) -> None:
