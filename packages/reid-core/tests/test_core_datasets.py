@@ -190,14 +190,14 @@ def test_a_manifest_without_tracklets_is_refused(manifest):
 @given(
     length=st.integers(1, 40),
     frames=st.integers(1, 12),
-    sampling=st.sampled_from(["sparse", "dense", "random", "even"]),
+    sampling=st.sampled_from(["sparse", "dense", "random", "shuffled", "even"]),
 )
 def test_sampled_frames_exist_and_are_in_order(length, frames, sampling):
     chosen = sample_frames(length, frames, sampling).tolist()
     assert len(chosen) == frames and all(0 <= frame < length for frame in chosen)
     if sampling == "dense":
         assert all(after == (before + 1) % length for before, after in zip(chosen, chosen[1:], strict=False))
-    else:
+    elif sampling != "shuffled":
         assert chosen == sorted(chosen)
     if sampling in ("sparse", "even"):
         assert all(
@@ -207,8 +207,23 @@ def test_sampled_frames_exist_and_are_in_order(length, frames, sampling):
         assert len(set(chosen)) == frames
 
 
+def test_shuffled_frames_are_random_ones_in_every_order():
+    with seeded(0):
+        drawn = {tuple(sample_frames(3, 2, "shuffled").tolist()) for _ in range(100)}
+        whole = sample_frames(50, 50, "shuffled").tolist()
+    assert drawn == {(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)}
+    assert sorted(whole) == list(range(50)) and whole != sorted(whole)
+
+
+def test_a_draw_shuffles_the_same_frames_again_and_another_draw_others(manifest):
+    dataset = TrackletDataset(manifest, frames=4, sampling="shuffled")
+    first = [dataset[Draw(1, seed)]["clip"][:, 0, 0, 0].tolist() for seed in range(8)]
+    assert first == [dataset[Draw(1, seed)]["clip"][:, 0, 0, 0].tolist() for seed in range(8)]
+    assert all(sorted(greys) == sorted(first[0]) for greys in first) and len(set(map(tuple, first))) > 1
+
+
 def test_unknown_sampling_is_refused_at_once(manifest):
-    with pytest.raises(ValueError, match="expected sparse, dense, random or even"):
+    with pytest.raises(ValueError, match="expected sparse, dense, random, shuffled or even"):
         TrackletDataset(manifest, sampling="middle")
 
 

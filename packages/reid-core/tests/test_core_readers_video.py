@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+import h5py
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -123,6 +124,25 @@ def test_ls_vid_numbers_test_people_after_training_people_and_takes_listed_queri
     np.save(root / "test/query.npy", np.array([3]))
     again = read("ls_vid", root)
     assert again.select("query").pids.tolist() == [4, 4]
+
+
+def test_ls_vid_reads_the_queries_of_a_matlab_7_3_file(tmp_path):
+    root = ls_vid(tmp_path)
+    (root / "test/data").mkdir(parents=True)
+    file = root / "test/data/info_test.mat"
+    # As MATLAB writes it with -v7.3: HDF5 behind 512 bytes of its own, matrices transposed.
+    with h5py.File(file, "w", userblock_size=512) as content:
+        content["query"] = np.array([[2.0], [3.0]])
+        content["gallery"] = np.array([[1.0]])
+        content.create_group("#refs#")
+    with open(file, "r+b") as header:
+        header.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+    manifest = read("ls_vid", root)
+    assert manifest.select("query").table["tracklet"].unique().tolist() == [3, 4]
+    with h5py.File(file, "a") as content:
+        del content["query"]
+    with pytest.raises(ReaderError, match="info_test.mat: holds gallery; expected the variable 'query'"):
+        read("ls_vid", root)
 
 
 def test_ls_vid_names_what_is_missing(tmp_path, monkeypatch):

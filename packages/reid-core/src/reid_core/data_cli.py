@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "check": check,
         "convert": convert,
         "tracklets": tracklets,
+        "pack": pack,
     }
     try:
         return auto_cli(commands, args=None if arguments is None else list(arguments), prog="reid-data")
@@ -176,6 +177,40 @@ def tracklets(
         print(f"skipped {why}")
     found = f"{len(manifest.tracklets())} tracklets, {len(manifest)} images"
     print(f"{out}: {found}; {len(broken)} unreadable videos")
+    return 0
+
+
+def pack(
+    source: str,
+    out: str,
+    root: str | None = None,
+    options: dict[str, Any] | None = None,
+    shard_images: int = 8192,
+    seed: int = 0,
+    workers: int | None = None,
+) -> int:
+    """Pack a data set's images into WebDataset shards (extra `pack`).
+
+    The same command goes on after being cut off. Images that can't be decoded are left out and counted.
+
+    Args:
+        source: name of a data set (see `reid-data list`), or a manifest that `convert` saved.
+        out: folder for OUT/000000.tar and so on, and OUT/manifest.parquet, to be used like any manifest.
+        root: the data set's folder.
+        options: the reader's options, such as --options.split 3.
+        shard_images: images a shard.
+        seed: of the order of the images.
+        workers: threads that read and check images; as many as cores by default.
+    """
+    from reid_core.packing import pack as pack_manifest
+    from reid_core.packing import unreadable_images
+
+    packed = pack_manifest(_manifest(source, root, options), out, shard_images, seed, workers)
+    broken = unreadable_images(out)
+    for why in broken[:SHOWN]:
+        print(f"left out {why}")
+    shards = len(list(Path(out).glob("*.tar")))
+    print(f"{out}: {len(packed)} images in {shards} shards; {len(broken)} unreadable images")
     return 0
 
 

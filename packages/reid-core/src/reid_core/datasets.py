@@ -22,7 +22,7 @@ from reid_core.manifest import Manifest
 from reid_core.samplers import Draw
 from reid_core.transforms import resize
 
-Sampling = Literal["sparse", "dense", "random", "even"]
+Sampling = Literal["sparse", "dense", "random", "shuffled", "even"]
 Transform = Callable[[Tensor], Any]
 
 _TORCHVISION_MAGIC = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n")
@@ -36,7 +36,7 @@ class UnreadableImage(OSError):
 
 
 def read_image(path: str | Path) -> Tensor:
-    """Decode an image file, or an image in an LMDB (`reid_core.lmdb_images`), to RGB.
+    """Decode an image file, or an image in an LMDB or a shard (`reid_core.lmdb_images`), to RGB.
 
     Conversions: grey is repeated thrice; alpha is dropped (not composed); a palette is looked up; CMYK is
     turned into RGB; of 16-bit samples the high byte is kept. EXIF orientation is not applied, for boxes and
@@ -120,18 +120,19 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def sample_frames(length: int, frames: int, sampling: Sampling) -> Tensor:
-    """Choose frames of a tracklet, in time order; a short tracklet repeats frames.
+    """Choose frames of a tracklet, in time order unless shuffled; a short tracklet repeats frames.
 
     - sparse: the tracklet is cut into `frames` equal segments, one random frame of each (TSN, Wang et al.,
       arXiv:1608.00859).
     - dense: a random window of consecutive frames; a short tracklet starts again from its beginning.
     - random: any frames, without repetition if there are enough.
+    - shuffled: those in an order of chance, so that a model can't lean on the order of time.
     - even: the middle of each segment; no randomness, for evaluation.
 
     Args:
         length: frames in the tracklet.
         frames: frames wanted, T.
-        sampling: one of the four.
+        sampling: one of the five.
 
     Returns:
         int64 [T], each in [0, length).
@@ -153,11 +154,11 @@ def sample_frames(length: int, frames: int, sampling: Sampling) -> Tensor:
     if sampling == "dense":
         start = int(torch.randint(max(length - frames, 0) + 1, ()))
         return (start + torch.arange(frames)) % length
-    if sampling == "random":
-        if length >= frames:
-            return torch.randperm(length)[:frames].sort().values
-        return torch.randint(length, (frames,)).sort().values
-    raise ValueError(f"sampling: got {sampling!r}; expected sparse, dense, random or even")
+    if sampling in ("random", "shuffled"):
+        enough = length >= frames
+        chosen = torch.randperm(length)[:frames] if enough else torch.randint(length, (frames,))
+        return chosen if sampling == "shuffled" else chosen.sort().values
+    raise ValueError(f"sampling: got {sampling!r}; expected sparse, dense, random, shuffled or even")
 
 
 class _RowDataset(Dataset[dict[str, Any]]):

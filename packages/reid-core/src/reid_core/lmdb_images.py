@@ -1,4 +1,4 @@
-"""Bytes of an image file, or of an image that lies in an LMDB (extra `lmdb`)."""
+"""Bytes of an image file, of an image in an LMDB (extra `lmdb`), or of one in a shard."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from reid_core.shard_images import shard_bytes
+
 
 def image_bytes(path: str | Path) -> bytes:
-    """The encoded image at a path, which may go on through the file of an LMDB: FOLDER/data.mdb/KEY.
+    """The encoded image at a path, which may go on through an LMDB's file (FOLDER/data.mdb/KEY) or a shard.
 
     Args:
-        path: a file, or a database's file followed by a key.
+        path: a file, a database's file followed by a key, or as `shard_images.shard_path`.
 
     Returns:
         the bytes.
 
     Raises:
-        OSError: no such file or key.
+        OSError: no such file or key, or a shard that ends too soon.
         ImportError: the path goes through a file, and the extra `lmdb` is not installed.
     """
     try:
@@ -28,6 +30,8 @@ def image_bytes(path: str | Path) -> bytes:
     except NotADirectoryError:  # a part of the path is a file: the rest is a key in it
         database = next(parent for parent in Path(path).parents if parent.is_file())
         key = os.fspath(path)[len(os.fspath(database)) + 1 :]
+        if database.suffix == ".tar":
+            return shard_bytes(os.fspath(database), key)
         with _environment(os.fspath(database), os.getpid()).begin(buffers=False) as transaction:
             value = transaction.get(key.encode())
         if value is None:
