@@ -148,7 +148,9 @@ GOOD = {"features": np.eye(3, dtype=np.float32), "tracklets": [0, 0, 1], "videos
         ({"features": np.ones(3)}, r"\[n d\]"),
         ({"features": np.ones((0, 3))}, "non-empty"),
         ({"tracklets": [0, 0]}, "row 2 is the first without a partner"),
-        ({"tracklets": [0, -1, 1]}, "row 1: tracklets is -1"),
+        ({"tracklets": [0, -2, 1]}, "row 1: tracklets is -2"),
+        ({"tracklets": [-1, -1, -1]}, "every image is left out"),
+        ({"videos": [0, -1, 0]}, "row 1: videos is -1, but a tracklet is given"),
         ({"tracklets": ["a", "b", "c"]}, "integers"),
         ({"videos": [0, 3, 0]}, "row 1: tracklet 0 is in video 3 here and in video 0 in row 0"),
         ({"videos": [0, 0, 0, 0]}, "videos has shape"),
@@ -177,6 +179,13 @@ def test_bad_input_is_refused_by_name(change: dict[str, Any], message: str) -> N
 def test_criteria_out_of_range_are_refused_by_name(criteria: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(criteria))):
         Criteria(**criteria)
+
+
+def test_an_image_without_tracklet_is_left_out_whatever_its_row_holds() -> None:
+    rows = np.stack([A, A, np.full(3, np.nan), B])
+    result = denoise(rows, [0, 0, -1, 1], [0, 0, -1, 0])
+    assert result.identity.tolist() == [0, 0, -1, 1]
+    assert (result.report.images, result.report.levels[0].removed) == (3, 0)
 
 
 def test_zero_rows_are_points_like_others_for_other_metrics() -> None:

@@ -15,6 +15,8 @@ BLOCK = 16384
 """Images of the videos that are denoised, and saved, together; a longer video is a block of its own."""
 
 
+NOWHERE = -1
+"""The tracklet or identity of an image that has none."""
 Ids = Sequence[int] | np.ndarray
 
 
@@ -22,8 +24,8 @@ class Layout(NamedTuple):
     """Tracklets in the order of their videos, each by its first image.
 
     Attributes:
-        tracklet: int64 [n], each image's tracklet, numbered from 0 in that order.
-        rows: int64 [n], images ordered by tracklet.
+        tracklet: int64 [n], each image's tracklet, numbered from 0 in that order; -1 for an image left out.
+        rows: int64 [i], images ordered by tracklet, without those left out.
         lengths: int64 [t], images of each tracklet.
         videos: int64 [t], each tracklet's video, numbered from 0; ascending.
         names: int64 [t], the tracklets' ids as given.
@@ -41,7 +43,7 @@ def lay_out(features: np.ndarray, tracklets: Ids, videos: Ids) -> Layout:
 
     Args:
         features: float [n d].
-        tracklets: int [n], 0 or more, unique over all videos.
+        tracklets: int [n], 0 or more, unique over all videos; -1 leaves an image out.
         videos: int [n], 0 or more.
 
     Raises:
@@ -53,26 +55,35 @@ def lay_out(features: np.ndarray, tracklets: Ids, videos: Ids) -> Layout:
         [0, 2, 1]
     """
     check_shape(features)
-    tracklet_ids = as_ids(tracklets, "tracklets", len(features), least=0)
-    video_ids = as_ids(videos, "videos", len(features), least=0)
-    names, first, codes = np.unique(tracklet_ids, return_index=True, return_inverse=True)
-    home = video_ids[first]
-    strays = np.flatnonzero(video_ids != home[codes])
+    tracklet_ids = as_ids(tracklets, "tracklets", len(features), least=NOWHERE)
+    video_ids = as_ids(videos, "videos", len(features), least=NOWHERE)
+    images = np.flatnonzero(tracklet_ids != NOWHERE)
+    if not len(images):
+        raise ValueError("tracklets: every image is left out (-1)")
+    homeless = images[video_ids[images] == NOWHERE]
+    if len(homeless):
+        raise ValueError(
+            f"row {homeless[0]}: videos is -1, but a tracklet is given ({len(homeless)} such rows)"
+        )
+    names, first, codes = np.unique(tracklet_ids[images], return_index=True, return_inverse=True)
+    first = images[first]
+    strays = np.flatnonzero(video_ids[images] != video_ids[first][codes])
     if len(strays):
-        row = strays[0]
+        row, home = images[strays[0]], first[codes[strays[0]]]
         raise ValueError(
             f"row {row}: tracklet {tracklet_ids[row]} is in video {video_ids[row]} here and in video "
-            f"{home[codes[row]]} in row {first[codes[row]]}; tracklet ids must be unique over all videos"
+            f"{video_ids[home]} in row {home}; tracklet ids must be unique over all videos"
         )
-    rank = by_first_appearance(video_ids)[first]
+    rank = by_first_appearance(np.where(tracklet_ids == NOWHERE, NOWHERE, video_ids))[first]
     order = np.lexsort((first, rank))
     number = np.empty_like(order)
     number[order] = np.arange(len(order))
-    tracklet = number[codes]
+    tracklet = np.full(len(features), NOWHERE)
+    tracklet[images] = number[codes]
     return Layout(
         tracklet=tracklet,
-        rows=np.argsort(tracklet, kind="stable"),
-        lengths=np.bincount(tracklet, minlength=len(names)),
+        rows=images[np.argsort(tracklet[images], kind="stable")],
+        lengths=np.bincount(tracklet[images], minlength=len(names)),
         videos=rank[order],
         names=names[order],
     )
@@ -128,12 +139,13 @@ def as_ids(ids: Ids, name: str, size: int, least: int) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def check_rows(features: np.ndarray, metric: str) -> str:
+def check_rows(features: np.ndarray, metric: str, used: np.ndarray) -> str:
     """Read all features once, before long work, and refuse rows that no distance is defined for.
 
     Args:
         features: float [n d].
         metric: see `Criteria`.
+        used: bool [n], the rows that must be good.
 
     Returns:
         Digest of the features, hexadecimal.
@@ -142,7 +154,7 @@ def check_rows(features: np.ndarray, metric: str) -> str:
         ValueError: a row is NaN, infinite, or (for cosine) zero; it is named.
 
     Example:
-        >>> check_rows(np.array([[1.0, 2.0], [0.0, 0.0]]), "cosine")
+        >>> check_rows(np.array([[1.0, 2.0], [0.0, 0.0]]), "cosine", np.array([True, True]))
         Traceback (most recent call last):
         ValueError: features: row 1 is zero, ... (1 such rows among those read); drop it or use another metric
     """
@@ -155,6 +167,7 @@ def check_rows(features: np.ndarray, metric: str) -> str:
         broken = ~np.isfinite(squares)
         if metric == "cosine":
             broken |= squares == 0
+        broken &= used[begin:end]
         if broken.any():
             row = int(broken.argmax())
             kind = "NaN" if np.isnan(squares[row]) else "infinite or too large" if squares[row] else "zero"

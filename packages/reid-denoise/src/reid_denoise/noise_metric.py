@@ -83,7 +83,7 @@ def noise(
     criteria = criteria or Criteria()
     check_shape(features)
     ids = as_ids(identity, "identity", len(features), least=-1)
-    check_rows(features, criteria.metric)
+    check_rows(features, criteria.metric, ids >= 0)
     position = by_first_appearance(ids)
     size = int(position.max()) + 1
     found = measure(features, position, size, criteria, size if half_range is None else half_range)

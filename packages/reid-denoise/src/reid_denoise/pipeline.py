@@ -14,6 +14,7 @@ import numpy as np
 from reid_denoise.criteria import LEVELS, Criteria, Level
 from reid_denoise.layout import (
     BLOCK,
+    NOWHERE,
     Ids,
     Layout,
     by_first_appearance,
@@ -28,7 +29,7 @@ from reid_denoise.mapping import Mapper, Progress, silent
 from reid_denoise.noise_metric import Measured, identity_centroids, labels, measure
 from reid_denoise.report import Borderline, LevelReport, NoiseLevel, Report
 from reid_denoise.saved import Saved
-from reid_denoise.video import NOWHERE, denoise_block
+from reid_denoise.video import denoise_block
 from reid_denoise.video_order import order_videos
 
 Order = Literal["given", "feature"]
@@ -66,7 +67,7 @@ def denoise(
 
     Args:
         features: float16, float32 or float64 [n d]; may be memory-mapped.
-        tracklets: int [n], tracklet of each image, unique over all videos.
+        tracklets: int [n], tracklet of each image, unique over all videos; -1 leaves an image out.
         videos: int [n], video of each image.
         criteria: thresholds, range and metric; CION's by default.
         level: the last level to apply.
@@ -96,7 +97,7 @@ def denoise(
         if value not in known:
             raise ValueError(f"{name}={value!r}: expected one of {', '.join(known)}")
     layout = lay_out(features, tracklets, videos)
-    digest = check_rows(features, criteria.metric)
+    digest = check_rows(features, criteria.metric, layout.tracklet != NOWHERE)
     ids = hashlib.blake2b(layout.tracklet.tobytes() + layout.videos.tobytes(), digest_size=16).hexdigest()
     saved = Saved(folder, f"{digest} {ids} {criteria} {level} {order}")
     kept, within = _within_videos(features, layout, criteria, level, saved, mapper, progress)
@@ -131,11 +132,11 @@ def denoise(
     report = Report(
         criteria,
         order,
-        images=len(features),
+        images=len(layout.rows),
         tracklets=len(layout.names),
         videos=len(place),
         levels=tuple(
-            _level(name, before, after, criteria)
+            _level(name, before, after, criteria, len(layout.rows))
             for name, before, after in zip(LEVELS, stages, stages[1:], strict=False)
         ),
         borderline=_borderline(stages[2], layout.names) if level == "cross_video" else (),
@@ -180,8 +181,8 @@ def _within_videos(
             release(features)
 
     results = mapper(denoise_block, work())
-    kept = np.empty(len(features), dtype=bool)
-    label = np.empty(len(features), dtype=np.int64)
+    kept = np.zeros(len(features), dtype=bool)
+    label = np.full(len(features), NOWHERE)
     for number, (videos, rows) in enumerate(progress(blocks, "within videos", len(blocks))):
         if number in missing:
             found = dict(zip(("kept", "label"), next(results), strict=True))
@@ -225,14 +226,14 @@ def _closed(stage: Stage, size: int) -> np.ndarray:
     return lookup[stage.label]
 
 
-def _level(name: Level, before: Stage, after: Stage, criteria: Criteria) -> LevelReport:
+def _level(name: Level, before: Stage, after: Stage, criteria: Criteria, given: int) -> LevelReport:
     lost = len(before.members) - len(after.members)
-    gone = int(np.count_nonzero(after.label == NOWHERE))
+    images = int(np.count_nonzero(after.label != NOWHERE))
     return LevelReport(
         level=name,
-        images=len(after.label) - gone,
+        images=images,
         identities=len(after.members),
-        removed=0 if name == "cross_video" else gone,
+        removed=0 if name == "cross_video" else given - images,
         moved=int(np.count_nonzero((before.label == NOWHERE) & (after.label != NOWHERE))),
         emptied=lost if name == "tracklet" else 0,
         merged=0 if name == "tracklet" else lost,

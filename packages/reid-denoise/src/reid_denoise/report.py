@@ -76,7 +76,7 @@ class Report:
     Args:
         criteria: it was done by.
         order: of the videos.
-        images: given.
+        images: given with a tracklet.
         tracklets: given.
         videos: given.
         levels: what each level did. Noise counts the pairs of identities at most half_range places apart,

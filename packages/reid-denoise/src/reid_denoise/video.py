@@ -8,11 +8,9 @@ import numpy as np
 
 from reid_denoise.criteria import Criteria
 from reid_denoise.distances import TILE, centroids, close_pairs, distances, prepared, sums
-from reid_denoise.layout import PIECE, pieces
+from reid_denoise.layout import NOWHERE, PIECE, pieces
 from reid_denoise.links import components
 from reid_denoise.tracklet import single_tracklet
-
-NOWHERE = -1
 
 
 def reallocate(

@@ -1,0 +1,116 @@
+"""What the command line does: denoise files, inspect the result, and sweep the criteria."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from rich.box import HORIZONTALS
+from rich.console import Console
+from rich.table import Table
+
+from reid_denoise.criteria import Criteria, Level
+from reid_denoise.files import ROOT, read_inputs, read_table, write_identities, write_json
+from reid_denoise.inspection import write_inspection
+from reid_denoise.pipeline import Order, denoise
+from reid_denoise.progress import shown
+from reid_denoise.report import Report
+
+
+def run(
+    criteria: Criteria,
+    features: str,
+    manifest: str,
+    out: str,
+    level: Level = "cross_video",
+    order: Order = "given",
+    report: str | None = None,
+) -> None:
+    """Find identities and write them beside the manifest's columns; killed and called again, it goes on.
+
+    Args:
+        criteria: thresholds, range and metric.
+        features: *.npy, float [n d], a row an image of the manifest
+        manifest: Parquet with tracklet and video, and path for `inspect`; -1 for an image without a tracklet
+        out: Parquet file to write: the manifest with the column identity, -1 for discarded images
+        level: last level to apply
+        order: of the videos, as given or by feature similarity
+        report: JSON file to write the report to; by default out with .json in place of its ending
+    """
+    given = read_inputs(features, manifest)
+    work = Path(out).with_name(f".{Path(out).name}.work")
+    result = denoise(
+        given.features,
+        given.tracklets,
+        given.videos,
+        criteria,
+        level=level,
+        order=order,
+        folder=work,
+        progress=shown,
+    )
+    left_out = len(given.table) - result.report.images
+    write_json(
+        report or Path(out).with_suffix(".json"),
+        result.report.to_dict() | {"left_out": left_out, "without_feature": given.featureless},
+    )
+    write_identities(out, given.table, result.identity)
+    shutil.rmtree(work)
+    print_report(result.report)
+    if left_out:
+        text = (
+            f"{left_out} images were left out: {given.featureless} have no feature, the others no tracklet."
+        )
+        say(text)
+
+
+def inspect(
+    identities: str,
+    out: str,
+    report: str | None = None,
+    root: str | None = None,
+    count: int = 20,
+    images: int = 14,
+) -> None:
+    """Write an HTML page of the largest merged identities, the borderline links and the discarded images.
+
+    Args:
+        identities: Parquet file that `run` wrote, with the column path
+        out: HTML file to write
+        report: JSON file that `run` wrote; by default identities with .json in place of its ending
+        root: folder of the paths; by default the one saved in the manifest, or the identities' own
+        count: identities and links shown
+        images: pictures in a strip
+    """
+    table = read_table(identities, ("tracklet", "video", "identity"))
+    if "path" not in table.column_names:
+        raise ValueError(f"{identities}: column 'path' is missing; without it there are no pictures to show")
+    told = Path(report) if report else Path(identities).with_suffix(".json")
+    if report is None and not told.exists():
+        raise ValueError(f"{told}: no such file; give --report, which `run` wrote beside the identities")
+    saved = (table.schema.metadata or {}).get(ROOT, b"").decode()
+    frame = table.select(["path", "tracklet", "video", "identity"]).to_pandas()
+    home = root or saved or Path(identities).absolute().parent
+    missing = write_inspection(out, frame, home, json.loads(told.read_text()), count=count, images=images)
+    say(f"{out}: {missing} pictures could not be read." if missing else out)
+
+
+def print_report(report: Report) -> None:
+    """Print what each level did."""
+    table = Table(box=HORIZONTALS, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("level", no_wrap=True)
+    for title in ("images", "identities", "removed", "moved", "merged", "n_S before", "after"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for level in report.levels:
+        counts = (level.images, level.identities, level.removed, level.moved, level.merged)
+        noises = (f"{noise.n_s:.3f}" for noise in (level.before, level.after))
+        table.add_row(level.level, *(f"{number:,}" for number in counts), *noises)
+    Console().print(table)
+    say(f"{report.images:,} images of {report.tracklets:,} tracklets in {report.videos:,} videos.")
+    say(f"n_S counts pairs at most {report.criteria.half_range:,} places apart.")
+
+
+def say(text: str) -> None:
+    """Print a line as it is."""
+    Console().print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,115 @@
+"""Features, manifest, identities and report as files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reid_denoise.layout import NOWHERE
+from reid_denoise.saved import write_whole
+
+ROOT = b"reid.root"
+"""Key of a manifest's metadata: the folder that its paths are relative to."""
+
+
+class Inputs(NamedTuple):
+    """What there is to denoise.
+
+    Attributes:
+        features: float [n d], mapped from the file.
+        tracklets: int64 [n], -1 for an image without a tracklet or a feature.
+        videos: int64 [n].
+        table: the manifest, n rows.
+        featureless: images whose row is marked as holding no feature.
+    """
+
+    features: np.ndarray
+    tracklets: np.ndarray
+    videos: np.ndarray
+    table: pa.Table
+    featureless: int
+
+
+def read_inputs(features: str | Path, manifest: str | Path) -> Inputs:
+    """Map features and read the manifest whose rows they are.
+
+    Beside f.npy may lie f.valid.npy, bool [n], which marks the rows that hold a feature (a picture that could
+    not be read has none).
+
+    Args:
+        features: *.npy, float [n d].
+        manifest: Parquet with the columns tracklet and video, a row an image in the order of the features.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file of another kind, a missing column, other numbers of rows.
+    """
+    table = read_table(manifest, ("tracklet", "video"))
+    array = read_array(features)
+    if len(array) != len(table):
+        raise ValueError(
+            f"{features} has {len(array)} rows, but {manifest} has {len(table)}; "
+            f"row {min(len(array), len(table))} is the first without a partner"
+        )
+    mask = Path(features).with_suffix(".valid.npy")
+    valid = read_array(mask) if mask.exists() else np.ones(len(array), dtype=bool)
+    if valid.dtype != bool or valid.shape != (len(array),):
+        raise ValueError(f"{mask}: expected bool ({len(array)},), got {valid.dtype} {valid.shape}")
+    tracklets, videos = (table[name].to_numpy() for name in ("tracklet", "video"))
+    tracklets = np.where(valid, tracklets, NOWHERE)
+    return Inputs(array, tracklets, videos, table, int(np.count_nonzero(~valid)))
+
+
+def read_array(path: str | Path) -> np.ndarray:
+    """Map a NumPy file for reading.
+
+    Raises:
+        ValueError: no NumPy file, or one of objects.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: expected a NumPy file (*.npy) of numbers; {error}") from None
+
+
+def read_table(path: str | Path, integers: tuple[str, ...]) -> pa.Table:
+    """Read a Parquet table that has some columns of integers.
+
+    Raises:
+        ValueError: no Parquet, a column missing, of another type, or with a row that holds nothing.
+    """
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: expected a table in Parquet; {error}") from None
+    for name in integers:
+        if name not in table.column_names:
+            raise ValueError(f"{path}: column {name!r} is missing; it has {', '.join(table.column_names)}")
+        column = table[name]
+        if not pa.types.is_integer(column.type):
+            raise ValueError(f"{path}: column {name!r} is {column.type}; expected integers, -1 for none")
+        if column.null_count:
+            row = int(np.flatnonzero(column.is_null().to_numpy())[0])
+            raise ValueError(
+                f"{path}: column {name!r}, row {row}: is empty; expected an integer, -1 for none"
+            )
+    return table
+
+
+def write_identities(path: str | Path, table: pa.Table, identity: np.ndarray) -> Path:
+    """Write the manifest and the column identity, whole or not at all; the same bytes for the same rows."""
+    if "identity" in table.column_names:
+        table = table.drop_columns(["identity"])
+    table = table.append_column("identity", pa.array(identity))
+    return write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> Path:
+    """Write JSON, whole or not at all."""
+    return write_whole(path, lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n"))
