@@ -4,6 +4,8 @@ from reid_denoise.criteria import LEVELS, Criteria, Level
 from reid_denoise.noise_metric import Noise, noise
 from reid_denoise.pipeline import Denoised, Order, denoise
 from reid_denoise.report import Borderline, LevelReport, NoiseLevel, Report
+from reid_denoise.scores import Scores, score
+from reid_denoise.sensitivity import sweep
 
 __all__ = [
     "Borderline",
@@ -16,6 +18,9 @@ __all__ = [
     "NoiseLevel",
     "Order",
     "Report",
+    "Scores",
     "denoise",
     "noise",
+    "score",
+    "sweep",
 ]

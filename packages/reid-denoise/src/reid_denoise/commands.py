@@ -1,4 +1,4 @@
-"""What the command line does: denoise files, inspect the result, and sweep the criteria."""
+"""What the command line does: denoise files and inspect the result."""
 
 from __future__ import annotations
 
