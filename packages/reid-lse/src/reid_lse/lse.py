@@ -102,17 +102,40 @@ class LocalSemanticExtractor:
             TypeError: images that are not uint8 tensors.
             ValueError: no image, or one that is not RGB.
         """
+        images, masks, keypoints = self.masks(images, keypoints)
+        cut = [
+            crop_regions(image, mask, self.size, self.fill) for image, mask in zip(images, masks, strict=True)
+        ]
+        crops, valid = (torch.stack(part) for part in zip(*cut, strict=True))
+        return Regions(_padded(masks), crops, valid, keypoints)
+
+    @torch.no_grad()
+    def masks(
+        self, images: Tensor | Sequence[Tensor], keypoints: Tensor | None = None
+    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """The masks alone (Eqs. 1 to 4), from which `crop_regions` cuts regions at any time.
+
+        Args:
+            images, keypoints: as for a call.
+
+        Returns:
+            The images as a list, bool [a h w] of each, and the keypoints, float32 [b 17 3].
+
+        Raises:
+            TypeError, ValueError: as a call.
+        """
         if isinstance(images, Tensor) and images.ndim != 4:
             raise ValueError(
                 f"images must be [b 3 h w] or a list of [3 h w], got shape {tuple(images.shape)}"
             )
         if not len(images):
             raise ValueError("images is empty: give at least one crop")
-        images = images if isinstance(images, Sequence) else list(images)
+        images = list(images)
         for row, image in enumerate(images):
             check_image(image, f"images[{row}]")
         keypoints = (self.predict(images) if keypoints is None else keypoints).cpu()
         check_keypoints(keypoints)
+        keypoints = keypoints.float()
         if len(keypoints) != len(images):
             raise ValueError(f"expected keypoints of {len(images)} images, got {len(keypoints)} rows")
         prompts = make_prompts(keypoints, self.areas, self.thresholds, self.literal)
@@ -123,11 +146,7 @@ class LocalSemanticExtractor:
                     f"the segmenter gave masks {tuple(mask.shape)} for images[{row}], expected "
                     f"[a h w] = {(len(self.areas), *image.shape[1:])}, areas {tuple(self.areas)}"
                 )
-        cut = [
-            crop_regions(image, mask, self.size, self.fill) for image, mask in zip(images, masks, strict=True)
-        ]
-        crops, valid = (torch.stack(part) for part in zip(*cut, strict=True))
-        return Regions(_padded(masks), crops, valid, keypoints.float())
+        return images, masks, keypoints
 
 
 def _padded(masks: list[Tensor]) -> Tensor:

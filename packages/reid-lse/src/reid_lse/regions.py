@@ -72,11 +72,16 @@ def crop_regions(
     crops = np.empty((len(areas), height, width, 3), dtype=np.uint8)
     crops[:] = colour
     behind = cv2.GaussianBlur(pixels, (0, 0), max(1.0, BLUR * len(pixels))) if fill == "blur" else None
-    least = max(1.0, min_share * areas[0].size) if len(areas) else 1.0
-    valid = np.count_nonzero(areas, axis=(1, 2)) >= least
+    valid = large_enough(areas, min_share)
     for area in np.flatnonzero(valid):
         _paste(pixels, areas[area], colour, behind, crops[area])
     return torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(valid)
+
+
+def large_enough(masks: np.ndarray, min_share: float = MIN_SHARE) -> np.ndarray:
+    """Which masks, bool [a h w], are neither empty nor below a share of their image: bool [a]."""
+    pixels = masks.shape[1] * masks.shape[2]
+    return np.count_nonzero(masks, axis=(1, 2)) >= max(1.0, min_share * pixels)
 
 
 def _paste(

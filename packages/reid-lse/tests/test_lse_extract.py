@@ -1,0 +1,193 @@
+"""The batch job keeps what the extractor finds, resumes to the same files, and lists what it can't read."""
+
+import csv
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import reid_lse.batch
+from reid_lse import (
+    Extraction,
+    LocalSemanticExtractor,
+    RegionDataset,
+    decode_mask,
+    encode_mask,
+    extract,
+    read_image,
+)
+from reid_lse.cli import main
+from reid_lse.shards import write_shard
+
+
+def write_people(folder, count=7, size=(24, 48)):
+    """Small pictures of somebody, no two alike."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        pixels = rng.integers(0, 40, (size[1], size[0], 3)).astype(np.uint8) + 60
+        pixels[4:44, 8:17] = rng.integers(120, 250, 3)
+        Image.fromarray(pixels).save(folder / f"{number:03d}.png")
+    return folder
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Seven images, of which two can't be read, extracted in shards of two."""
+    folder = tmp_path_factory.mktemp("lse")
+    images = write_people(folder / "images")
+    (images / "001.png").write_bytes((images / "001.png").read_bytes()[:60])
+    (images / "sub").mkdir()
+    (images / "sub" / "none.jpg").write_text("no image")
+    summary = extract(str(images), str(folder / "out"), Extraction(), batch=2, workers=2, shard=2)
+    return images, folder / "out", summary
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 99))
+def test_run_lengths_come_back(height, width, seed):
+    mask = np.random.default_rng(seed).random((height, width)) < 0.5
+    counts = encode_mask(mask)
+    assert np.array_equal(decode_mask(counts, height, width), mask)
+    assert (counts[1:] > 0).all()
+
+
+def test_shards_hold_the_masks_that_the_extractor_makes(done):
+    images, out, _ = done
+    tables = [pq.read_table(file) for file in sorted(out.glob("*.parquet"))]
+    assert [len(table) for table in tables] == [2, 2, 2, 2]
+    for row in (row for table in tables for row in table.to_pylist() if row["error"] is None):
+        regions = LocalSemanticExtractor()([read_image(images / row["path"])])
+        size = row["height"], row["width"]
+        masks = np.stack([decode_mask(np.array(counts), *size) for counts in row["masks"]])
+        assert np.array_equal(masks, regions.masks[0].numpy())
+        assert row["valid"] == regions.valid[0].tolist()
+        assert np.array_equal(np.float32(row["keypoints"]).reshape(17, 3), regions.keypoints[0].numpy())
+
+
+def test_unreadable_images_are_listed_and_counted(done):
+    _, out, summary = done
+    rows = list(csv.DictReader((out / "errors.csv").open()))
+    assert [row["path"] for row in rows] == ["001.png", "sub/none.jpg"]
+    assert all(row["error"] for row in rows)
+    assert (summary.images, summary.unreadable, summary.shards) == (8, 2, 4)
+    assert set(summary.found) == {"head", "torso", "legs"}
+
+
+def test_regions_are_cut_on_the_fly(done):
+    images, out, _ = done
+    dataset = RegionDataset(out, size=(32, 16), fill="mean")
+    assert dataset.areas == ("head", "torso", "legs")
+    assert len(dataset) == 6
+    extractor = LocalSemanticExtractor(size=(32, 16), fill="mean")
+    for index in (0, -1):
+        item = dataset[index]
+        regions = extractor([read_image(images / dataset.paths[index].as_py())])
+        assert torch.equal(item["regions"], regions.crops[0])
+        assert torch.equal(item["valid"], regions.valid[0])
+        assert torch.equal(item["keypoints"], regions.keypoints[0])
+    with pytest.raises(IndexError):
+        dataset[6]
+
+
+def test_an_interrupted_job_ends_with_the_same_files(done, tmp_path, monkeypatch):
+    images, out, summary = done
+    written = []
+
+    def cut_off(table, path):
+        if len(written) == 2:
+            path.with_suffix(".1.partial").write_bytes(b"half a shard")
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write_shard(table, path)
+
+    options = {"batch": 2, "workers": 1, "shard": 2}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(reid_lse.batch, "write_shard", cut_off)
+        extract(str(images), str(tmp_path), Extraction(), **options)
+    kept = {name: (tmp_path / name).stat().st_mtime_ns for name in written}
+    with pytest.raises(FileNotFoundError, match="2 of 4 shards"):
+        RegionDataset(tmp_path)
+    assert extract(str(images), str(tmp_path), Extraction(), **options) == summary
+    assert files(tmp_path) == files(out)
+    assert kept == {name: (tmp_path / name).stat().st_mtime_ns for name in written}
+
+
+def test_other_settings_are_refused_in_the_same_folder(done):
+    images, out, _ = done
+    with pytest.raises(ValueError, match="made with threshold = 0.3, now 0.4; name another folder"):
+        extract(str(images), str(out), Extraction(threshold=0.4), batch=2, shard=2)
+
+
+def test_known_keypoints_prompt_the_masks(done, tmp_path):
+    images, out, _ = done
+    points = np.tile([12.0, 20.0, 0.9], (17, 1))
+    entries = {"images": [], "annotations": []}
+    for number, path in enumerate(sorted(images.rglob("*.*g"))):
+        entries["images"].append({"id": number, "file_name": path.relative_to(images).as_posix()})
+        entries["annotations"].append({"image_id": number, "keypoints": points.flatten().tolist()})
+    known = tmp_path / "known.json"
+    known.write_text(json.dumps(entries))
+    extract(str(images), str(tmp_path / "out"), Extraction(keypoints=str(known)), workers=1)
+    item = RegionDataset(tmp_path / "out")[0]
+    assert torch.equal(item["keypoints"], torch.from_numpy(points).float())
+    # What extract wrote is a file of keypoints too.
+    again = Extraction(keypoints=str(tmp_path / "out" / "masks-000000.parquet")).known_keypoints()
+    assert torch.equal(again.of(["000.png"])[0], item["keypoints"])
+    entries["images"][0]["file_name"] = "other.png"
+    known.write_text(json.dumps(entries))
+    with pytest.raises(ValueError, match=r"known.json: no keypoints for '000.png'"):
+        extract(str(images), str(tmp_path / "no"), Extraction(keypoints=str(known)))
+    assert not (tmp_path / "no").exists()
+
+
+def test_the_command_line_extracts_and_draws(done, tmp_path, capsys):
+    images, _, _ = done
+    options = ["--areas", "[head,feet]", "--workers", "1"]
+    assert main(["extract", str(images), str(tmp_path / "out"), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "8 images in 1 shards; found head in" in printed
+    assert "2 images could not be read" in printed
+    assert main(["preview", str(images), str(tmp_path / "a.png"), "--count", "3", *options[:2]]) == 0
+    picture = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
+    assert picture.shape == (2 * 192 + 24, 6 * 96, 3)  # one of the three can't be read
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["extract", "nowhere", "out"], "nowhere: no such folder of images or manifest"),
+        (["extract", "{empty}", "out"], "expected images (.jpg"),
+        (["extract", "{images}", "{file}/out"], "Not a directory"),
+        (["extract", "{images}", "out", "--batch", "0"], "batch must be at least 1, got 0"),
+        (["extract", "{images}", "out", "--segmenter", "sam"], "unknown segmenter 'sam'; known are grabcut"),
+        (["extract", "{images}", "out", "--areas", "[tail]"], "unknown area 'tail'; known are head"),
+        (["extract", "{images}", "out", "--areas", '{"face": ["chin"]}'], "area 'face': unknown keypoint"),
+        (["extract", "{images}", "out", "--pack", "8"], "grabcut takes no pack"),
+        (["extract", "{file}", "out"], "expected a folder, or Parquet with a column 'path'"),
+        (["extract", "{images}", "out", "--segmenter=sam_vit_b", "--checkpoint=no.pth"], "no.pth: no such"),
+        (["preview", "{images}", "out.jpg"], "expected a name that ends in .png"),
+        (["preview", "{images}", "out.png", "--count", "0"], "count must be at least 1"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_said_before_anything_is_written(
+    done, tmp_path, capsys, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("no folder")
+    places = {"images": done[0], "empty": tmp_path / "empty", "file": tmp_path / "file"}
+    for name, place in places.items():
+        arguments = [argument.replace(f"{{{name}}}", str(place)) for argument in arguments]
+    assert main(arguments) == 1
+    assert message in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "file"}
