@@ -1,0 +1,195 @@
+"""What set-level adapters cost: forward pass, training step, memory at ViT-B/16, 256 x 128, sets of 8 frames.
+
+Weights and frames are random: neither changes the arithmetic. The forward pass of each method is timed in
+turns with the plain ViT, in one process; each method's training step is a process of its own, whose peak is
+counted above what it held before the model. On a GPU forward and step run in bf16, with the paper's 32 clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from _record import RESULTS, write_record
+from open_clip.transformer import VisionTransformer
+
+from reid_adapters import (
+    LoRAConfig,
+    PBPConfig,
+    VSLAConfig,
+    VSLAObjective,
+    attach,
+    count_parameters,
+)
+
+IMAGE_SIZE = (256, 128)
+LEARNING_RATE = 1e-4
+METHODS: dict[str, tuple[VSLAConfig | LoRAConfig | None, PBPConfig | None]] = {
+    "full fine-tuning": (None, None),
+    "IFA": (VSLAConfig(cfaa=False), None),
+    "VSLA": (VSLAConfig(), None),
+    "VSLA + PBP": (VSLAConfig(), PBPConfig()),
+    "LoRA": (LoRAConfig(), None),
+}
+"""What is trained: the paper's bottleneck 256 and prompts; LoRA of rank 16 on attention, through peft."""
+
+
+def vit(arguments: argparse.Namespace) -> VisionTransformer:
+    """A ViT-B/16 of CLIP's kind with random weights."""
+    torch.manual_seed(0)
+    heads = max(1, arguments.width // 64)
+    model = VisionTransformer(
+        IMAGE_SIZE, 16, arguments.width, arguments.layers, heads, mlp_ratio=4.0, output_dim=512
+    )
+    return model.to(arguments.device)
+
+
+def batch_of(arguments: argparse.Namespace, pbp: bool) -> dict[str, torch.Tensor]:
+    """Random clips of as many people as fill the batch in pairs."""
+    pid = torch.arange(arguments.clips) // 2
+    batch = {
+        "clip": torch.randn(arguments.clips, arguments.frames, 3, *IMAGE_SIZE, device=arguments.device),
+        "pid": pid.to(arguments.device),
+    }
+    return batch | ({"platform": torch.arange(arguments.clips) % 2} if pbp else {})
+
+
+def seconds(call: Callable[[], object], device: str) -> float:
+    """Wall-clock seconds of one call, its device's work included."""
+    start = time.perf_counter()
+    call()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def forward(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Forward pass of each method in turns with the plain ViT: medians, and the turns' median ratio."""
+    plain = vit(arguments).eval()
+    measured = {}
+    for method, (config, pbp) in METHODS.items():
+        if method == "full fine-tuning":
+            continue
+        encoder, batch = attach(vit(arguments), config, pbp).eval(), batch_of(arguments, pbp is not None)
+        calls = (
+            partial(plain, batch["clip"].flatten(0, 1)),
+            partial(encoder, batch["clip"], batch.get("platform")),
+        )
+        with torch.no_grad(), torch.autocast(arguments.device, torch.bfloat16, arguments.device != "cpu"):
+            turns = [[seconds(call, arguments.device) for call in calls] for _ in range(arguments.rounds + 1)]
+        without, adapted = zip(*turns[1:], strict=True)  # the first warms up
+        measured[method] = {
+            "plain_s": round(statistics.median(without), 4),
+            "seconds": round(statistics.median(adapted), 4),
+            "overhead": round(statistics.median(b / a for a, b in turns[1:]) - 1, 3),
+        }
+    return measured
+
+
+def memory(line: str) -> float:
+    """A line of /proc/self/status in MB: VmRSS, or VmHWM for the peak."""
+    rows = Path("/proc/self/status").read_text().splitlines()
+    return next(int(row.split()[1]) / 1024 for row in rows if row.startswith(line))
+
+
+def step(method: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Training steps of one method with Adam: median seconds, and the peak of memory."""
+    gpu = arguments.device != "cpu"
+    if gpu:
+        torch.cuda.init()
+    before = memory("VmRSS")
+    config, pbp = METHODS[method]
+    encoder = attach(vit(arguments), config, pbp).train()
+    batch = batch_of(arguments, pbp is not None)
+    objective = VSLAObjective(encoder, range(arguments.clips // 2)).to(arguments.device)
+    trainable = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.Adam(trainable, lr=LEARNING_RATE)
+
+    def one_step() -> None:
+        with torch.autocast(arguments.device, torch.bfloat16, gpu):
+            loss = objective(batch)["loss"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    cpu = time.process_time()
+    times = [seconds(one_step, arguments.device) for _ in range(arguments.rounds + 1)]
+    peak = torch.cuda.max_memory_allocated() / 2**20 if gpu else memory("VmHWM") - before
+    counts = count_parameters(encoder)
+    return {
+        "seconds": round(statistics.median(times[1:]), 3),
+        "fastest_s": round(min(times[1:]), 3),
+        "cpu_s_per_step": round((time.process_time() - cpu) / len(times), 3),
+        "peak_mb": round(peak),
+        "trainable": counts.trainable,
+        "total": counts.total,
+    }
+
+
+def run(part: str, rest: list[str]) -> dict[str, Any]:
+    """One part in a process of its own."""
+    print(f"-- {part}", file=sys.stderr, flush=True)
+    command = [sys.executable, __file__, "--part", part, *rest]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Print and write the record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--clips", type=int, help="a batch, even; by default 4 on a CPU and 32 on a GPU")
+    parser.add_argument("--frames", type=int, default=8, help="a clip")
+    parser.add_argument("--layers", type=int, default=12, help="of the ViT, fewer to try it out")
+    parser.add_argument("--width", type=int, default=768, help="of the ViT, less to try it out")
+    parser.add_argument("--rounds", type=int, default=5, help="timed, after one that warms up")
+    parser.add_argument("--note", default="", help="about the machine, such as what else ran on it")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    arguments.clips = arguments.clips or (4 if arguments.device == "cpu" else 32)
+    if arguments.part == "forward":
+        return print(json.dumps(forward(arguments)))
+    if arguments.part:
+        return print(json.dumps(step(arguments.part, arguments)))
+
+    load_before = round(os.getloadavg()[0], 1)
+    names = ("device", "clips", "frames", "layers", "width", "rounds")
+    rest = [text for name in names for text in (f"--{name}", str(getattr(arguments, name)))]
+    passes = run("forward", rest)
+    steps = {method: run(method, rest) for method in METHODS}
+    full, vsla = steps["full fine-tuning"], steps["VSLA"]
+    promises = {
+        "forward overhead of VSLA, at most": (0.25, passes["VSLA"]["overhead"]),
+        "times faster a step than full fine-tuning, at least": (1.2, full["seconds"] / vsla["seconds"]),
+        "share of full fine-tuning's memory, at most": (0.7, vsla["peak_mb"] / full["peak_mb"]),
+    }
+    write_record(
+        arguments.output or RESULTS / f"adapters_{arguments.device}.json",
+        f"VSLA beside the plain ViT, full fine-tuning and LoRA on random clips of {arguments.frames} frames",
+        {"gpu": torch.cuda.get_device_name()} if arguments.device != "cpu" else None,
+        settings={name: getattr(arguments, name) for name in names},
+        load_before=load_before,
+        note=arguments.note,
+        promises={
+            name: {"target": target, "measured": round(found, 3)}
+            for name, (target, found) in promises.items()
+        },
+        forward=passes,
+        training_step=steps,
+    )
+    print(json.dumps({"promises": promises, "forward": passes, "training_step": steps}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

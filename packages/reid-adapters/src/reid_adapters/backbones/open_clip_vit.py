@@ -1,0 +1,59 @@
+"""open_clip's VisionTransformer, known by its parts: the library itself is not imported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from reid_adapters.backbones.protocol import Change, Shape, with_prompts
+from reid_adapters.positions import grid_of, resize_positions
+
+
+class OpenClipViT:
+    """`open_clip.transformer.VisionTransformer` with residual blocks, such as `clip.visual`."""
+
+    lora_targets: dict[str, tuple[str, ...]] = {"attention": ("attn",), "mlp": ("mlp.c_fc", "mlp.c_proj")}
+
+    @staticmethod
+    def matches(model: Any) -> bool:
+        """Whether a model has the parts used here."""
+        return all(
+            hasattr(model, name)
+            for name in ("conv1", "positional_embedding", "transformer", "ln_post", "_embeds", "_pool")
+        ) and all(hasattr(block, "ls_1") for block in model.transformer.resblocks)
+
+    def shape(self, model: Any) -> Shape:
+        width = model.conv1.out_channels
+        features = width if model.proj is None else model.proj.shape[1]
+        return Shape(width, features, tuple(model.image_size))
+
+    def blocks(self, model: Any) -> nn.ModuleList:
+        return model.transformer.resblocks
+
+    def embed(self, model: Any, images: Tensor) -> Tensor:
+        return model._embeds(images)
+
+    def head(self, model: Any, tokens: Tensor) -> Tensor:
+        pooled, _ = model._pool(tokens)
+        return pooled if model.proj is None else pooled @ model.proj
+
+    def attention(self, block: Any, tokens: Tensor, prompts: Tensor | None) -> Tensor:
+        inputs = with_prompts(block.ln_1(tokens), prompts)
+        # Blocks with open_clip's own attention module normalise behind it and have no method for it.
+        mixed = block.attention(inputs) if hasattr(block, "attention") else block.ln_attn(block.attn(inputs))
+        return block.ls_1(mixed[:, : tokens.shape[1]])
+
+    def mlp(self, block: Any, tokens: Tensor) -> Tensor:
+        return block.ls_2(block.mlp(block.ln_2(tokens)))
+
+    def resize(self, model: Any, image_size: tuple[int, int], stride: tuple[int, int] | None) -> list[Change]:
+        stride = stride or model.conv1.stride
+        grid = grid_of(image_size, model.conv1.kernel_size, stride)
+        positions = resize_positions(model.positional_embedding.detach(), tuple(model.grid_size), grid)
+        return [
+            (model.conv1, "stride", stride),
+            (model, "positional_embedding", nn.Parameter(positions)),
+            (model, "grid_size", grid),
+            (model, "image_size", image_size),
+        ]

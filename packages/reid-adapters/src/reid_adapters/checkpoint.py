@@ -1,0 +1,164 @@
+"""Save what was trained and load it onto the same kind of base: adapter.safetensors beside config.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from reid_adapters.attaching import attach, detach, digest_of
+from reid_adapters.backbones import Backbone, backbone_of
+from reid_adapters.config import LoRAConfig, PBPConfig, VSLAConfig
+from reid_adapters.encoder import ATTRIBUTE, SetEncoder, part_of
+
+WEIGHTS, CONFIG = "adapter.safetensors", "config.json"
+METHODS: dict[str, type[VSLAConfig] | type[LoRAConfig]] = {"vsla": VSLAConfig, "lora": LoRAConfig}
+
+
+def save_pretrained(encoder: nn.Module, folder: str | Path, base_name: str | None = None) -> None:
+    """Write adapters, prompts and whatever else is trained, with their configuration; not the base.
+
+    Args:
+        encoder: from `attach`; a compiled or DDP-wrapped one too.
+        folder: made if it isn't there; holds adapter.safetensors and config.json afterwards.
+        base_name: what to call the base, such as "ViT-B-16-quickgelu openai"; None for its class.
+
+    Raises:
+        TypeError: not an encoder of this package.
+        ValueError: nothing to save but the base itself (config None).
+
+    Example:
+        >>> import tempfile, timm
+        >>> vit = timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_pretrained(attach(vit, VSLAConfig(bottleneck=64)), folder)
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['adapter.safetensors', 'config.json']
+    """
+    for wrapper in ("module", "_orig_mod"):  # DDP, torch.compile
+        encoder = getattr(encoder, wrapper, encoder)
+    if not isinstance(encoder, SetEncoder):
+        raise TypeError(f"encoder must come from attach(), got {type(encoder).__name__}")
+    base, attachment = encoder.base, encoder.attachment
+    config, pbp = attachment.config, attachment.pbp
+    if config is None:
+        raise ValueError(
+            "the base's own weights are trained (config None): save its state_dict() after detach()"
+        )
+    shape = attachment.backbone.shape(base)
+    record = {
+        "base": {
+            "name": base_name or type(base).__name__,
+            "digest": attachment.digest,
+            "width": shape.width,
+            "depth": len(attachment.backbone.blocks(base)),
+        },
+        "method": next(name for name, kind in METHODS.items() if isinstance(config, kind)),
+        "config": asdict(config),
+        "pbp": None if pbp is None else asdict(pbp),
+        "image_size": shape.image_size,
+        "stride": attachment.stride,
+    }
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{WEIGHTS}.writing"
+    save_file({name: tensor.contiguous() for name, tensor in _trained(base).items()}, temporary)
+    os.replace(temporary, folder / WEIGHTS)
+    temporary = folder / f"{CONFIG}.writing"
+    temporary.write_text(json.dumps(record, indent=2) + "\n")
+    os.replace(temporary, folder / CONFIG)
+
+
+def load_pretrained(model: nn.Module, folder: str | Path, backbone: Backbone | None = None) -> SetEncoder:
+    """Attach what `save_pretrained` wrote to a base of the same shapes.
+
+    Adapters that the base has already are taken off first.
+
+    Args:
+        model: the base, with the weights that the adapters were trained on.
+        folder: with adapter.safetensors and config.json.
+        backbone: as in `attach`.
+
+    Returns:
+        SetEncoder, ready to train further; call eval() for inference.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged, or of a base of other shapes: the message says which.
+
+    Example:
+        >>> import tempfile, timm
+        >>> vit = timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_pretrained(attach(vit, VSLAConfig(bottleneck=64), image_size=(64, 32)), folder)
+        ...     load_pretrained(vit, folder).attachment.config.bottleneck
+        64
+    """
+    path = Path(folder, CONFIG)
+    record = _read_config(path)
+    try:
+        weights = load_file(Path(folder, WEIGHTS))
+    except SafetensorError as error:
+        raise ValueError(f"{Path(folder, WEIGHTS)} is no safetensors file, or damaged: {error}") from error
+    if isinstance(model, SetEncoder):
+        model = model.base
+    if hasattr(model, ATTRIBUTE):
+        detach(model)
+    known = backbone or backbone_of(model)
+    theirs = record["base"]
+    ours = {"width": known.shape(model).width, "depth": len(known.blocks(model)), "digest": digest_of(model)}
+    differ = [f"{key} {theirs[key]}, not {value}" for key, value in ours.items() if theirs[key] != value]
+    if differ:
+        raise ValueError(
+            f"{path} is of a base {theirs['name']!r} of other shapes than this {type(model).__name__}: "
+            + "; ".join(differ)
+        )
+    encoder = attach(
+        model,
+        record["config"],
+        record["pbp"],
+        image_size=tuple(record["image_size"]),
+        stride=record["stride"] and tuple(record["stride"]),
+        backbone=backbone,
+    )
+    wanted = _trained(model)
+    wrong = sorted(set(wanted) ^ set(weights)) or [
+        name for name, tensor in wanted.items() if tensor.shape != weights[name].shape
+    ]
+    if wrong:
+        detach(model)
+        raise ValueError(
+            f"{Path(folder, WEIGHTS)} doesn't hold what {CONFIG} beside it says: {', '.join(wrong[:5])}"
+        )
+    for name, tensor in wanted.items():
+        tensor.data.copy_(weights[name])
+    return encoder
+
+
+def _trained(base: nn.Module) -> dict[str, Tensor]:
+    """Adapters, prompts and the base's trained parameters, by their names in the base while attached."""
+    tuned = getattr(base, ATTRIBUTE).tuned
+    return {
+        name: parameter.detach()
+        for name, parameter in base.named_parameters()
+        if part_of(name) != "base" or name in tuned
+    }
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """A config.json with its configurations made, or an error that names the file."""
+    try:
+        record = json.loads(path.read_text())
+        record["config"] = METHODS[record["method"]](**record["config"])
+        record["pbp"] = record["pbp"] and PBPConfig(**record["pbp"])
+        [record[key] for key in ("image_size", "stride")]
+        [record["base"][key] for key in ("name", "digest", "width", "depth")]
+    except (TypeError, KeyError, ValueError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not what save_pretrained writes ({error!r})") from error
+    return record

@@ -1,0 +1,116 @@
+"""What is attached: one frozen dataclass a method, saved as JSON beside its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+HEAD_WIDTH = 64
+"""Channels of a head of cross-frame attention: heads = bottleneck / 64, as CLIP's own (VSLA-CLIP 4.3)."""
+
+Activation = Literal["gelu", "quick_gelu"]
+Init = Literal["zero", "torch"]
+
+
+@dataclass(frozen=True)
+class VSLAConfig:
+    """Video Set-Level Adapter (VSLA-CLIP 4.3): IFA beside each MLP, CFAA beside each attention.
+
+    Args:
+        bottleneck: the paper's alpha, channels between down- and up-projection; a multiple of 64 with CFAA.
+        ifa: attach the intra-frame adapter (Eqs. 13-14).
+        cfaa: attach the cross-frame attention adapter (Eq. 16).
+        init: "zero" starts the up-projections at zero, so that attaching changes nothing before training;
+            "torch" leaves torch's own initial weights, as the authors' released code does.
+        activation: of IFA: the paper prints GELU, the released code computes CLIP's QuickGELU.
+        tune_norms: train the base's LayerNorms too.
+        tune_biases: train the base's biases too.
+
+    Raises:
+        ValueError: a bottleneck or a name that doesn't fit.
+
+    Example:
+        >>> VSLAConfig(bottleneck=128).heads
+        2
+    """
+
+    bottleneck: int = 256
+    ifa: bool = True
+    cfaa: bool = True
+    init: Init = "zero"
+    activation: Activation = "gelu"
+    tune_norms: bool = False
+    tune_biases: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bottleneck < 1 or (self.cfaa and self.bottleneck % HEAD_WIDTH):
+            raise ValueError(f"bottleneck must be a multiple of {HEAD_WIDTH}, got {self.bottleneck}")
+        if self.init not in ("zero", "torch"):
+            raise ValueError(f'init must be "zero" or "torch", got {self.init!r}')
+        if self.activation not in ("gelu", "quick_gelu"):
+            raise ValueError(f'activation must be "gelu" or "quick_gelu", got {self.activation!r}')
+
+    @property
+    def heads(self) -> int:
+        """Heads of cross-frame attention."""
+        return self.bottleneck // HEAD_WIDTH
+
+
+@dataclass(frozen=True)
+class PBPConfig:
+    """Platform-Bridge Prompt (VSLA-CLIP 4.4, Eq. 17): prompts of each platform for the first layers.
+
+    Args:
+        platforms: names in the order of the platform ids given to the encoder.
+        depth: the paper's d, layers with prompts of their own, counted from the first.
+        length: the paper's l, prompts a layer.
+
+    Raises:
+        ValueError: a count below one, or a platform named twice.
+
+    Example:
+        >>> PBPConfig().platforms
+        ('ground', 'uav')
+    """
+
+    platforms: tuple[str, ...] = ("ground", "uav")
+    depth: int = 3
+    length: int = 16
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "platforms", tuple(self.platforms))  # JSON and YAML give lists
+        if not self.platforms or len(set(self.platforms)) < len(self.platforms):
+            raise ValueError(f"platforms must be different names, at least one, got {self.platforms}")
+        if self.depth < 1 or self.length < 1:
+            raise ValueError(f"depth and length must be at least 1, got {self.depth} and {self.length}")
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    """Low-rank adaptation (Hu et al., ICLR 2022) through the peft library, for comparison.
+
+    Args:
+        rank: of the updates.
+        alpha: updates are scaled by alpha / rank.
+        dropout: of the updates' input; peft refuses it on torch's MultiheadAttention, which open_clip uses.
+        targets: which projections of each block: "attention" (in and out) and "mlp" (both layers).
+
+    Raises:
+        ValueError: a rank below one, or an unknown target.
+
+    Example:
+        >>> LoRAConfig(rank=8).targets
+        ('attention',)
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    targets: tuple[Literal["attention", "mlp"], ...] = ("attention",)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", tuple(self.targets))
+        if self.rank < 1:
+            raise ValueError(f"rank must be at least 1, got {self.rank}")
+        if not self.targets or not set(self.targets) <= {"attention", "mlp"}:
+            raise ValueError(f'targets must be of "attention" and "mlp", got {self.targets}')

@@ -1,0 +1,179 @@
+"""Where encoder, prompts and losses meet: both stages of VSLA-CLIP as one objective (Eqs. 3, 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from reid_adapters.encoder import SetEncoder
+from reid_adapters.losses import (
+    LOGIT_SCALE,
+    SMOOTHING,
+    HardTripletLoss,
+    IDHead,
+    contrastive_loss,
+    visual_to_semantic_loss,
+)
+from reid_adapters.prompts import IDPromptLearner
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and settings of stage two's losses (VSLA-CLIP Eq. 10, section 5.2); weight 0 leaves a loss out.
+
+    Args:
+        v2sce: weight of the visual to semantic cross-entropy; the paper's 1.
+        triplet: beta.
+        id: gamma.
+        i2t: delta.
+        t2i: epsilon.
+        margin: of the triplet loss, theta.
+        smoothing: of labels.
+        scale: of cosine similarities; None for the released code's inner products.
+
+    Example:
+        >>> LossConfig().id
+        0.25
+    """
+
+    v2sce: float = 1.0
+    triplet: float = 1.0
+    id: float = 0.25
+    i2t: float = 1.0
+    t2i: float = 1.0
+    margin: float = 0.3
+    smoothing: float = SMOOTHING
+    scale: float | None = LOGIT_SCALE
+
+
+class VSLAObjective(nn.Module):
+    """Losses of a batch in stage one or stage two; knows no trainer.
+
+    Stage one learns prompts only, with frozen towers: L_i2t + L_t2i (Eq. 3). Stage two trains whatever the
+    encoder leaves trainable, with all identities' text features made once: Eq. 10. Make one objective a
+    stage, with the same prompts. Stage one wants the encoder without adapters, `attach(model, None, ...)`;
+    `detach` it and attach adapters for stage two. With full fine-tuning in stage two this is FT-CLIP, and
+    without prompts the paper's baseline. Losses are over the samples of one process.
+
+    Args:
+        encoder: from `attach`; stage one freezes it (until detached) and can do without, given features.
+        pids: of the training identities; prompts are in their sorted order.
+        prompts: learner of as many identities; None leaves out the losses against text.
+        stage: 1 or 2.
+        config: weights and settings.
+
+    Raises:
+        ValueError: prompts are missing in stage one, or of another number of identities.
+
+    Example:
+        >>> import timm
+        >>> from reid_adapters import VSLAConfig, attach
+        >>> vit = timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=0)
+        >>> encoder = attach(vit, VSLAConfig(bottleneck=64), image_size=(32, 16))
+        >>> objective = VSLAObjective(encoder, pids=[4, 9])
+        >>> batch = {"clip": torch.randn(4, 2, 3, 32, 16), "pid": torch.tensor([4, 4, 9, 9])}
+        >>> sorted(objective(batch))
+        ['id', 'loss', 'triplet']
+    """
+
+    pids: Tensor
+    texts: Tensor | None
+
+    def __init__(
+        self,
+        encoder: SetEncoder | None,
+        pids: Sequence[int],
+        prompts: IDPromptLearner | None = None,
+        stage: Literal[1, 2] = 2,
+        config: LossConfig | None = None,
+    ):
+        super().__init__()
+        known = sorted(set(pids))
+        if stage not in (1, 2):
+            raise ValueError(f"stage must be 1 or 2, got {stage}")
+        if prompts is None and stage == 1:
+            raise ValueError("prompts are needed in stage one, which learns them")
+        if prompts is not None and prompts.identities != len(known):
+            raise ValueError(f"prompts are of {prompts.identities} identities, but pids of {len(known)}")
+        self.stage = stage
+        self.config = config = config or LossConfig()
+        self.encoder = encoder
+        self.register_buffer("pids", torch.tensor(known))
+        self.register_buffer("texts", None)
+        if stage == 1:
+            self.prompts = prompts
+            if encoder is not None:
+                encoder.requires_grad_(False)
+            return
+        if encoder is None:
+            raise ValueError("encoder is needed in stage two, which trains it")
+        if prompts is not None:
+            self.texts = prompts.features()
+        if config.triplet:
+            self.triplet = HardTripletLoss(config.margin)
+        if config.id:
+            self.head = IDHead(encoder.features, len(known), config.smoothing)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            batch: "pid" int64 [b], and "clip" [b t 3 h w] or "image" [b 3 h w], with "platform" int64 [b] for
+                an encoder with prompts; in stage one "features" [b e] may be given instead, made once.
+
+        Returns:
+            "loss" and each loss in it by name, unweighted.
+
+        Raises:
+            ValueError: a pid that is not of the training identities, or nothing to encode.
+        """
+        labels = self._labels(batch["pid"])
+        if self.stage == 1:
+            with torch.no_grad():
+                visual = batch["features"] if "features" in batch else self._encode(batch)
+            assert self.prompts is not None
+            losses = self._contrasts(visual, self.prompts(labels), labels)
+            return {"loss": losses["i2t"] + losses["t2i"], **losses}
+        visual, losses = self._encode(batch), {}
+        weights = self.config
+        if self.texts is not None:
+            if weights.v2sce:
+                losses["v2sce"] = visual_to_semantic_loss(
+                    visual, self.texts, labels, weights.scale, weights.smoothing
+                )
+            losses |= self._contrasts(visual, self.texts[labels], labels)
+        if weights.triplet:
+            losses["triplet"] = self.triplet(visual, labels)
+        if weights.id:
+            losses["id"] = self.head(visual, labels)
+        total = sum(getattr(weights, name) * loss for name, loss in losses.items())
+        return {"loss": total, **losses}
+
+    def _contrasts(self, visual: Tensor, texts: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        pairs = {"i2t": (visual, texts), "t2i": (texts, visual)}
+        return {
+            name: contrastive_loss(*pair, labels, self.config.scale)
+            for name, pair in pairs.items()
+            if self.stage == 1 or getattr(self.config, name)
+        }
+
+    def _encode(self, batch: Mapping[str, Tensor]) -> Tensor:
+        inputs = batch.get("clip", batch.get("image"))
+        if inputs is None or self.encoder is None:
+            raise ValueError(f'the batch has {sorted(batch)}; expected "clip" or "image", and an encoder')
+        return self.encoder(inputs, batch.get("platform"))
+
+    def _labels(self, pids: Tensor) -> Tensor:
+        """Places of pids among the training identities."""
+        labels = torch.searchsorted(self.pids, pids.to(self.pids.device)).clamp(max=len(self.pids) - 1)
+        if not torch.compiler.is_compiling():  # looking at values would break the graph
+            unknown = pids[self.pids[labels].to(pids.device) != pids]
+            if len(unknown):
+                raise ValueError(
+                    f"pid {unknown[0].item()} is not of the {len(self.pids)} training identities"
+                )
+        return labels
