@@ -87,9 +87,27 @@ class SamSegmenter:
         """Segment every area of every crop (Eq. 3 of VILLS); see `Segmenter`."""
         areas = prompts.positive.shape[1]
         masks = [torch.zeros(areas, *image.shape[1:], dtype=torch.bool) for image in images]
+        for rows, which, logits in self.logits(images, keypoints, prompts):
+            found = (logits > self.model.mask_threshold).cpu()
+            for row, area, mask in zip(rows, which, found, strict=True):
+                masks[row][area] = mask
+        return masks
+
+    def logits(
+        self, images: Sequence[Tensor], keypoints: Tensor, prompts: Prompts
+    ) -> Iterator[tuple[list[int], list[int], Tensor]]:
+        """The masks before they are cut at the model's threshold, with gradients, for fine-tuning.
+
+        Args:
+            images, keypoints, prompts: as for a call.
+
+        Yields:
+            Crops [m], areas [m] and logits, float32 [m h w], of crops of one size, until every area that has
+            a positive had its turn.
+        """
         keypoints = keypoints.cpu().float()
         prompts = Prompts(*(side.cpu() for side in prompts))
-        rows = prompts.positive.any(dim=(1, 2)).nonzero().flatten().tolist()
+        rows = prompts.positive.any(dim=2).any(dim=1).nonzero().flatten().tolist()
         step = self.pack * CANVASES.get(self.device.type, CANVASES["cuda"])
         for at in range(0, len(rows), step):
             part = rows[at : at + step]
@@ -98,10 +116,11 @@ class SamSegmenter:
             chosen = Prompts(*(side[part] for side in prompts))
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 windows = self._embed(crops, tiles)
-                for crop, area, logits in self._decode(*windows, crops, tiles, keypoints[part], chosen):
-                    for place, mask in self._resized(logits, [(tiles[i], crops[i]) for i in crop.tolist()]):
-                        masks[part[int(crop[place])]][int(area[place])] = mask
-        return masks
+                decoded = list(self._decode(*windows, crops, tiles, keypoints[part], chosen))
+            for crop, area, logits in decoded:
+                sources = [(tiles[place], crops[place]) for place in crop]
+                for places, full in self._resized(logits, sources):
+                    yield [part[crop[i]] for i in places], [area[i] for i in places], full
 
     def _tile(self, place: int, image: Tensor) -> _Tile:
         canvas, within = divmod(place, self.pack)
@@ -142,8 +161,8 @@ class SamSegmenter:
         tiles: list[_Tile],
         keypoints: Tensor,
         prompts: Prompts,
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield crops [m], areas [m] and logits [m h w] until every area with a positive had its turn."""
+    ) -> Iterator[tuple[list[int], list[int], Tensor]]:
+        """Yield crops [m], areas [m] and the decoder's logits [m h w], a quarter of the tile's size or so."""
         height, width = embeddings.shape[-2:]
         fit = torch.tensor(
             [(tile.width / crop.shape[2], tile.height / crop.shape[1], tile.left, tile.top)
@@ -166,7 +185,8 @@ class SamSegmenter:
                 sparse, dense = self.model.prompt_encoder((coordinates, labels), corners, None)
                 at = crop.to(self.device)
                 dense = dense[..., :height, :width]  # the same everywhere: no mask is given
-                yield crop, area, self._pass(embeddings[at], positions[at], sparse, dense).float()
+                logits = self._pass(embeddings[at], positions[at], sparse, dense).float()
+                yield crop.tolist(), area.tolist(), logits
 
     def _pass(self, embeddings: Tensor, positions: Tensor, sparse: Tensor, dense: Tensor) -> Tensor:
         """The mask decoder on pairs that each have their own image: [n h w]."""
@@ -184,15 +204,16 @@ class SamSegmenter:
         # The decoder takes many prompts of one image; vmap gives every prompt its own.
         return torch.vmap(one)(embeddings, positions, sparse, dense)
 
-    def _resized(self, logits: Tensor, sources: list[tuple[_Tile, Tensor]]) -> Iterator[tuple[int, Tensor]]:
-        """Yield place and mask [h w] of each crop from logits [m h w], resized as SAM's own code does."""
+    def _resized(
+        self, logits: Tensor, sources: list[tuple[_Tile, Tensor]]
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        """Logits [m h w] at their crops' sizes, as SAM's own code resizes them, by size: places, [n h w]."""
         sizes = [(tile.height, tile.width, *crop.shape[1:]) for tile, crop in sources]
-        for size in set(sizes):
+        for size in dict.fromkeys(sizes):
             places = [place for place, other in enumerate(sizes) if other == size]
             full = F.interpolate(logits[places, None], self.tile, mode="bilinear", align_corners=False)
             full = full[..., : size[0], : size[1]]
-            mask = F.interpolate(full, size[2:], mode="bilinear", align_corners=False)[:, 0]
-            yield from zip(places, (mask > self.model.mask_threshold).cpu(), strict=True)
+            yield places, F.interpolate(full, size[2:], mode="bilinear", align_corners=False)[:, 0]
 
 
 def _grid(pack: int, cells: int) -> tuple[int, int]:
