@@ -1,1 +1,1 @@
-"""CION end to end."""
+"""CION end to end: so far, fine-tuning without labels (Cluster Contrast, USL and UDA)."""

@@ -1,0 +1,112 @@
+"""The evaluate stage: the target's test people are sought by each model of the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cion.config import Config
+from reid_core.datasets import ImageDataset
+from reid_core.features import extract
+from reid_core.heads import ReIDModel
+from reid_core.manifest import Manifest
+from reid_core.stage import write_atomically
+from reid_core.transforms import eval_transform
+from reid_eval import PROTOCOLS
+from reid_eval import evaluate as score
+
+RESULTS_FILE = "results.json"
+RANKS = (1, 5, 10)
+"""Ranks of the papers' tables."""
+NAMES = {"untrained": "untrained", "source": "source alone", "target": "Cluster Contrast"}
+"""What a run's models are called."""
+
+
+def evaluate(
+    config: Config, target: Manifest, models: Mapping[str, ReIDModel], folder: Path, logger: Any = None
+) -> dict[str, Any]:
+    """Score models on the target's queries and gallery.
+
+    Args:
+        config: the whole configuration.
+        target: its manifest.
+        models: by name, see NAMES.
+        folder: the stage's folder; gets features and results.json.
+        logger: anything with `metrics(dict, step)`.
+
+    Returns:
+        Model -> mAP, rank_1, rank_5, rank_10 and more, rates in 0..1.
+    """
+    found = {name: _score(config, target, model, folder / name) for name, model in models.items()}
+    write_atomically(folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
+    if logger is not None:
+        logger.metrics(flat_metrics(found), step=0)
+    return found
+
+
+def flat_metrics(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Results as metrics.
+
+    Args:
+        found: model -> name -> value.
+
+    Example:
+        >>> flat_metrics({"target": {"mAP": 0.5, "metric": "cosine"}})
+        {'target/mAP': 0.5}
+    """
+    return {
+        f"{model}/{name}": float(value)
+        for model, values in found.items()
+        for name, value in values.items()
+        if isinstance(value, int | float)
+    }
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Results in per cent, a line a model.
+
+    Args:
+        found: model -> name -> value.
+
+    Example:
+        >>> print(table({"untrained": {"mAP": 0.1, "rank_1": 0.25, "rank_5": 0.5, "rank_10": 1.0}}))
+        %                     mAP  Rank-1  Rank-5 Rank-10
+        untrained            10.0    25.0    50.0   100.0
+    """
+    lines = [f"{'%':<18}" + f"{'mAP':>7}" + "".join(f"{f'Rank-{rank}':>8}" for rank in RANKS)]
+    for name, values in found.items():
+        rates = "".join(f"{100 * values[f'rank_{rank}']:>8.1f}" for rank in RANKS)
+        lines.append(f"{NAMES[name]:<18}{100 * values['mAP']:>7.1f}{rates}")
+    return "\n".join(lines)
+
+
+def _score(config: Config, target: Manifest, model: ReIDModel, folder: Path) -> dict[str, Any]:
+    sides = []
+    for split in ("query", "gallery"):
+        rows = target.select(split)
+        features = extract(
+            model,
+            ImageDataset(rows, eval_transform(config.model.image_size), replace=False),
+            folder / f"{split}.npy",
+            batch_size=config.evaluate.batch_size,
+            workers=config.train.workers,
+            device="cpu" if config.train.accelerator == "cpu" else "auto",
+            flip=config.evaluate.flip,
+            fingerprint=repr(config.model.image_size),
+        )
+        readable = features.any(axis=1)  # a descriptor has length one, an image that can't be read zeros
+        sides.append((features[readable], rows.pids[readable], rows.camids[readable]))
+    (query, *query_ids), (gallery, *gallery_ids) = sides
+    result = score(
+        query,
+        gallery,
+        query_ids[0],
+        gallery_ids[0],
+        query_ids[1],
+        gallery_ids[1],
+        ranks=RANKS,
+        protocol=PROTOCOLS[config.evaluate.protocol],
+    )
+    return result.summary()
