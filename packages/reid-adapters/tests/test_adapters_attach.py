@@ -269,6 +269,15 @@ def test_another_model_joins_by_the_protocol() -> None:
     assert encoder(torch.randn(2, 3, 3, 32, 16)).shape == (2, 16)
 
 
+def test_dropout_that_peft_would_leave_out_is_refused_and_the_model_unchanged() -> None:
+    vit = open_clip_vit()
+    before, names = [p.requires_grad for p in vit.parameters()], list(vit.state_dict())
+    with pytest.raises(ValueError, match="peft has none on torch's MultiheadAttention"):
+        attach(vit, LoRAConfig(rank=2, dropout=0.1, targets=("mlp", "attention")), image_size=(64, 32))
+    assert [p.requires_grad for p in vit.parameters()] == before and list(vit.state_dict()) == names
+    assert tuple(vit.image_size) == (32, 32) and not hasattr(vit, "reid_adapters")
+
+
 def test_bad_input_is_named() -> None:
     vit = open_clip_vit()
     pbp = PBPConfig(depth=2, length=3)

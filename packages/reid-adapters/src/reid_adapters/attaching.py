@@ -45,8 +45,9 @@ def attach(
 
     Raises:
         TypeError: the model is of no known kind.
-        ValueError: adapters are attached already, the prompts are deeper than the model, or the size or the
-            stride doesn't fit its patches. The model is then unchanged.
+        ImportError: LoRAConfig without peft.
+        ValueError: adapters are attached already, the prompts are deeper than the model, the size or the
+            stride doesn't fit its patches, or LoRA's dropout its attention. The model is then unchanged.
 
     Example:
         >>> import timm
@@ -75,19 +76,18 @@ def attach(
         stride=pair,
         flags={name: parameter.requires_grad for name, parameter in model.named_parameters()},
     )
-    for module, name, value in changes:
-        attachment.replaced.append((module, name, getattr(module, name)))
-        setattr(module, name, value)
     named = dict(model.named_parameters())
     changing = _changing(model, config)
     attachment.kept = {name: named[name].detach().clone() for name in changing}
-    if config is not None:
-        model.requires_grad_(False)
     if isinstance(config, LoRAConfig):
-        inject_lora(blocks, backbone.lora_targets, config)
-    elif config is not None:
-        for name in changing:
-            named[name].requires_grad_(True)
+        inject_lora(blocks, backbone.lora_targets, config)  # first: it may refuse
+    for module, name, value in changes:
+        attachment.replaced.append((module, name, getattr(module, name)))
+        setattr(module, name, value)
+    if config is not None:
+        for name, parameter in model.named_parameters():
+            tuned = isinstance(config, VSLAConfig) and name in attachment.kept
+            parameter.requires_grad_(tuned or part_of(name) == "lora")
     vsla = config if isinstance(config, VSLAConfig) else None
     for number, block in enumerate(blocks):
         prompts = pbp if pbp is not None and number < pbp.depth else None

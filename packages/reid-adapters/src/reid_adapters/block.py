@@ -79,6 +79,8 @@ class AdaptedBlock(nn.Module):
             prompts = self.prompts[platform]
         attended = tokens + self.backbone.attention(self.block, tokens, prompts)  # Eqs. 11, 17
         if self.cfaa is not None:
-            attended = attended + self.cfaa(tokens, frames or 1)  # Eq. 16
+            attended += self.cfaa(tokens, frames or 1)  # Eq. 16; in place, for memory's sake
         out = attended + self.backbone.mlp(self.block, attended)  # Eq. 12
-        return out if self.ifa is None else out + self.ifa(attended)  # Eq. 14
+        if self.ifa is not None:
+            out += self.ifa(attended)  # Eq. 14
+        return out

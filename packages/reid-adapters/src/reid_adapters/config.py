@@ -92,7 +92,7 @@ class LoRAConfig:
     Args:
         rank: of the updates.
         alpha: updates are scaled by alpha / rank.
-        dropout: of the updates' input; peft refuses it on torch's MultiheadAttention, which open_clip uses.
+        dropout: of the updates' input; 0 on torch's MultiheadAttention, which open_clip uses.
         targets: which projections of each block: "attention" (in and out) and "mlp" (both layers).
 
     Raises:

@@ -19,6 +19,7 @@ def inject_lora(blocks: nn.Module, targets: dict[str, tuple[str, ...]], config: 
 
     Raises:
         ImportError: peft is not there.
+        ValueError: dropout on torch's MultiheadAttention, where peft would leave it out.
 
     Example:
         >>> blocks = nn.ModuleList([nn.ModuleDict({"mlp": nn.Linear(8, 8)})])
@@ -31,6 +32,12 @@ def inject_lora(blocks: nn.Module, targets: dict[str, tuple[str, ...]], config: 
     except ImportError as error:
         raise ImportError("LoRAConfig needs peft: pip install 'reid-adapters[lora]'") from error
     names = [name for target in config.targets for name in targets[target]]
+    targeted = (module for name, module in blocks.named_modules() if name.endswith(tuple(names)))
+    if config.dropout and any(isinstance(module, nn.MultiheadAttention) for module in targeted):
+        raise ValueError(
+            f"LoRAConfig.dropout is {config.dropout}, but peft has none on torch's MultiheadAttention: "
+            'set it to 0, or targets to ("mlp",)'
+        )
     settings = peft.LoraConfig(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=names
     )
