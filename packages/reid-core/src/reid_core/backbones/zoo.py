@@ -41,16 +41,6 @@ VITS: dict[str, dict[str, Any]] = {
         "num_heads": 3,
         "embed_layer": ConvStem,
     },
-    # Most of the work is the stem's, as in the hybrids of Dosovitskiy et al. (2021): for hundreds of images.
-    "vit_nano_conv16": {
-        "patch_size": 16,
-        "embed_dim": 256,
-        "depth": 2,
-        "num_heads": 4,
-        "embed_layer": ConvStem,
-        "widths": (32, 64, 128, 256),
-        "blocks": (0, 2, 2, 1),
-    },
     "vit_nano_patch8": {"patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4},
     "vit_pico_patch8": {"patch_size": 8, "embed_dim": 192, "depth": 6, "num_heads": 3},
 }
