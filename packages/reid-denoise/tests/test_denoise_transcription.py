@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial import distance as scipy_distance
 
-from reid_denoise import Criteria, denoise, noise
+from reid_denoise import LEVELS, Criteria, denoise, noise
 
 MARGIN = 2e-5
 """A comparison closer than this could be decided by rounding; such sets are left out."""
@@ -42,8 +42,8 @@ class Transcription:
     def centroid(self, members: list[int]) -> np.ndarray:
         return self.x[members].mean(axis=0)
 
-    def noise(self, identities: list[list[int]]) -> tuple[list[int], list[int], float]:
-        """Eqs. 1 to 3."""
+    def noise(self, identities: list[list[int]], half_range: int) -> tuple[list[int], list[int], float]:
+        """Eqs. 1 to 3, of the pairs at most half_range places apart."""
         cst, drm = [], []
         centroids = [self.centroid(members) for members in identities]
         for k, members in enumerate(identities):
@@ -51,11 +51,11 @@ class Transcription:
             cst.append(int(self.decided(radius, self.criteria.consistency) >= self.criteria.consistency))
             near = [
                 self.decided(self.dist(centroids[k], centroids[j]), self.criteria.discrimination)
-                for j in range(len(identities))
+                for j in range(max(0, k - half_range), min(len(identities), k + half_range + 1))
                 if j != k
             ]
             drm.append(sum(d <= self.criteria.discrimination for d in near))
-        return cst, drm, (sum(cst) + sum(drm)) / len(identities)
+        return cst, drm, (sum(cst) + sum(drm)) / max(1, len(identities))
 
     def single_tracklet(self, members: list[int]) -> tuple[list[int], list[int]]:
         """Eq. 4; images that tie for the largest deviation leave together."""
@@ -99,26 +99,30 @@ class Transcription:
                 if i == c:
                     continue
                 d = self.decided(self.dist(centroids[i], centroids[c]), self.criteria.discrimination)
-                if d <= self.criteria.discrimination:
+                if d <= self.criteria.discrimination and group[i] != group[c]:
                     old, new = max(group[i], group[c]), min(group[i], group[c])
                     group = [new if g == old else g for g in group]
         return [sum((sets[k] for k in range(len(sets)) if group[k] == g), []) for g in sorted(set(group))]
 
-    def run(self, level: str) -> list[int]:
-        concatenated: list[list[int]] = []
+    def stages(self) -> dict[str, list[list[int]]]:
+        """The sets of images as given and after each level, in the order of the concatenated videos."""
+        found: dict[str, list[list[int]]] = {"given": [], "tracklet": [], "video": []}
         for video in dict.fromkeys(self.videos):
             mine = [i for i, v in enumerate(self.videos) if v == video]
             names = dict.fromkeys(self.tracklets[i] for i in mine)
-            split = [self.single_tracklet([i for i in mine if self.tracklets[i] == name]) for name in names]
+            given = [[i for i in mine if self.tracklets[i] == name] for name in names]
+            split = [self.single_tracklet(members) for members in given]
             sets, exclusions = [kept for kept, _ in split], [dropped for _, dropped in split]
-            if level == "tracklet":
-                concatenated += [members for members in sets if members]
-            else:
-                concatenated += self.single_video(sets, exclusions)
-        if level == "cross_video":
-            concatenated = self.closure(concatenated, self.criteria.half_range)
+            found["given"] += given
+            found["tracklet"] += [members for members in sets if members]
+            found["video"] += self.single_video(sets, exclusions)
+        found["cross_video"] = self.closure(found["video"], self.criteria.half_range)
+        return found
+
+    def labels(self, sets: list[list[int]]) -> list[int]:
+        """The set of each image, -1 for none."""
         label = [-1] * len(self.x)
-        for identity, members in enumerate(concatenated):
+        for identity, members in enumerate(sets):
             for i in members:
                 label[i] = identity
         return label
@@ -163,14 +167,25 @@ def same_partition(one: Any, other: Any) -> bool:
     return bool((kept == (other >= 0)).all()) and bijection
 
 
-@pytest.mark.parametrize("level", ["tracklet", "video", "cross_video"])
-@settings(max_examples=25)
+@settings(max_examples=30)
 @given(world=worlds())
-def test_each_level_is_its_equations_label_for_label(level: Any, world: dict[str, Any]) -> None:
+def test_each_level_is_its_equations_label_for_label(world: dict[str, Any]) -> None:
     paper = Transcription(**world)
-    expected = paper.run(level)
+    expected = paper.stages()
     assume(paper.margin > MARGIN)
-    assert same_partition(denoise(**world, level=level).identity, expected)
+    for level in LEVELS:
+        assert same_partition(denoise(**world, level=level).identity, paper.labels(expected[level]))
+
+
+@settings(max_examples=20)
+@given(world=worlds())
+def test_the_report_has_the_noise_of_each_level_within_the_range(world: dict[str, Any]) -> None:
+    paper = Transcription(**world)
+    expected = [paper.noise(sets, world["criteria"].half_range)[2] for sets in paper.stages().values()]
+    assume(paper.margin > MARGIN)
+    levels = denoise(**world).report.levels
+    assert [levels[0].before.n_s, *(level.after.n_s for level in levels)] == pytest.approx(expected)
+    assert [level.before.n_s for level in levels[1:]] == [level.after.n_s for level in levels[:-1]]
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cityblock"])
@@ -179,7 +194,7 @@ def test_each_level_is_its_equations_label_for_label(level: Any, world: dict[str
 def test_other_distances_follow_the_same_equations(metric: str, data: Any) -> None:
     world = data.draw(worlds(metric))
     paper = Transcription(**world)
-    expected = paper.run("cross_video")
+    expected = paper.labels(paper.stages()["cross_video"])
     assume(paper.margin > MARGIN)
     assert same_partition(denoise(**world).identity, expected)
 
@@ -190,7 +205,7 @@ def test_noise_is_eqs_1_to_3(world: dict[str, Any]) -> None:
     paper = Transcription(**world)
     names = list(dict.fromkeys(world["tracklets"]))
     members = [[i for i, t in enumerate(world["tracklets"]) if t == name] for name in names]
-    consistency, discrimination, n_s = paper.noise(members)
+    consistency, discrimination, n_s = paper.noise(members, len(members))
     assume(paper.margin > MARGIN)
     found = noise(world["features"], world["tracklets"], world["criteria"])
     assert found.identity.tolist() == names

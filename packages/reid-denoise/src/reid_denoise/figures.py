@@ -63,7 +63,7 @@ def sweep_figure(table: pd.DataFrame) -> Figure:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     if "half_range" in varied:
-        panels[-1].set_xscale("symlog", linthresh=1)
+        panels[-1].set_xscale("log" if table["half_range"].min() > 0 else "symlog")
     panels[0].set_ylim(top=1.02)
     panels[-1].legend(fontsize=8, frameon=False)
     return figure

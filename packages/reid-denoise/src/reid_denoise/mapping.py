@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 Mapper = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]]
-"""Applies a function to tuples of arguments, in their order, as itertools.starmap does; on a cluster, say."""
+"""Applies a function to tuples of arguments, in their order, as itertools.starmap does."""
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 """Passes things on, and shows under a label how many there were, of how many."""
+
+
+def threaded(function: Callable[..., Any], items: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    """Apply a function to tuples of arguments in a thread a processor, in their order.
+
+    Args:
+        function: to apply; NumPy and SciPy let other threads run meanwhile.
+        items: tuples of arguments; one more is read than there are threads.
+
+    Yields:
+        What the function returns.
+
+    Example:
+        >>> list(threaded(max, [(1, 2), (4, 3)]))
+        [2, 4]
+    """
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        yield from in_order((pool.submit(function, *item) for item in items), Future.result, workers + 1)
+
+
+def in_order(handles: Iterator[Any], result: Callable[[Any], Any], most: int) -> Iterator[Any]:
+    """Results of work under way, in the order in which it was begun; at most `most` are begun and not taken.
+
+    Example:
+        >>> list(in_order(iter([1, 2, 3]), str, most=2))
+        ['1', '2', '3']
+    """
+    waiting: deque[Any] = deque()
+    for handle in handles:
+        waiting.append(handle)
+        if len(waiting) >= most:
+            yield result(waiting.popleft())
+    while waiting:
+        yield result(waiting.popleft())
 
 
 def silent(things: Iterable[Any], label: str, total: int) -> Iterable[Any]:

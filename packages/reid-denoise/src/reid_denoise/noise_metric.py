@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import starmap
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -17,7 +16,7 @@ from reid_denoise.criteria import Criteria
 from reid_denoise.distances import centroids, paired_distances, prepared, sums
 from reid_denoise.layout import PIECE, Ids, as_ids, by_first_appearance, check_rows, check_shape, row_ranges
 from reid_denoise.links import Links, link, most_borderline
-from reid_denoise.mapping import Mapper, Progress, silent
+from reid_denoise.mapping import Mapper, Progress, silent, threaded
 
 BAND = 4096
 """Centroids whose relations are found together."""
@@ -111,7 +110,7 @@ def measure(
     criteria: Criteria,
     half_range: int,
     folder: Path | None = None,
-    mapper: Mapper = starmap,
+    mapper: Mapper = threaded,
     progress: Progress = silent,
 ) -> Measured:
     """Radii and linking relations of identities, from two passes over features and one over centroids.
@@ -152,7 +151,7 @@ def identity_centroids(
     size: int,
     metric: str,
     folder: Path | None = None,
-    mapper: Mapper = starmap,
+    mapper: Mapper = threaded,
     progress: Progress = silent,
 ) -> Iterator[np.ndarray]:
     """Centroids of identities, prepared, in a temporary file, float32 [size d]; arguments as in `measure`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import starmap
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -25,7 +24,7 @@ from reid_denoise.layout import (
     take,
 )
 from reid_denoise.links import Links, components
-from reid_denoise.mapping import Mapper, Progress, silent
+from reid_denoise.mapping import Mapper, Progress, silent, threaded
 from reid_denoise.noise_metric import Measured, identity_centroids, labels, measure
 from reid_denoise.report import Borderline, LevelReport, NoiseLevel, Report
 from reid_denoise.saved import Saved
@@ -57,7 +56,7 @@ def denoise(
     level: Level = "cross_video",
     order: Order = "given",
     folder: str | Path | None = None,
-    mapper: Mapper = starmap,
+    mapper: Mapper = threaded,
     progress: Progress = silent,
 ) -> Denoised:
     """Seek identities by progressive multi-level denoising (CION, section 3.2, Eqs. 4 to 7).
@@ -75,7 +74,7 @@ def denoise(
             videos with similar tracklets follow each other.
         folder: for unfinished work: called again after a kill, with the same arguments, the work goes on
             after the last finished block and ends with the same result.
-        mapper: how the work on blocks is done; `reid_denoise.cluster.ray_map` does it on a Ray cluster.
+        mapper: how the work on blocks is done; `reid_denoise.cluster.ray_mapper` gives one for a Ray cluster.
         progress: shows how far the work is.
 
     Returns:
