@@ -14,6 +14,7 @@ from open_clip.transformer import VisionTransformer
 from torch import nn
 
 from reid_adapters import LoRAConfig, PBPConfig, SetEncoder, VSLAConfig, attach, detach
+from reid_adapters.backbones import Shape
 
 SMALL = VSLAConfig(bottleneck=64)
 METHODS = {
@@ -239,9 +240,7 @@ class OwnViT(nn.Module):
 class OwnBackbone:
     lora_targets = {"attention": ("self_attn",), "mlp": ("linear1", "linear2")}
 
-    def shape(self, model: Any) -> Any:
-        from reid_adapters.backbones import Shape
-
+    def shape(self, model: Any) -> Shape:
         return Shape(16, 16, (32, 16))
 
     def blocks(self, model: Any) -> nn.ModuleList:
