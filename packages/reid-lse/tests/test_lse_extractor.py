@@ -178,3 +178,28 @@ def test_negatives_keep_an_area_from_its_neighbours():
 def test_bad_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_dropping_low_confidence_beats_keeping_it_when_a_third_of_the_keypoints_is_wrong():
+    """The point of Eq. 4."""
+    generator = torch.Generator().manual_seed(0)
+    dropped, kept = [], []
+    for shift in (-4, 0, 4):
+        image, label = pedestrian(shift=shift)
+        keypoints = prior(image[None])
+        wrong = torch.randperm(17, generator=generator)[:6]
+        keypoints[0, wrong, :2] = torch.rand(6, 2, generator=generator) * torch.tensor([63.0, 127.0])
+        keypoints[0, wrong, 2] = 0.25
+        for overlaps, threshold in ((dropped, 0.3), (kept, 0.0)):
+            masks = LocalSemanticExtractor(thresholds=threshold)(image[None], keypoints).masks[0]
+            overlaps += [overlap(masks[area], label == area) for area in range(3)]
+    assert sum(dropped) > sum(kept) + 0.5
+
+
+def test_the_hidden_half_of_somebody_seen_from_the_side_is_not_background():
+    image, label = pedestrian()
+    keypoints = prior(image[None])
+    keypoints[0, [COCO_KEYPOINTS.index(f"right_{joint}") for joint in ("shoulder", "hip")], 2] = 0
+    keypoints[0, [COCO_KEYPOINTS.index(f"{side}_knee") for side in ("left", "right")], 2] = 0
+    masks = LocalSemanticExtractor()(image[None], keypoints).masks[0]
+    assert (masks[2] & (label == 2)).sum() > 0.6 * (label == 2).sum()

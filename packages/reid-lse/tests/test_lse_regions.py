@@ -53,6 +53,18 @@ def test_a_region_of_its_own_size_is_cut_out_unchanged():
     assert torch.equal(crops[0], image)
 
 
+def test_a_blurred_background_shows_colours_but_no_outline_of_zeros():
+    image = torch.full((3, 64, 64), 100, dtype=torch.uint8)
+    image[:, 20:40, 20:40] = 180
+    disc = (torch.arange(64) - 30)[:, None] ** 2 + (torch.arange(64) - 30) ** 2 < 64
+    crops, valid = crop_regions(image, disc[None], fill="blur")
+    assert valid.all()
+    assert crops.min() >= 100
+    assert (crops[0, 0, 60:68, 28:36] == 180).all()
+    empty, valid = crop_regions(image, torch.zeros_like(disc)[None], fill="blur")
+    assert not valid.any() and (empty == image.float().mean().round()).all()
+
+
 def test_mean_fill_stands_where_zero_would():
     image = torch.full((3, 64, 64), 100, dtype=torch.uint8)
     crops, valid = crop_regions(

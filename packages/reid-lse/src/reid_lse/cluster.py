@@ -41,12 +41,16 @@ def on_ray(
     try:
         on_gpu = job.extraction.device.startswith("cuda")
         needs = {"CPU": float(job.workers), **({"GPU": 1.0} if on_gpu else {})}
-        there = ray.cluster_resources()
-        makers = min(len(todo), *(int(there.get(kind, 0) // count) for kind, count in needs.items()))
-        if todo and makers < 1:
-            raise ValueError(f"the Ray cluster has {there}, but one maker needs {needs}: lower --workers")
+        # Counted a node: a maker can't be spread over two, and one that finds no place would keep its shard.
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        places = sum(min(int(node.get(kind, 0) // count) for kind, count in needs.items()) for node in nodes)
+        if todo and places < 1:
+            raise ValueError(
+                f"no node of the Ray cluster has {needs}, which one maker needs: lower --workers"
+            )
         maker = ray.remote(num_cpus=job.workers, num_gpus=int(on_gpu))(ShardMaker)
-        pool = ActorPool([maker.remote(job) for _ in range(makers)])
+        shared = ray.put(job)
+        pool = ActorPool([maker.remote(shared) for _ in range(min(places, len(todo)))])
         for number, table in pool.map_unordered(_make, todo):
             report(len(table))
             yield number, table

@@ -39,9 +39,19 @@ of the torso fill it."""
 POINT_RADIUS = 0.045
 """Half the thickness at a lone keypoint, as a share of the person's height."""
 
+HIDDEN_CONFIDENCE = 0.35
+"""Of a joint that is guessed from its neighbours: never person beyond doubt."""
+
 INDEX = {name: index for index, name in enumerate(COCO_KEYPOINTS)}
 EDGES = np.array([(INDEX[first], INDEX[second]) for first, second, _ in LIMBS])
 NECK = [{INDEX[f"{side}_ear"], INDEX[f"{side}_shoulder"]} for side in ("left", "right")]
+SHOULDERS = [INDEX["left_shoulder"], INDEX["right_shoulder"]]
+HIPS = [INDEX["left_hip"], INDEX["right_hip"]]
+BETWEEN = [
+    (INDEX[f"{side}_{joint}"], INDEX[f"{side}_{above}"], INDEX[f"{side}_{below}"])
+    for side in ("left", "right")
+    for joint, above, below in (("elbow", "shoulder", "wrist"), ("knee", "hip", "ankle"))
+]
 RADII = np.array([radius for *_, radius in LIMBS], dtype=np.float32)
 
 
@@ -63,8 +73,8 @@ class Capsules(NamedTuple):
 
 def person_height(keypoints: np.ndarray, used: np.ndarray, height: int) -> float:
     """Height of the standing person in pixels, from shoulders to hips where used, else the crop's."""
-    upper = [INDEX[name] for name in ("left_shoulder", "right_shoulder") if used[INDEX[name]]]
-    lower = [INDEX[name] for name in ("left_hip", "right_hip") if used[INDEX[name]]]
+    upper = [shoulder for shoulder in SHOULDERS if used[shoulder]]
+    lower = [hip for hip in HIPS if used[hip]]
     if not upper or not lower:
         return float(height)
     torso = np.linalg.norm(keypoints[upper, :2].mean(0) - keypoints[lower, :2].mean(0))
@@ -72,8 +82,26 @@ def person_height(keypoints: np.ndarray, used: np.ndarray, height: int) -> float
     return float(np.clip(torso / TORSO_SHARE, height / 2, height * 1.5))
 
 
+def with_hidden(keypoints: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Guess the joints that the body hides: keypoints [17 3] and used [17], with some joints more.
+
+    Seen from the side, a shoulder or hip lies about where its counterpart does; a knee or an elbow lies
+    between its neighbours. Without them the hidden half of a person would be taken for background.
+    """
+    keypoints, found = keypoints.copy(), used.copy()
+    pairs = [(SHOULDERS[0], SHOULDERS[1]), (HIPS[0], HIPS[1])]
+    guesses = [(joint, (other, other)) for pair in pairs for joint, other in (pair, pair[::-1])]
+    guesses += [(joint, (above, below)) for joint, above, below in BETWEEN]
+    for joint, known in guesses:
+        if not used[joint] and used[list(known)].all():
+            keypoints[joint] = *keypoints[list(known), :2].mean(axis=0), HIDDEN_CONFIDENCE
+            found[joint] = True
+    return keypoints, found
+
+
 def body(keypoints: np.ndarray, used: np.ndarray, scale: float) -> Capsules:
-    """Capsules of the limbs whose ends are both used, and discs at the used keypoints."""
+    """Capsules of the limbs whose ends are both used or hidden, and discs at these keypoints."""
+    keypoints, used = with_hidden(keypoints, used)
     edges = used[EDGES].all(axis=1)
     points = np.flatnonzero(used)
     ends = np.concatenate([EDGES[edges], np.stack([points, points], axis=1)])
@@ -111,14 +139,13 @@ def sides(keypoints: np.ndarray, inside: np.ndarray, outside: np.ndarray, scale:
         confidence = min(keypoints[first, 2], keypoints[second, 2])
         if inside[first] == inside[second]:
             (mine if inside[first] else others).append((start, end, radius, confidence))
-            continue
-        near, far = (start, end) if inside[first] else (end, start)
-        if {first, second} in NECK or not joined[first if inside[first] else second]:
+        elif {first, second} in NECK or not joined[first if inside[first] else second]:
+            near, far = (start, end) if inside[first] else (end, start)
             middle = (start + end) / 2
             mine.append((near, middle, radius, confidence))
             others.append((middle, far, radius, confidence))
         else:
-            others.append((near, far, radius, confidence))
+            others.append((start, end, radius, confidence))
     for points, parts in ((inside, mine), (outside, others)):
         for point in np.flatnonzero(points):
             parts.append((keypoints[point, :2], keypoints[point, :2], POINT_RADIUS, keypoints[point, 2]))

@@ -14,8 +14,9 @@ from torch import Tensor
 from reid_lse.geometry import body, distances, person_height, sides
 from reid_lse.prompts import Prompts
 
-WORK_HEIGHT = 96
-"""Rows at which GrabCut works: colours of a small crop carry no more, and time goes with the pixels."""
+WORK_HEIGHT = 128
+"""Rows at which GrabCut works: larger crops say little more of where a person ends, and time goes with the
+pixels."""
 
 ITERATIONS = 2
 """GrabCut iterations; further ones move few pixels of a small crop."""
