@@ -112,7 +112,7 @@ class Album:
     def __init__(self, root: Path, images: int) -> None:
         self.root, self.images, self.unreadable = root, images, 0
 
-    def strip(self, rows: pd.DataFrame, lines: int = 1, kind: str = "strip") -> str:
+    def strip(self, rows: pd.DataFrame, lines: int = 1, kind: str = "") -> str:
         """Pictures of some rows, spread evenly where there are too many."""
         chosen = rows.iloc[spread(len(rows), self.images * lines)]
         figures = (

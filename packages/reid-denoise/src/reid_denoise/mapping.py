@@ -12,10 +12,12 @@ Mapper = Callable[[Callable[..., Any], Iterable[tuple[Any, ...]]], Iterator[Any]
 """Applies a function to tuples of arguments, in their order, as itertools.starmap does."""
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 """Passes things on, and shows under a label how many there were, of how many."""
+MOST_THREADS = 8
+"""Each holds a block of features in memory."""
 
 
 def threaded(function: Callable[..., Any], items: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-    """Apply a function to tuples of arguments in a thread a processor, in their order.
+    """Apply a function to tuples of arguments in threads, one a processor up to MOST_THREADS, in their order.
 
     Args:
         function: to apply; NumPy and SciPy let other threads run meanwhile.
@@ -28,7 +30,7 @@ def threaded(function: Callable[..., Any], items: Iterable[tuple[Any, ...]]) -> 
         >>> list(threaded(max, [(1, 2), (4, 3)]))
         [2, 4]
     """
-    workers = os.cpu_count() or 1
+    workers = min(os.cpu_count() or 1, MOST_THREADS)
     with ThreadPoolExecutor(workers) as pool:
         yield from in_order((pool.submit(function, *item) for item in items), Future.result, workers + 1)
 
