@@ -151,3 +151,14 @@ def test_erasing_sets_a_rectangle_to_the_mean():
 def test_an_impossible_size_is_refused():
     with pytest.raises(ValueError, match="expected .height, width."):
         train_transform((0, 4))
+
+
+def test_per_image_statistics_take_a_cameras_exposure_away():
+    image = torch.randint(40, 120, (2, 3, 20, 10), dtype=torch.uint8)
+    bright = (image.float() * 2 + torch.tensor([10.0, 0.0, 5.0]).view(3, 1, 1)).to(torch.uint8)
+    whole = eval_transform((20, 10), per_image=True)
+    torch.testing.assert_close(whole(image), whole(bright), atol=1e-5, rtol=0)
+    assert not torch.allclose(eval_transform((20, 10))(image), eval_transform((20, 10))(bright))
+    still = train_transform((20, 10), flip=0, padding=0, erasing=0, per_image=True)
+    torch.testing.assert_close(still(image), whole(image))
+    assert whole(torch.full((3, 4, 2), 7, dtype=torch.uint8)).abs().max() == 0  # an even picture

@@ -48,6 +48,9 @@ class Model:
     """Checkpoint of the backbone, such as CION's; null begins with random weights."""
     image_size: Size = (256, 128)
     """Height and width in pixels."""
+    per_image: bool = False
+    """Whether each image's channels are brought to mean 0 and deviation 1, which takes away much of what
+    cameras differ in; not for published weights, which have seen other images."""
 
 
 @dataclass

@@ -83,18 +83,19 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _score(config: Config, target: Manifest, model: ReIDModel, folder: Path) -> dict[str, Any]:
+    transform = eval_transform(config.model.image_size, per_image=config.model.per_image)
     sides = []
     for split in ("query", "gallery"):
         rows = target.select(split)
         features = extract(
             model,
-            ImageDataset(rows, eval_transform(config.model.image_size), replace=False),
+            ImageDataset(rows, transform, replace=False),
             folder / f"{split}.npy",
             batch_size=config.evaluate.batch_size,
             workers=config.train.workers,
             device="cpu" if config.train.accelerator == "cpu" else "auto",
             flip=config.evaluate.flip,
-            fingerprint=repr(config.model.image_size),
+            fingerprint=repr(config.model),
         )
         readable = features.any(axis=1)  # a descriptor has length one, an image that can't be read zeros
         sides.append((features[readable], rows.pids[readable], rows.camids[readable]))

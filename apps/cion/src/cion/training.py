@@ -137,12 +137,12 @@ def train_target(
         model,
         target.select("train"),
         _train_transform(config),
-        eval_transform(config.model.image_size),
+        eval_transform(config.model.image_size, per_image=config.model.per_image),
         rounds,
         config.clusters,
         config.train,
         config.seed,
-        repr((config.augmentation, config.model.image_size)),
+        repr((config.augmentation, config.model)),
         logger,
     )
     state = {f"model.{name}": value for name, value in model.state_dict().items()}
@@ -164,7 +164,11 @@ def decisive(train: TrainConfig) -> TrainConfig:
 
 
 def _train_transform(config: Config) -> Any:
-    about = config.augmentation
+    model, about = config.model, config.augmentation
     return train_transform(
-        config.model.image_size, padding=about.padding, erasing=about.erasing, jitter=about.jitter
+        model.image_size,
+        padding=about.padding,
+        erasing=about.erasing,
+        jitter=about.jitter,
+        per_image=model.per_image,
     )

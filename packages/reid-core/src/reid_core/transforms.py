@@ -23,6 +23,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Size = tuple[int, int]
 Jitter = tuple[float, float, float, float]
+Channels = tuple[float, ...]
 
 DINO_JITTER: Jitter = (0.4, 0.4, 0.2, 0.1)
 """Brightness, contrast, saturation, hue (in turns) of DINO (Caron et al., arXiv:2104.14294)."""
@@ -55,8 +56,9 @@ def train_transform(
     jitter: Jitter | None = None,
     jitter_p: float = DINO_JITTER_P,
     erasing: float = ERASING_P,
-    mean: tuple[float, ...] = IMAGENET_MEAN,
-    std: tuple[float, ...] = IMAGENET_STD,
+    mean: Channels = IMAGENET_MEAN,
+    std: Channels = IMAGENET_STD,
+    per_image: bool = False,
 ) -> Callable[[Tensor], Tensor]:
     """Supervised training: resize, flip, pad and crop, optional colour jitter, normalise, random erasing.
 
@@ -70,6 +72,7 @@ def train_transform(
         jitter_p: probability of the jitter.
         erasing: probability.
         mean, std: of the channels, in [0, 1].
+        per_image: take each image's own mean and std of each channel in their place (`standardise`).
 
     Returns:
         a picklable function from uint8 [3 h w] or [t 3 h w] to float32 [3 H W] or [t 3 H W].
@@ -87,18 +90,19 @@ def train_transform(
         erasing=erasing,
         mean=mean,
         std=std,
+        per_image=per_image,
     )
 
 
 def eval_transform(
-    size: Size, *, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
+    size: Size, *, mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD, per_image: bool = False
 ) -> Callable[[Tensor], Tensor]:
     """Evaluation: resize and normalise. Arguments and result as of `train_transform`.
 
     >>> eval_transform((8, 4))(torch.zeros(3, 20, 10, dtype=torch.uint8)).dtype
     torch.float32
     """
-    return partial(_eval, size=_checked_size(size), mean=mean, std=std)
+    return partial(_eval, size=_checked_size(size), mean=mean, std=std, per_image=per_image)
 
 
 def ssl_transform(
@@ -113,8 +117,8 @@ def ssl_transform(
     blur: float = DINO_BLUR_P,
     sigma: tuple[float, float] = DINO_BLUR_SIGMA,
     solarize: float = 0.0,
-    mean: tuple[float, ...] = IMAGENET_MEAN,
-    std: tuple[float, ...] = IMAGENET_STD,
+    mean: Channels = IMAGENET_MEAN,
+    std: Channels = IMAGENET_STD,
 ) -> Callable[[Tensor], Tensor]:
     """Self-supervised training as DINO's (arXiv:2104.14294): crop, flip, jitter, grey, blur, normalise.
 
@@ -205,13 +209,25 @@ def resize(images: Tensor, size: Size) -> Tensor:
     return batch if images.ndim == 4 else batch[0]
 
 
-def normalise(
-    images: Tensor, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
-) -> Tensor:
+def normalise(images: Tensor, mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD) -> Tensor:
     """(x / 255 - mean) / std, from samples in [0, 255] (uint8 or float) to float32 of the same shape."""
     mean_255 = torch.tensor([255 * value for value in mean]).view(3, 1, 1)
     std_255 = torch.tensor([255 * value for value in std]).view(3, 1, 1)
     return (images - mean_255).div_(std_255)
+
+
+def standardise(images: Tensor) -> Tensor:
+    """Each channel of each image to mean 0 and standard deviation 1, float32 of the same shape.
+
+    It undoes a camera's exposure, contrast and white balance, where no label says what two cameras share.
+
+    >>> dark = torch.rand(3, 8, 4)
+    >>> bool(torch.allclose(standardise(20 * dark), standardise(200 * dark + 50), atol=1e-4))
+    True
+    """
+    images = images.float()
+    std, mean = torch.std_mean(images, dim=(-2, -1), keepdim=True)
+    return (images - mean).div_(std.clamp(min=torch.finfo().eps))
 
 
 def colour_matrix(
@@ -267,8 +283,9 @@ def _uniform(low: float, high: float, at: float) -> float:
     return low + (high - low) * at
 
 
-def _eval(images: Tensor, *, size: Size, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    return normalise(resize(images, size), mean, std)
+def _eval(images: Tensor, *, size: Size, mean: Channels, std: Channels, per_image: bool) -> Tensor:
+    images = resize(images, size)
+    return standardise(images) if per_image else normalise(images, mean, std)
 
 
 def _train(
@@ -280,8 +297,9 @@ def _train(
     jitter: Jitter | None,
     jitter_p: float,
     erasing: float,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    mean: Channels,
+    std: Channels,
+    per_image: bool,
 ) -> Tensor:
     chance = torch.rand(4).tolist()  # one call for all: each costs as much as a small operation on pixels
     images = resize(images, size)
@@ -293,7 +311,7 @@ def _train(
         images = images[..., top : top + size[0], left : left + size[1]]
     if jitter is not None:
         images = _recolour(images.float(), jitter, jitter_p, 0.0)
-    images = normalise(images, mean, std)
+    images = standardise(images) if per_image else normalise(images, mean, std)
     if chance[3] < erasing:
         _erase(images)
     return images
@@ -312,8 +330,8 @@ def _ssl(
     blur: float,
     sigma: tuple[float, float],
     solarize: float,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    mean: Channels,
+    std: Channels,
 ) -> Tensor:
     top, left, height, width = _crop_box(images.shape[-2], images.shape[-1], scale, ratio)
     chance = torch.rand(3).tolist()
