@@ -17,11 +17,12 @@ Precision = Literal["float32", "bfloat16", "float16"]
 PERSON_ASPECT = 2.0
 """Height over width of the crops that a packed canvas is laid out for."""
 
-CANVASES = {"cpu": 1, "cuda": 8}
-"""Canvases in one pass of the image encoder. A CPU gains nothing by more and needs their memory."""
+TOKENS = {"cpu": 64**2, "cuda": 8 * 64**2}
+"""Patches in one pass of the image encoder: one of SAM's canvases on a CPU, which gains nothing by more and
+needs their memory, eight on a GPU."""
 
-PAIRS = 24
-"""Crop and area pairs in one pass of the decoder, if each looks at a whole canvas."""
+DECODED = 24 * 64**2
+"""Patches in one pass of the decoder, over all pairs of crop and area."""
 
 
 class _Tile(NamedTuple):
@@ -108,7 +109,7 @@ class SamSegmenter:
         keypoints = keypoints.cpu().float()
         prompts = Prompts(*(side.cpu() for side in prompts))
         rows = prompts.positive.any(dim=2).any(dim=1).nonzero().flatten().tolist()
-        step = self.pack * CANVASES.get(self.device.type, CANVASES["cuda"])
+        step = self.pack * max(1, TOKENS.get(self.device.type, TOKENS["cuda"]) // self.cells**2)
         for at in range(0, len(rows), step):
             part = rows[at : at + step]
             crops = [images[row] for row in part]
@@ -173,7 +174,7 @@ class SamSegmenter:
         boxes = prompt_boxes(points, prompts) if self.box else None
         said = prompts.positive | prompts.negative
         counts = said.sum(dim=2) * prompts.positive.any(dim=2)
-        step = max(1, PAIRS * self.cells**2 // (height * width))
+        step = max(1, DECODED // (height * width))
         # Padding points would change SAM's answer, so pairs of as many points go together. Under one
         # threshold all areas of a crop have equally many, and go in one pass.
         for count in counts[counts > 0].unique().tolist():
