@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 **{field.name: options.pop(field.name) for field in fields(Criteria)}
             )
         COMMANDS[parsed.subcommand](**options)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         if traceback:
             raise
         print(f"reid-denoise: {error}", file=sys.stderr)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.box import HORIZONTALS
 from rich.console import Console
 from rich.table import Table
 
+from reid_denoise.cluster import ray_mapper
 from reid_denoise.criteria import Criteria, Level
 from reid_denoise.files import ROOT, read_inputs, read_table, write_identities, write_json
 from reid_denoise.inspection import write_inspection
+from reid_denoise.mapping import threaded
 from reid_denoise.pipeline import Order, denoise
 from reid_denoise.progress import shown
 from reid_denoise.report import Report
@@ -26,6 +29,7 @@ def run(
     level: Level = "cross_video",
     order: Order = "given",
     report: str | None = None,
+    ray: str | None = None,
 ) -> None:
     """Find identities and write them beside the manifest's columns; killed and called again, it goes on.
 
@@ -37,19 +41,22 @@ def run(
         level: last level to apply
         order: of the videos, as given or by feature similarity
         report: JSON file to write the report to; by default out with .json in place of its ending
+        ray: address of a Ray cluster to work on, such as auto, or local to start one here
     """
     given = read_inputs(features, manifest)
     work = Path(out).with_name(f".{Path(out).name}.work")
-    result = denoise(
-        given.features,
-        given.tracklets,
-        given.videos,
-        criteria,
-        level=level,
-        order=order,
-        folder=work,
-        progress=shown,
-    )
+    with ray_mapper(ray) if ray else nullcontext(threaded) as mapper:
+        result = denoise(
+            given.features,
+            given.tracklets,
+            given.videos,
+            criteria,
+            level=level,
+            order=order,
+            folder=work,
+            mapper=mapper,
+            progress=shown,
+        )
     left_out = len(given.table) - result.report.images
     write_json(
         report or Path(out).with_suffix(".json"),
