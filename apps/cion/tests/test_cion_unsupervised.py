@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 TINY = HERE / "tiny.yaml"
 SOURCE = (
     "{world: {identities: 10, cameras: 2, height: 32, width: 16, seed: 1, clutter: 0.0, occlusion: 0.0}, "
-    "layout: {train_identities: 8, images_per_camera: 2, progress: false}}"
+    "layout: {train_identities: 8, images_per_camera: 2, workers: 1, progress: false}}"
 )
 
 

@@ -26,7 +26,8 @@ def write_world(synthetic: Synthetic, folder: Path) -> dict[str, Any]:
     """
     root = folder / LAYOUT
     if not root.exists():  # it appears only when it is whole
-        write_market1501(World(**synthetic.world), root, workers=os.cpu_count() or 1, **synthetic.layout)
+        options = {"workers": os.cpu_count() or 1, **synthetic.layout}
+        write_market1501(World(**synthetic.world), root, **options)
     return {"images": len(read(LAYOUT, root))}
 
 
