@@ -1,8 +1,8 @@
 """Install each built wheel alone in a fresh environment and run the first Python block of its README there.
 
 A package gets its declared dependencies at the lock's versions and nothing else: what it imports without
-declaring is missing there. An app also gets the packages' wheels from dist/, and its console script must
-answer --help.
+declaring is missing there. Blocks that are fenced with the name of an extra run after that is added. An app
+also gets the packages' wheels from dist/, and its console script must answer --help.
 
     python tools/isolate_wheels.py [MEMBER ...]        after `./pants package ::`
 """
@@ -18,7 +18,7 @@ import time
 import tomllib
 from pathlib import Path
 
-from run_readme_block import first_block
+from run_readme_block import runnable_blocks
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
@@ -53,11 +53,15 @@ def check(member: Path, uv: str) -> None:
         work = Path(folder) / "empty"
         work.mkdir()
         # -I: neither this repository nor the user's site can lend what the wheel lacks.
-        if first_block((member / "README.md").read_text()) is not None:
-            runner = ROOT / "tools" / "run_readme_block.py"
-            subprocess.run([python, "-I", runner, member / "README.md"], cwd=work, check=True)
-        elif not is_app:
-            raise SystemExit(f"{member / 'README.md'}: there is no ```python block to run")
+        runner, readme = ROOT / "tools" / "run_readme_block.py", member / "README.md"
+        extras = runnable_blocks(readme.read_text())
+        if "" not in extras and not is_app:
+            raise SystemExit(f"{readme}: there is no ```python block to run")
+        for extra in sorted(extras):
+            if extra:
+                wanted = f"{project['name']}[{extra}] @ {wheel_of(project).as_uri()}"
+                subprocess.run([*install, wanted], check=True)
+            subprocess.run([python, "-I", runner, readme, *filter(None, [extra])], cwd=work, check=True)
         for script in project.get("scripts", {}):
             command = [environment / "bin" / script, "--help"]
             subprocess.run(command, cwd=work, check=True, stdout=subprocess.DEVNULL)

@@ -14,8 +14,7 @@ README = Path(__file__).parent.parent / "README.md"
 def test_the_example_with_open_clip_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
-    example = next(block for block in blocks if "create_model" in block)
+    (example,) = re.findall(r"^```python open_clip\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(compile(example, str(README), "exec"), names)

@@ -127,7 +127,7 @@ def _token_ids(words: tuple[str, str]) -> tuple[list[int], list[int]]:
         from open_clip.tokenizer import SimpleTokenizer
     except ImportError as error:
         raise ImportError(
-            "IDPromptLearner needs CLIP's tokenizer: pip install 'reid-adapters[clip]'"
+            "IDPromptLearner needs CLIP's tokenizer: pip install 'reid-adapters[open_clip]'"
         ) from error
     tokenizer = SimpleTokenizer()
     before, after = (tokenizer.encode(text) for text in words)
