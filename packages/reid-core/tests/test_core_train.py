@@ -267,6 +267,13 @@ def test_nothing_is_printed_but_progress(tmp_path, capfd):
     assert lines[-1].startswith(f"{tmp_path.name}: 20/20 (100%), 0 s left, loss ")
 
 
+def test_the_rate_falls_to_a_tenth_at_each_milestone_after_the_warm_up():
+    config = TrainConfig(steps=6, lr=1.0, warmup_steps=2, milestones=(3, 5))
+    assert [schedule(config, step)[0] for step in range(6)] == pytest.approx([0.5, 1, 1, 0.1, 0.1, 0.01])
+    with pytest.raises(ValueError, match="milestones"):
+        TrainConfig(milestones=(5, 3))
+
+
 def test_schedule_warms_up_linearly_and_ends_at_its_ends():
     config = TrainConfig(
         steps=100, warmup_steps=10, lr=1.0, min_lr=0.1, weight_decay=0.04, weight_decay_end=0.4

@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import nn
 
+DROP = 0.1
+"""Factor of the learning rate at each milestone."""
+
 
 @dataclass
 class TrainConfig:
@@ -27,6 +30,8 @@ class TrainConfig:
     """Highest learning rate, reached after the warm-up."""
     min_lr: float = 1e-6
     """Learning rate at the end of the cosine."""
+    milestones: tuple[int, ...] = ()
+    """Steps from each of which on the rate is a tenth of what it was before; none for the cosine."""
     warmup_steps: int = 100
     """Steps in which the learning rate rises linearly to `lr`; fewer than `steps`."""
     weight_decay: float = 0.04
@@ -63,6 +68,10 @@ class TrainConfig:
             raise ValueError(
                 f"warmup_steps={self.warmup_steps}; it must be at least 0 and less than steps={self.steps}"
             )
+        if list(self.milestones) != sorted(set(self.milestones)) or min(self.milestones, default=1) < 1:
+            raise ValueError(
+                f"milestones={self.milestones}; they must be positive steps, each after the last"
+            )
         if self.lr <= 0 or not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"lr={self.lr}, min_lr={self.min_lr}; expected 0 <= min_lr <= lr and 0 < lr")
         if self.weight_decay < 0 or (self.weight_decay_end or 0) < 0 or (self.clip_grad or 0) < 0:
@@ -90,8 +99,9 @@ def cosine(start: float, end: float, done: float) -> float:
 def schedule(config: TrainConfig, step: int) -> tuple[float, float]:
     """Learning rate and weight decay of a step.
 
-    The rate is `lr (step + 1) / warmup_steps` in the warm-up, then a cosine to `min_lr`; weight decay is a
-    cosine over the whole training (DINO, Caron et al., ICCV 2021, section 4).
+    The rate is `lr (step + 1) / warmup_steps` in the warm-up, then a cosine to `min_lr`, or with `milestones`
+    constant between them; weight decay is a cosine over the whole training (DINO, Caron et al., ICCV 2021,
+    section 4).
 
     Args:
         config: the training's settings.
@@ -108,6 +118,8 @@ def schedule(config: TrainConfig, step: int) -> tuple[float, float]:
     decay = cosine(config.weight_decay, end, step / max(1, config.steps - 1))
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps, decay
+    if config.milestones:
+        return config.lr * DROP ** sum(step >= milestone for milestone in config.milestones), decay
     after = max(1, config.steps - 1 - config.warmup_steps)
     return cosine(config.lr, config.min_lr, min(1.0, (step - config.warmup_steps) / after)), decay
 
