@@ -10,11 +10,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -312,10 +313,23 @@ def _drawn(world: World, folder: Path, shots: list[Shot], truth: bool, workers: 
     if workers <= 1:
         yield from (_draw(world, folder, chunk, truth) for chunk in chunks)
         return
-    # Spawned: forking a process that has run torch or OpenCV threads can hang.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    # On small pictures OpenCV's own threads cost more than they do, and the cores are taken.
+    with ProcessPoolExecutor(workers, _clean_processes(), cv2.setNumThreads, (1,)) as pool:
         n = len(chunks)
         yield from pool.map(_draw, [world] * n, [folder] * n, chunks, [truth] * n)
+
+
+def _clean_processes() -> Any:
+    """Processes that aren't forked from this one: after it has run torch's or OpenCV's threads they can hang.
+
+    They come from a server that has imported once, for all layouts, what takes seconds: this module, and
+    torch where the program that is running does, for each process imports that again.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():  # on Windows
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, *({"torch"} & sys.modules.keys())])
+    return context
 
 
 def _write(
