@@ -205,7 +205,7 @@ def test_bad_settings_are_refused(videos, tmp_path):
 def test_the_command_takes_a_detector_of_ones_own(videos, whole, tmp_path, capsys, monkeypatch):
     (tmp_path / "of_my_own.py").write_text("def detect(frames):\n    return TRUTH(frames)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    import of_my_own
+    import of_my_own  # pants: no-infer-dep
 
     of_my_own.TRUTH = detect
     command = ["tracklets", str(videos), str(tmp_path / "out"), "--margin", "0"]
