@@ -21,6 +21,8 @@ WORKERS := $(strip $(WORKERS))
 TESTS := $(strip $(TESTS))
 DEMO := $(strip $(DEMO))
 
+# Where bytecode isn't kept, every process compiles thousands of modules anew: half a minute each.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## list the targets
