@@ -2,7 +2,7 @@
 
 Features are synthetic: people are random directions, and each camera and each image adds to them. Every
 measurement is a process of its own, which reads the features, warms up on a few rows and then reports the
-median seconds of up to seven calls, as many as begin within 20 s, and the memory that they added at their peak.
+median seconds of up to seven calls, as many as begin within 20 s, and the memory they added at their peak.
 """
 
 from __future__ import annotations
