@@ -76,9 +76,10 @@ def _bisected(scores: np.ndarray, wanted: np.ndarray, counts: list[int]) -> tupl
         if count:
             some = slice(first, first + count)
             values = wanted[some]
-            ascending = np.sort(row[row >= values.min()])
-            above[some] = len(ascending) - np.searchsorted(ascending, values, side="right")
-            from_it_on[some] = len(ascending) - np.searchsorted(ascending, values)
+            ascending = row.compress(row >= values.min())  # half the time of row[...]
+            ascending.sort()
+            above[some] = len(ascending) - ascending.searchsorted(values, "right")
+            from_it_on[some] = len(ascending) - ascending.searchsorted(values)
             first += count
     return torch.from_numpy(above), torch.from_numpy(from_it_on)
 
