@@ -40,16 +40,19 @@ def _query_by_query(
     query, gallery, q_pids, g_pids, q_camids, g_camids = case
     order = np.argsort(distances(query, gallery, device), axis=1)
     matches = (g_pids[order] == q_pids[:, None]).astype(np.int32)
-    aps, firsts = [], []
+    aps, cmcs = [], []
     for row in range(len(query)):
         ranked = order[row]
         keep = ~((g_pids[ranked] == q_pids[row]) & (g_camids[ranked] == q_camids[row]))
         found = matches[row][keep]
         if not found.any():
             continue
-        firsts.append(found[0] > 0)
+        cmc = found.cumsum()
+        cmc[cmc > 1] = 1
+        cmcs.append(cmc[:50])
         aps.append((precisions(found) * found).sum() / found.sum())
-    return {"mAP": float(np.mean(aps)), "rank_1": float(np.mean(firsts))}
+    cmc = np.mean(cmcs, axis=0)
+    return {"mAP": float(np.mean(aps)), **{f"rank_{rank}": float(cmc[rank - 1]) for rank in (1, 5, 10, 20)}}
 
 
 def compute_ap(case: Case, device: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ import torch
 from reid_eval import PROTOCOLS, average, check_order, evaluate, pool_templates
 from reid_eval.inputs import Columns
 from reid_eval.protocols import (
+    OWN_PERSON,
     all_pairs,
     cloth_changing,
     cross_camera,
@@ -181,3 +182,31 @@ def test_features_in_another_order_than_the_manifest_are_refused():
         check_order(["a", "c", "b"], ["a", "b", "c"], "query_features")
     with pytest.raises(ValueError, match="query_features has 1 rows but the manifest 2"):
         check_order(["a"], ["a", "b"], "query_features")
+
+
+@pytest.mark.parametrize("protocol", OWN_PERSON, ids=lambda protocol: protocol.__name__)
+def test_asked_pair_by_pair_a_protocol_counts_what_its_mask_does(protocol):
+    rng = np.random.default_rng(0)
+
+    def side(count, lowest_pid):
+        features, pids = rng.normal(size=(count, 4)), rng.integers(lowest_pid, 4, count)
+        columns = {"camid": rng.integers(0, 3, count), "clothes": rng.integers(0, 2, count)}
+        return features, pids, columns
+
+    query, query_pids, query_columns = side(20, 0)
+    gallery, gallery_pids, gallery_columns = side(60, -1)  # with junk
+    pairwise, dense = (
+        evaluate(
+            query,
+            gallery,
+            query_pids,
+            gallery_pids,
+            query_columns=query_columns,
+            gallery_columns=gallery_columns,
+            protocol=way,
+            far=(0.01, 0.1),
+        )
+        for way in (protocol, lambda query, gallery: protocol(query, gallery))
+    )
+    np.testing.assert_array_equal(pairwise.ap, dense.ap)
+    assert pairwise.cmc == dense.cmc and pairwise.tar == dense.tar

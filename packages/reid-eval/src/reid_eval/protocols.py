@@ -65,6 +65,9 @@ def image_to_video(query: Columns, gallery: Columns) -> Tensor:
     return cross_camera(query, gallery) & ~own
 
 
+OWN_PERSON = (cross_camera, cloth_changing, same_clothes)
+"""Those that leave out pairs of one person alone, so that no other pair need be asked about."""
+
 PROTOCOLS: dict[str, Protocol] = {
     "market1501": cross_camera,
     "msmt17": cross_camera,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from reid_eval.inputs import JUNK_PID, TILE_ROWS, Columns, Retrieval
+from reid_eval.protocols import OWN_PERSON
 
 BLOCK_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
 """Scores multiplied at a time: large enough to read the gallery few times."""
@@ -58,7 +59,7 @@ def tiles(retrieval: Retrieval, block: Block | None = None) -> Iterator[Tile]:
     columns = retrieval.gallery_columns
     by_pid = torch.argsort(columns["pid"], stable=True)
     sorted_pids = columns["pid"][by_pid]
-    junk = (columns["pid"] == JUNK_PID)[None]
+    junk = torch.nonzero(columns["pid"] == JUNK_PID)[:, 0]
 
     fit = BLOCK_BYTES[kind] // (gallery * retrieval.dtype.itemsize)
     step = min(queries, max(BLOCK_QUERIES, fit))
@@ -73,10 +74,17 @@ def tiles(retrieval: Retrieval, block: Block | None = None) -> Iterator[Tile]:
             asked = Columns(
                 (name, values[start : start + len(tile)]) for name, values in retrieval.query_columns.items()
             )
-            left_out = ~_mask(retrieval, asked) | junk
-            tile.masked_fill_(left_out, LEFT_OUT)
             rows, cols = _same_pid(asked["pid"], sorted_pids, by_pid)
-            counts = ~left_out[rows, cols]
+            if retrieval.protocol in OWN_PERSON:
+                counts = _counts(retrieval, asked, rows, cols)
+                tile[rows[~counts], cols[~counts]] = LEFT_OUT
+            else:
+                mask = _mask(retrieval, asked)
+                counts = mask[rows, cols]
+                tile.masked_fill_(~mask, LEFT_OUT)
+            if len(junk):
+                tile.index_fill_(1, junk, LEFT_OUT)
+                counts &= columns["pid"][cols] != JUNK_PID
             yield Tile(start, tile, rows[counts], cols[counts])
 
 
@@ -87,6 +95,13 @@ def _same_pid(pids: Tensor, sorted_pids: Tensor, by_pid: Tensor) -> tuple[Tensor
     rows = torch.repeat_interleave(torch.arange(len(pids), device=pids.device), counts)
     within = torch.arange(len(rows), device=pids.device) - (counts.cumsum(0) - counts)[rows]
     return rows, by_pid[first[rows] + within]
+
+
+def _counts(retrieval: Retrieval, asked: Columns, rows: Tensor, cols: Tensor) -> Tensor:
+    """Which pairs count, bool [p]: the protocol is asked pair by pair, of queries [p] and a gallery [p 1]."""
+    query = Columns((name, values[rows]) for name, values in asked.items())
+    gallery = Columns((name, values[cols, None]) for name, values in retrieval.gallery_columns.items())
+    return retrieval.protocol(query, gallery)[:, 0]
 
 
 def _mask(retrieval: Retrieval, asked: Columns) -> Tensor:
