@@ -1,8 +1,8 @@
 """Re-ranking with k-reciprocal neighbours (Zhong et al., CVPR 2017), on sparse lists, not dense matrices.
 
 The published code holds all distances among queries and gallery, their argsort and the encodings as dense [n
-n] matrices. Here neighbours come from faiss as [n k] lists and everything after them is a sparse matrix with
-some tens of entries a row, so memory grows with n; the final distances are made for some queries at a time.
+n] matrices. Here neighbours are [n k] lists and everything after them is a sparse matrix with some tens of
+entries a row, so memory grows with n; the final distances are made for some queries at a time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import torch
 from scipy import sparse
@@ -20,6 +19,9 @@ from reid_eval.inputs import TILE_ROWS, Features, Metric, Retrieval, checked_fea
 
 K1, K2, LAMBDA = 20, 6, 0.3
 """The paper's settings: neighbours, neighbours averaged over, weight of the original distance."""
+
+PRODUCTS_AT_A_TIME = 2**24
+"""Distances among all rows held at a time."""
 
 PAIRS_AT_A_TIME = 2**17
 """Pairs of rows multiplied at a time where the two lists of rows have no order."""
@@ -133,8 +135,7 @@ def k_reciprocal(
         rows /= np.sqrt(norms)[:, None]
         norms = np.ones(count, dtype=np.float32)
 
-    neighbours = faiss.knn(rows, rows, k1 + 1)[1]
-    farthest = _farthest(rows, norms)
+    neighbours, farthest = _nearest_and_farthest(rows, norms, k1 + 1)
     reciprocal = _mutual(neighbours)
     near = _mutual(neighbours[:, : round(k1 / 2) + 1])
     # A neighbour's own neighbours join where over two thirds of them are already there (the paper's R*).
@@ -163,11 +164,22 @@ def _mutual(neighbours: np.ndarray) -> sparse.csr_array:
     return sparse.csr_array(links.multiply(links.T))
 
 
-def _farthest(rows: np.ndarray, norms: np.ndarray) -> np.ndarray:
-    """Squared distance of each row to the one farthest from it: |x|^2 + the largest |y|^2 - 2 x.y."""
-    lifted = np.concatenate([-2 * rows, np.ones((len(rows), 1), np.float32)], axis=1)
-    others = np.concatenate([rows, norms[:, None]], axis=1)
-    return norms + faiss.knn(lifted, others, 1, metric=faiss.METRIC_INNER_PRODUCT)[0][:, 0]
+def _nearest_and_farthest(rows: np.ndarray, norms: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest rows of each, int64 [n k], and its squared distance to the farthest, float32 [n].
+
+    One pass of products gives both, where faiss would have to search twice.
+    """
+    points, squares = torch.from_numpy(rows), torch.from_numpy(norms)
+    neighbours, farthest = torch.empty(len(rows), k, dtype=torch.int64), torch.empty(len(rows))
+    step = max(1, PRODUCTS_AT_A_TIME // len(rows))
+    buffer = torch.empty(min(step, len(rows)), len(rows))
+    for start in range(0, len(rows), step):
+        some = slice(start, min(start + step, len(rows)))
+        distances = buffer[: some.stop - start]
+        torch.addmm(squares, points[some], points.T, alpha=-2, out=distances)  # but for the row's own norm
+        neighbours[some] = distances.topk(k, largest=False).indices
+        farthest[some] = squares[some] + distances.amax(dim=1)
+    return neighbours.numpy(), farthest.numpy()
 
 
 def _weights(
