@@ -10,12 +10,14 @@ also gets the packages' wheels from dist/, and its console script must answer --
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from run_readme_block import runnable_blocks
@@ -32,8 +34,13 @@ def wheel_of(project: dict[str, str]) -> Path:
     return wheel
 
 
-def check(member: Path, uv: str) -> None:
-    """Install the member's wheel in an own environment and run its README's block in an empty folder."""
+def check(member: Path, uv: str) -> float:
+    """Install the member's wheel in an own environment and run its README's block in an empty folder.
+
+    Returns:
+        The seconds that it took.
+    """
+    start = time.monotonic()
     project = tomllib.loads((member / "pyproject.toml").read_text())["project"]
     is_app = member.parent.name == "apps"
     with tempfile.TemporaryDirectory() as folder:
@@ -65,6 +72,7 @@ def check(member: Path, uv: str) -> None:
         for script in project.get("scripts", {}):
             command = [environment / "bin" / script, "--help"]
             subprocess.run(command, cwd=work, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - start
 
 
 def main() -> None:
@@ -78,11 +86,10 @@ def main() -> None:
     given = [path.resolve() for path in parser.parse_args().members]
     local = ROOT / ".uv" / "bin" / "uv"
     uv = shutil.which("uv") or str(local)
-    for member in given or [path.parent for path in sorted(ROOT.glob("[pa]*s/*/pyproject.toml"))]:
-        start = time.monotonic()
-        print(f"-- {member.relative_to(ROOT)}: its wheel alone", flush=True)
-        check(member, uv)
-        print(f"   works ({time.monotonic() - start:.0f} s)", flush=True)
+    members = given or [path.parent for path in sorted(ROOT.glob("[pa]*s/*/pyproject.toml"))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # an installation waits for the disk, imports for a core
+        for member, seconds in zip(members, pool.map(lambda member: check(member, uv), members), strict=True):
+            print(f"{member.relative_to(ROOT)}: its wheel works alone ({seconds:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":
