@@ -55,11 +55,11 @@ def weights(folder):
 
 def test_usl_scores_the_network_before_and_after(tiny):
     found = results(tiny.folder)
-    assert list(found) == ["untrained", "target"]
+    assert list(found) == ["initial", "target"]
     for values in found.values():
         assert 0 < values["mAP"] <= 1 and values["rank_1"] <= values["rank_5"] <= values["rank_10"]
         assert (values["num_queries"], values["num_gallery"]) == (8, 24 + 2 + 1)
-    assert found["untrained"] != found["target"]
+    assert found["initial"] != found["target"]
 
 
 def test_each_round_is_logged_in_the_nested_run_of_its_stage(tiny):
@@ -72,7 +72,7 @@ def test_each_round_is_logged_in_the_nested_run_of_its_stage(tiny):
     assert [point.step for point in history] == list(range(1, 7))
     clusters = client.get_metric_history(nested.info.run_id, "clusters")
     assert [point.step for point in clusters] == [0, 3] and all(point.value >= 2 for point in clusters)
-    assert {"untrained/mAP", "target/mAP", "target/rank_1"} <= set(parent.data.metrics)
+    assert {"initial/mAP", "target/mAP", "target/rank_1"} <= set(parent.data.metrics)
     assert parent.data.params["clusters.k1"] == "6" and "version.torch" in parent.data.tags
     assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["config.json"]
 
@@ -131,7 +131,7 @@ def test_uda_learns_from_the_labelled_source_first(tiny):
     assert main([*command, "--traceback"]) == 0
     folder = tiny.runs / "tiny" / "uda"
     found = results(folder)
-    assert list(found) == ["untrained", "source", "target"]
+    assert list(found) == ["initial", "source", "target"]
     assert len({values["mAP"] for values in found.values()}) == 3
     summary = json.loads((folder / "source" / "stage.json").read_text())["summary"]
     assert summary == {"images": 32, "identities": 8}

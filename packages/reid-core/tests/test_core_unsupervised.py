@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from reid_core.unsupervised import ClusterMemory, centroids, cluster, jaccard_distance, memory
+from reid_core.unsupervised import (
+    ClusterMemory,
+    centroids,
+    cluster,
+    jaccard_distance,
+    memory,
+    within_cameras,
+)
 
 
 def people(seed: int, count: int, identities: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
@@ -108,6 +115,26 @@ def test_separable_people_become_the_clusters_and_strangers_outliers():
     labels = cluster(jaccard_distance(np.concatenate([features, strangers]), 10, 1, progress=False))
     assert (labels[60:] == -1).all()
     assert len(set(zip(pids, labels[:60].tolist(), strict=True))) == 6 and labels.max() == 5
+
+
+def test_within_cameras_people_are_clustered_whose_cameras_stand_apart():
+    features, pids = people(0, 80, 5, noise=0.1)
+    camids = np.arange(80) // 5 % 2
+    features[camids == 1] += 2
+    for compared, people_a_cluster, cameras_a_cluster in (
+        (features, 1, 1),
+        (within_cameras(features, camids), 1, 2),
+    ):
+        labels = cluster(jaccard_distance(compared, 8, 2, 0.6, progress=False))
+        for label in range(labels.max() + 1):
+            assert len(set(pids[labels == label])) == people_a_cluster
+            assert len(set(camids[labels == label])) == cameras_a_cluster
+
+
+def test_a_camera_of_one_image_takes_the_statistics_of_all():
+    features = np.random.default_rng(0).normal(size=(9, 4))
+    alone = within_cameras(features, np.array([0] * 8 + [1]))[8]
+    np.testing.assert_allclose(alone, (features[8] - features.mean(0)) / features.std(0), rtol=1e-5)
 
 
 def test_clusters_are_those_of_the_dense_matrix():

@@ -20,7 +20,7 @@ from reid_eval import evaluate as score
 RESULTS_FILE = "results.json"
 RANKS = (1, 5, 10)
 """Ranks of the papers' tables."""
-NAMES = {"untrained": "untrained", "source": "source alone", "target": "Cluster Contrast"}
+NAMES = {"initial": "as it began", "source": "source alone", "target": "Cluster Contrast"}
 """What a run's models are called."""
 
 
@@ -71,9 +71,9 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
         found: model -> name -> value.
 
     Example:
-        >>> print(table({"untrained": {"mAP": 0.1, "rank_1": 0.25, "rank_5": 0.5, "rank_10": 1.0}}))
+        >>> print(table({"initial": {"mAP": 0.1, "rank_1": 0.25, "rank_5": 0.5, "rank_10": 1.0}}))
         %                     mAP  Rank-1  Rank-5 Rank-10
-        untrained            10.0    25.0    50.0   100.0
+        as it began          10.0    25.0    50.0   100.0
     """
     lines = [f"{'%':<18}" + f"{'mAP':>7}" + "".join(f"{f'Rank-{rank}':>8}" for rank in RANKS)]
     for name, values in found.items():

@@ -37,7 +37,7 @@ def unsupervised(config: Config, force: bool = False) -> dict[str, Any]:
         force: do every stage again.
 
     Returns:
-        Model -> mAP, rank_1 and more: "untrained" (as the run begins), "source" (UDA), "target" (at its end).
+        Model -> mAP, rank_1 and more: "initial" (as the run begins), "source" (UDA), "target" (at its end).
 
     Raises:
         ValueError: a setting that can't work.
@@ -105,7 +105,7 @@ class _Recipe:
                 config, target, model(before.get("source")), rounds, folder, logger
             ),
         )
-        files = {"untrained": None, **before, "target": stage.folder / FINAL}
+        files = {"initial": None, **before, "target": stage.folder / FINAL}
         return self._stage(
             "evaluate",
             {"evaluate": config.evaluate},

@@ -1,6 +1,6 @@
 """Learning from unlabelled images: Cluster Contrast (Dai et al., ACCV 2022), a step a file."""
 
-from reid_core.unsupervised.clusters import centroids, cluster
+from reid_core.unsupervised.clusters import centroids, cluster, within_cameras
 from reid_core.unsupervised.memory import ClusterMemory
 from reid_core.unsupervised.neighbours import jaccard_distance
 from reid_core.unsupervised.training import ClusterContrastConfig, train_clusters
@@ -12,4 +12,5 @@ __all__ = [
     "cluster",
     "jaccard_distance",
     "train_clusters",
+    "within_cameras",
 ]

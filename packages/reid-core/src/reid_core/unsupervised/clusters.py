@@ -33,6 +33,34 @@ def cluster(distances: sparse.csr_array, eps: float = EPS, min_samples: int = MI
     return found.astype(np.int64)
 
 
+def within_cameras(features: np.ndarray, camids: np.ndarray) -> np.ndarray:
+    """Features with mean 0 and deviation 1 in each camera, to be compared for people and not for cameras.
+
+    A camera's light and background move all of its features alike; a network that has not learned to overlook
+    them puts one camera's images side by side, and clusters then hold a camera each. It is the statistics of
+    camera-based batch normalisation (Zhuang et al., ECCV 2020), taken of the features.
+
+    Args:
+        features: float `[n d]`.
+        camids: int64 `[n]`; a camera of one image takes the statistics of all.
+
+    Returns:
+        float32 `[n d]`.
+
+    Example:
+        >>> features = np.array([[1.0, 2.0], [3.0, 2.5], [11.0, 2.0], [13.0, 2.5]])
+        >>> within_cameras(features, np.array([0, 0, 1, 1])).tolist()
+        [[-1.0, -1.0], [1.0, 1.0], [-1.0, -1.0], [1.0, 1.0]]
+    """
+    standard = np.array(features, dtype=np.float32)
+    for camera, count in zip(*np.unique(camids, return_counts=True), strict=True):
+        rows = camids == camera
+        own = features[rows] if count > 1 else features
+        standard[rows] -= own.mean(axis=0, dtype=np.float32)
+        standard[rows] /= np.maximum(own.std(axis=0, dtype=np.float32), 1e-6)
+    return standard
+
+
 def centroids(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Mean direction of each cluster's features, of unit length.
 

@@ -22,7 +22,7 @@ from reid_core.manifest import UNKNOWN, Manifest
 from reid_core.samplers import CameraPKBatches, mix
 from reid_core.stage import Stage
 from reid_core.train import FINAL, LAST, TrainConfig, fit
-from reid_core.unsupervised.clusters import MIN_SAMPLES, centroids, cluster
+from reid_core.unsupervised.clusters import MIN_SAMPLES, centroids, cluster, within_cameras
 from reid_core.unsupervised.memory import MOMENTUM, TEMPERATURE, ClusterMemory
 from reid_core.unsupervised.neighbours import EPS, K1, K2, jaccard_distance
 
@@ -53,6 +53,8 @@ class ClusterContrastConfig:
     """Largest Jaccard distance of two neighbours in a cluster; 0.7 on MSMT17."""
     min_samples: int = MIN_SAMPLES
     """Neighbours, itself among them, of a cluster's core image."""
+    within_cameras: bool = False
+    """Whether images are compared by their features' place among those of their camera; not in that code."""
     momentum: float = MOMENTUM
     """What a centroid keeps of itself at each update."""
     temperature: float = TEMPERATURE
@@ -284,10 +286,11 @@ class _Round:
                 f"{readable.sum()} of {len(readable)} images can be read, fewer than k1={s.k1}; see to the "
                 f"files under {self.manifest.root} (reid-data check names the broken ones)"
             )
+        compared = features[readable]
+        if s.within_cameras:
+            compared = within_cameras(compared, self.manifest.camids[readable])
         labels = np.full(len(readable), UNKNOWN)
-        labels[readable] = cluster(
-            jaccard_distance(features[readable], s.k1, s.k2, s.eps), s.eps, s.min_samples
-        )
+        labels[readable] = cluster(jaccard_distance(compared, s.k1, s.k2, s.eps), s.eps, s.min_samples)
         found, outliers = int(labels.max()) + 1, int((labels == UNKNOWN).sum())
         self._check(found)
         middles = centroids(features, labels)
