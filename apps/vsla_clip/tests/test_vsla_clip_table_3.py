@@ -34,6 +34,12 @@ def test_alignment_adds_prompts_to_what_is_tuned_and_the_text_tower_to_the_whole
     assert overall == parameters("ft_clip")[0] - parameters("baseline")[0] > 38e6
 
 
+@pytest.mark.parametrize("name", ["ft_clip", "ifa_vsa", "vsla_clip"])
+def test_with_clip_reids_two_classifiers_the_overall_parameters_are_the_papers(name):
+    classifiers = 930 * (768 + 512)
+    assert round((parameters(name)[0] + classifiers) / 1e6, 1) == PAPER[name][0]
+
+
 def test_the_list_needs_neither_data_nor_weights(capsys):
     assert main(["ablate", "--list"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "VSLA-CLIP)" in line]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from reid_adapters.distributed import gather
 from reid_adapters.encoder import SetEncoder
 from reid_adapters.losses import (
     LOGIT_SCALE,
@@ -65,6 +66,9 @@ class VSLAObjective(nn.Module):
         prompts: learner of as many identities; None leaves out the losses against text.
         stage: 1 or 2.
         config: weights and settings.
+        gather: under torch.distributed, losses are over the samples of all processes, whose batches must be
+            equally large; DDP's mean of gradients is then that of one process with the whole batch. False
+            for those of each process alone.
 
     Raises:
         ValueError: prompts are missing in stage one, or of another number of identities.
@@ -90,6 +94,7 @@ class VSLAObjective(nn.Module):
         prompts: IDPromptLearner | None = None,
         stage: Literal[1, 2] = 2,
         config: LossConfig | None = None,
+        gather: bool = True,
     ):
         super().__init__()
         known = sorted(set(pids))
@@ -101,6 +106,7 @@ class VSLAObjective(nn.Module):
             raise ValueError(f"prompts are of {prompts.identities} identities, but pids of {len(known)}")
         self.stage = stage
         self.config = config = config or LossConfig()
+        self.gather = gather
         self.encoder = encoder
         self.register_buffer("pids", torch.tensor(known))
         self.register_buffer("texts", None)
@@ -136,9 +142,10 @@ class VSLAObjective(nn.Module):
             with torch.no_grad():
                 visual = batch["features"] if "features" in batch else self._encode(batch)
             assert self.prompts is not None
-            losses = self._contrasts(visual, self.prompts(labels), labels)
-            return {"loss": losses["i2t"] + losses["t2i"], **losses}
-        visual, losses = self._encode(batch), {}
+            contrasts = self._contrasts(*self._whole(visual, self.prompts(labels), labels))
+            return {"loss": contrasts["i2t"] + contrasts["t2i"], **contrasts}
+        visual, labels = self._whole(self._encode(batch), labels)
+        losses: dict[str, Tensor] = {}
         weights = self.config
         if self.texts is not None:
             if weights.v2sce:
@@ -152,6 +159,10 @@ class VSLAObjective(nn.Module):
             losses["id"] = self.head(visual, labels)
         total = sum(getattr(weights, name) * loss for name, loss in losses.items())
         return {"loss": total, **losses}
+
+    def _whole(self, *rows: Tensor) -> Iterator[Tensor]:
+        """Rows of the whole batch, of which each process has a part."""
+        return (gather(some) for some in rows) if self.gather else iter(rows)
 
     def _contrasts(self, visual: Tensor, texts: Tensor, labels: Tensor) -> dict[str, Tensor]:
         pairs = {"i2t": (visual, texts), "t2i": (texts, visual)}
