@@ -1,4 +1,4 @@
-"""Heads: multi-layer perceptrons with batch normalisation (VILLS, supplement 2)."""
+"""Heads: multi-layer perceptrons, with batch normalisation in VILLS (supplement 2), without in CION."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def mlp(dim: int, hidden: int, out: int, layers: int = 3) -> nn.Sequential:
-    """Linear, batch norm, GELU; the last layer is linear alone."""
+def mlp(dim: int, hidden: int, out: int, layers: int = 3, batch_norm: bool = True) -> nn.Sequential:
+    """Linear, batch norm (where asked for), GELU; the last layer is linear alone."""
     widths = [dim, *[hidden] * (layers - 1)]
     parts: list[nn.Module] = []
     for before, after in zip(widths, widths[1:], strict=False):
-        parts += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.GELU()]
+        norm = [nn.BatchNorm1d(after)] if batch_norm else []
+        parts += [nn.Linear(before, after, bias=not batch_norm), *norm, nn.GELU()]
     return nn.Sequential(*parts, nn.Linear(widths[-1], out))
 
 
@@ -23,11 +24,19 @@ class PrototypeHead(nn.Module):
         prototypes: K. DINO's 65,536 by default.
         hidden: width of the MLP (DINO: 2,048).
         bottleneck: channels before the prototypes (DINO: 256).
+        batch_norm: whether the MLP has batch norms (DINO for vision transformers: none).
     """
 
-    def __init__(self, dim: int, prototypes: int = 65_536, hidden: int = 2_048, bottleneck: int = 256):
+    def __init__(
+        self,
+        dim: int,
+        prototypes: int = 65_536,
+        hidden: int = 2_048,
+        bottleneck: int = 256,
+        batch_norm: bool = True,
+    ):
         super().__init__()
-        self.mlp = mlp(dim, hidden, bottleneck)
+        self.mlp = mlp(dim, hidden, bottleneck, batch_norm=batch_norm)
         self.prototypes = nn.Linear(bottleneck, prototypes, bias=False)
         self.apply(init)
 

@@ -8,9 +8,14 @@ from torch import Tensor, nn
 from reid_pretrain.distributed import sum_across_ranks
 
 
+def full_precision(x: Tensor) -> Tensor:
+    """Half precision -> float32; float32 and float64 as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def cross_entropy(target: Tensor, logits: Tensor, temperature: float) -> Tensor:
     """H(a, b) = -sum_j a_j log b_j (Eq. 8) of probabilities [... k] and student logits [... k] -> [...]."""
-    return -(target * (logits.float() / temperature).log_softmax(-1)).sum(-1)
+    return -(target * (full_precision(logits) / temperature).log_softmax(-1)).sum(-1)
 
 
 class Centre(nn.Module):
@@ -33,7 +38,7 @@ class Centre(nn.Module):
     @torch.no_grad()
     def forward(self, logits: Tensor) -> Tensor:
         """Float [... k] -> probabilities [... k]."""
-        return ((logits.float() - self.value) / self.temperature).softmax(-1)
+        return ((full_precision(logits) - self.value) / self.temperature).softmax(-1)
 
     @torch.no_grad()
     def update(self, logits: Tensor) -> None:
@@ -41,7 +46,7 @@ class Centre(nn.Module):
 
         Ranks may have different numbers of rows, or none, but every rank must call this.
         """
-        rows = logits.float().flatten(0, -2)
+        rows = full_precision(logits).flatten(0, -2)
         total = sum_across_ranks(torch.cat([rows.sum(0), rows.new_tensor([len(rows)])]))
-        mean = total[:-1] / total[-1].clamp(min=1)
-        self.value.lerp_(mean, (total[-1] > 0) * (1 - self.momentum))
+        mean = (total[:-1] / total[-1].clamp(min=1)).to(self.value)
+        self.value.lerp_(mean, ((total[-1] > 0) * (1 - self.momentum)).to(self.value))

@@ -1,0 +1,164 @@
+"""CION's objective: student, teacher and the identity-guided loss between their views (section 3.3)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from reid_pretrain.heads import PrototypeHead
+from reid_pretrain.losses.identity import IdentityGuidedLoss, Weighting
+from reid_pretrain.schedules import cosine
+
+FLOAT = 4
+"""Bytes of a float32."""
+
+
+@dataclass(frozen=True)
+class CIONConfig:
+    """Settings of the objective.
+
+    Attributes:
+        prototypes: K (DINO: 65,536).
+        head_hidden: width of the head's MLP (DINO: 2,048).
+        head_bottleneck: channels before the prototypes (DINO: 256).
+        weighting: "paper" (Eq. 9) or "released", see `IdentityGuidedLoss`.
+        student_temperature, teacher_temperature, centre_momentum: DINO's 0.1, 0.04 and 0.9.
+        momentum: of the teacher at the first step, 1 at the last by a cosine (DINO: 0.996).
+        freeze_prototypes_steps: steps in which the prototypes don't learn (DINO: the first epoch).
+    """
+
+    prototypes: int = 65_536
+    head_hidden: int = 2_048
+    head_bottleneck: int = 256
+    weighting: Weighting = "paper"
+    student_temperature: float = 0.1
+    teacher_temperature: float = 0.04
+    centre_momentum: float = 0.9
+    momentum: float = 0.996
+    freeze_prototypes_steps: int = 0
+
+
+class Branch(nn.Module):
+    """A student or a teacher: a backbone and DINO's head, without batch norms of its own."""
+
+    def __init__(self, backbone: nn.Module, dim: int, config: CIONConfig):
+        super().__init__()
+        self.backbone = backbone
+        sizes = (config.prototypes, config.head_hidden, config.head_bottleneck)
+        self.head = PrototypeHead(dim, *sizes, batch_norm=False)
+
+    def forward(self, views: list[Tensor], freeze_prototypes: bool = False) -> Tensor:
+        """Views [b v 3 h w], a list by size -> logits of all of them, in order, [v b k]."""
+        features = []
+        for x in views:
+            tokens = self.backbone(rearrange(x, "b v c h w -> (v b) c h w"))
+            features.append(rearrange(tokens.cls, "(v b) d -> v b d", b=len(x)))
+        return self.head(torch.cat(features), freeze_prototypes)
+
+
+class CION(nn.Module):
+    """Identity-guided self-distillation of any backbone, CNN or transformer (CION 3.3, Eqs. 8-9).
+
+    The teacher sees the global views, the student all of them; all views of all images of a person are to
+    agree. The teacher is the student's moving average; its batch norms take the batch's statistics and it has
+    no dropout. One image a person, or a batch without "pid", is DINO.
+
+    Args:
+        backbone: `backbone(images [b 3 h w])` returns an object with `cls` [b d]; it has an attribute `dim`.
+            It is the student's start, the teacher's is a copy.
+        config: settings.
+        steps: optimiser steps of the whole training, for the momentum schedule.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> class Mean(nn.Module):
+        ...     dim = 3
+        ...
+        ...     def forward(self, x):
+        ...         return SimpleNamespace(cls=x.mean((2, 3)))
+        >>> cion = CION(Mean(), CIONConfig(prototypes=16, head_hidden=8, head_bottleneck=4))
+        >>> views = {"global": torch.rand(4, 2, 3, 8, 4), "local": torch.rand(4, 3, 3, 4, 2)}
+        >>> cion({**views, "pid": torch.tensor([1, 1, 5, 5])})["loss"].shape
+        torch.Size([])
+    """
+
+    step: Tensor
+
+    def __init__(self, backbone: nn.Module, config: CIONConfig | None = None, steps: int = 1):
+        super().__init__()
+        self.config = config = config or CIONConfig()
+        self.steps = steps
+        dim: Any = backbone.dim
+        self.student = Branch(backbone, dim, config)
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        self.loss = IdentityGuidedLoss(
+            config.prototypes,
+            config.weighting,
+            config.student_temperature,
+            config.teacher_temperature,
+            config.centre_momentum,
+        )
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+
+    def train(self, mode: bool = True) -> CION:
+        """As `nn.Module.train`, but of the teacher only batch norms train."""
+        super().train(mode)
+        self.teacher.eval()
+        for module in self.teacher.modules():
+            if isinstance(module, _BatchNorm):
+                module.train(mode)
+        return self
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """
+        Args:
+            batch: "global" float [b g 3 h w], "local" float [b v 3 h' w'] if there are local views, "pid"
+                int64 [b] if images of a person go together.
+
+        Returns:
+            `loss` (Eq. 9).
+        """
+        views = [batch[name] for name in ("global", "local") if name in batch]
+        with torch.no_grad():
+            teacher = self.teacher(views[:1])
+        student = self.student(views, bool(self.step < self.config.freeze_prototypes_steps))
+        return {"loss": self.loss(student, teacher, batch.get("pid"))}
+
+    @torch.no_grad()
+    def after_step(self, step: int) -> None:
+        """The teacher follows the student; call it after optimiser step number `step` (from 0)."""
+        momentum = cosine(self.config.momentum, 1.0, step, self.steps)
+        teacher, student = list(self.teacher.parameters()), list(self.student.parameters())
+        torch._foreach_lerp_(teacher, student, 1 - momentum)
+        self.step.fill_(step + 1)
+
+
+def prototype_memory(config: CIONConfig, images: int, global_views: int = 2, local_views: int = 8) -> int:
+    """Bytes that the prototypes take in training with AdamW in float32, backbones and MLPs not counted.
+
+    The prototypes themselves are there eight times (student, teacher, both of unit length, two gradients,
+    two moments), the student's logits five times (as they are, over the temperature, their gradients, and one
+    intermediate), the teacher's three times.
+
+    Args:
+        config: of the objective.
+        images: on one device.
+        global_views, local_views: of an image.
+
+    Returns:
+        The number of bytes, an estimate.
+
+    Example:
+        >>> round(prototype_memory(CIONConfig(), images=64) / 2**30, 1)
+        1.4
+    """
+    weights = 8 * config.head_bottleneck
+    logits = images * (5 * (global_views + local_views) + 3 * global_views)
+    return FLOAT * config.prototypes * (weights + logits)
