@@ -135,8 +135,9 @@ class CION(nn.Module):
     def after_step(self, step: int) -> None:
         """The teacher follows the student; call it after optimiser step number `step` (from 0)."""
         momentum = cosine(self.config.momentum, 1.0, step, self.steps)
-        teacher, student = list(self.teacher.parameters()), list(self.student.parameters())
-        torch._foreach_lerp_(teacher, student, 1 - momentum)
+        pairs = zip(self.teacher.parameters(), self.student.parameters(), strict=True)
+        teacher, student = zip(*pairs, strict=True)
+        torch._foreach_lerp_(list(teacher), list(student), 1 - momentum)
         self.step.fill_(step + 1)
 
 
