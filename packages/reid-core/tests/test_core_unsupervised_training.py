@@ -93,6 +93,20 @@ def test_people_become_clusters_and_the_broken_image_an_outlier(world, whole):
     assert not same(model, fresh())
 
 
+def test_instance_rounds_keep_each_image_to_itself_and_clusters_follow(world, tmp_path):
+    model, result = train(world, tmp_path, replace(SETTINGS, instance_rounds=1))
+    assert result[0] == {"clusters": PEOPLE * IMAGES, "outliers": 1}
+    assert result[1] == {"clusters": PEOPLE, "outliers": 1}
+    labels = np.load(tmp_path / "round_000" / "clusters" / "labels.npy")
+    assert sorted(labels.tolist()) == list(range(-1, PEOPLE * IMAGES))
+    assert not same(model, fresh())
+
+
+def test_more_instance_rounds_than_rounds_are_refused():
+    with pytest.raises(ValueError, match="instance_rounds=3; expected 0 to rounds=2"):
+        replace(SETTINGS, instance_rounds=3)
+
+
 def test_steps_and_the_optimisers_state_go_on_from_round_to_round(whole):
     _, _, folder, log = whole
     rates = {step: metrics["lr"] for step, metrics in log.records if "lr" in metrics}

@@ -41,6 +41,9 @@ class ClusterContrastConfig:
 
     rounds: int = 50
     """Times that the images are clustered and trained on; the published code's epochs."""
+    instance_rounds: int = 0
+    """First rounds in which each image is a cluster of its own, with two views in a batch (instance
+    discrimination: Wu et al., CVPR 2018), for weights that can't tell people apart yet; not in that code."""
     identities: int = 16
     """Clusters in a batch; fewer where there are fewer clusters."""
     instances: int = 16
@@ -70,6 +73,8 @@ class ClusterContrastConfig:
         for name in ("rounds", "identities", "instances", "min_samples", "decay_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
+        if not 0 <= self.instance_rounds <= self.rounds:
+            raise ValueError(f"instance_rounds={self.instance_rounds}; expected 0 to rounds={self.rounds}")
         if not 0 < self.eps < 1 or not 0 < self.decay <= 1:
             raise ValueError(f"eps={self.eps}, decay={self.decay}; expected 0 < eps < 1 and 0 < decay <= 1")
 
@@ -159,13 +164,14 @@ def train_clusters(
     inputs = {"images": manifest.digest, "weights": _digest(model), "other": fingerprint}
     summaries = []
     for number in range(settings.rounds):
+        alone = int(number < settings.instance_rounds)
         lr = config.lr * settings.decay ** (number // settings.decay_every)
         trained = replace(config, lr=lr, min_lr=lr, warmup_steps=0)
         decisive = replace(trained, workers=0, checkpoint_every=1, log_every=1)
         stage = Stage(
             f"round_{number:03}",
             Path(folder),
-            {"settings": replace(settings, rounds=1), "train": decisive, "seed": seed},
+            {"settings": replace(settings, rounds=1, instance_rounds=alone), "train": decisive, "seed": seed},
             inputs,
             version("reid-core"),
         )
@@ -232,6 +238,11 @@ class _Round:
     rank: int
     world_size: int
 
+    @property
+    def alone(self) -> bool:
+        """Whether each image is a cluster of its own."""
+        return self.number < self.settings.instance_rounds
+
     def train(self, out: Path) -> dict[str, Any]:
         """Cluster, then train an epoch on the clusters; returns their numbers."""
         clusters = Stage("clusters", out, self.stage.config, self.stage.inputs, self.stage.code)
@@ -239,15 +250,18 @@ class _Round:
         labels = np.load(clusters.folder / LABELS)
         objective = self._objective(np.load(clusters.folder / CENTROIDS))
         first = self.number * self.config.steps
+        people, views = self.settings.identities, self.settings.instances
+        if self.alone:
+            people, views = max(1, people * views // 2), 2
         if self.rank == 0 and self.logger is not None:
             self.logger.metrics(summary, step=first)
-        identities = min(self.settings.identities, summary["clusters"]) // self.world_size * self.world_size
+        identities = min(people, summary["clusters"]) // self.world_size * self.world_size
         steps = self.config.steps * self.config.accumulate
         batches = CameraPKBatches(
             labels,
             self.manifest.camids,
             identities,
-            self.settings.instances,
+            views,
             steps,
             self.seed,
             self.rank,
@@ -286,11 +300,8 @@ class _Round:
                 f"{readable.sum()} of {len(readable)} images can be read, fewer than k1={s.k1}; see to the "
                 f"files under {self.manifest.root} (reid-data check names the broken ones)"
             )
-        compared = features[readable]
-        if s.within_cameras:
-            compared = within_cameras(compared, self.manifest.camids[readable])
         labels = np.full(len(readable), UNKNOWN)
-        labels[readable] = cluster(jaccard_distance(compared, s.k1, s.k2, s.eps), s.eps, s.min_samples)
+        labels[readable] = np.arange(readable.sum()) if self.alone else self._labels(features, readable)
         found, outliers = int(labels.max()) + 1, int((labels == UNKNOWN).sum())
         self._check(found)
         middles = centroids(features, labels)
@@ -307,6 +318,12 @@ class _Round:
             file=sys.stderr,
         )
         return {"clusters": found, "outliers": outliers}
+
+    def _labels(self, features: np.ndarray, readable: np.ndarray) -> np.ndarray:
+        s, compared = self.settings, features[readable]
+        if s.within_cameras:
+            compared = within_cameras(compared, self.manifest.camids[readable])
+        return cluster(jaccard_distance(compared, s.k1, s.k2, s.eps), s.eps, s.min_samples)
 
     def _check(self, found: int) -> None:
         needed = max(2, self.world_size)
