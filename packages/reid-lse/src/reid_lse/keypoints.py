@@ -30,15 +30,15 @@ COCO_KEYPOINTS = (
 """The 17 keypoints of COCO in their order; left and right are the person's own."""
 
 PRIOR = {
-    "nose": (0.000, 0.110, 0.90),
-    "eye": (0.014, 0.095, 0.90),
-    "ear": (0.028, 0.100, 0.90),
-    "shoulder": (0.058, 0.205, 0.85),
-    "elbow": (0.080, 0.345, 0.50),
-    "wrist": (0.085, 0.470, 0.20),
-    "hip": (0.042, 0.500, 0.80),
-    "knee": (0.048, 0.715, 0.50),
-    "ankle": (0.055, 0.915, 0.40),
+    "nose": (0.000, 0.122, 0.70),
+    "eye": (0.014, 0.107, 0.70),
+    "ear": (0.028, 0.112, 0.70),
+    "shoulder": (0.058, 0.217, 0.70),
+    "elbow": (0.080, 0.357, 0.50),
+    "wrist": (0.085, 0.482, 0.20),
+    "hip": (0.042, 0.500, 0.70),
+    "knee": (0.048, 0.705, 0.50),
+    "ankle": (0.055, 0.905, 0.40),
 }
 """An upright pedestrian who fills a crop: offset from the middle, distance from the top, both as shares of
 the crop's height (people keep their proportions whatever the crop's width), and confidence. Head, shoulders
@@ -85,7 +85,7 @@ def prior(images: Sequence[Tensor]) -> Tensor:
     Example:
         >>> nose, *_, ankle = prior(torch.zeros(1, 3, 128, 64, dtype=torch.uint8))[0]
         >>> [round(value, 2) for value in nose.tolist()]
-        [32.0, 14.08, 0.9]
+        [32.0, 15.62, 0.7]
         >>> bool(ankle[2] < nose[2])
         True
     """

@@ -11,22 +11,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid_lse.geometry import body, distances, person_height, sides
+from reid_lse.geometry import Body, body, distances, limbs, sides
 from reid_lse.prompts import Prompts
 
 WORK_HEIGHT = 128
 """Rows at which GrabCut works: larger crops say little more of where a person ends, and time goes with the
 pixels."""
 
-ITERATIONS = 2
+ITERATIONS = 1
 """GrabCut iterations; further ones move few pixels of a small crop."""
 
 SURE_CONFIDENCE = 0.7
 """Keypoints this certain mark the core of their limbs as person beyond doubt."""
 
-SURE, LIKELY, UNLIKELY = 0.6, 1.2, 1.8
-"""Distances in limb radii: inside SURE is person beyond doubt, inside LIKELY probably person, inside UNLIKELY
-probably background, further out background beyond doubt."""
+SURE, UNLIKELY = -0.03, 0.05
+"""Distances from the limbs' surface as shares of the person's height: SURE inside is person beyond doubt, any
+inside probably person, up to UNLIKELY outside probably background, further out background beyond doubt."""
+
+SLACK = 0.05
+"""How far inside, as a share of the person's height, seeds of a limb without any confidence begin."""
 
 SPARSE = 2
 """Along limbs less certain, one pixel in SPARSE x SPARSE is a seed."""
@@ -147,35 +150,29 @@ def _plan(height: int, width: int, keypoints: bytes, positive: bytes, negative: 
     inside = np.frombuffer(positive, dtype=bool).reshape(areas, -1)
     outside = np.frombuffer(negative, dtype=bool).reshape(areas, -1)
     used = np.logical_or(inside, outside).any(axis=0)
-    tall = person_height(points, used, height)
-    limbs = body(points, used, tall)
-    radii = distances(limbs, height, width) / limbs.radius[:, None, None]
-    sure = limbs.confidence > SURE_CONFIDENCE
-    nearest = radii.min(axis=0)
+    person = body(points, used, height)
+    parts = limbs(person)
+    away = distances(parts, height, width) / person.height
+    nearest = away.min(axis=0)
+    sure = parts.confidence > SURE_CONFIDENCE
     # An uncertain keypoint may be further from where it is said to be, so its surroundings stay open.
-    reach = (radii / (1.5 - 0.5 * limbs.confidence[:, None, None])).min(axis=0)
+    reach = (away / (1.5 - 0.5 * parts.confidence[:, None, None])).min(axis=0)
     trimap = np.full((height, width), cv2.GC_BGD, dtype=np.uint8)
     trimap[reach < UNLIKELY] = cv2.GC_PR_BGD
-    trimap[nearest < LIKELY] = cv2.GC_PR_FGD
+    trimap[nearest < 0] = cv2.GC_PR_FGD
     if sure.any():
-        trimap[radii[sure].min(axis=0) < SURE] = cv2.GC_FGD
+        trimap[away[sure].min(axis=0) < SURE] = cv2.GC_FGD
     # Sparse seeds are a soft prior: each pulls its neighbours a little; in true background it stays a speck.
-    trimap[::SPARSE, ::SPARSE][nearest[::SPARSE, ::SPARSE] < SURE] = cv2.GC_FGD
-    margins = np.stack(
-        [_margin(points, inside[area], outside[area], tall, height, width) for area in range(areas)]
-    )
-    return _Plan(trimap, nearest < 1, margins)
+    seeds = (away + SLACK * (1 - parts.confidence[:, None, None])).min(axis=0) < 0
+    trimap[::SPARSE, ::SPARSE][seeds[::SPARSE, ::SPARSE]] = cv2.GC_FGD
+    margins = np.stack([_margin(person, inside[area], outside[area], height, width) for area in range(areas)])
+    return _Plan(trimap, nearest < 0, margins)
 
 
-def _margin(
-    points: np.ndarray, inside: np.ndarray, outside: np.ndarray, tall: float, height: int, width: int
-) -> np.ndarray:
-    nearest = []
-    for capsules in sides(points, inside, outside, tall):
-        if len(capsules.radius):
-            away = distances(capsules, height, width) - capsules.radius[:, None, None]
-            nearest.append(away.min(axis=0))
-        else:
-            nearest.append(np.full((height, width), float(height + width), dtype=np.float32))
+def _margin(person: Body, inside: np.ndarray, outside: np.ndarray, height: int, width: int) -> np.ndarray:
+    nearest = [
+        distances(capsules, height, width).min(axis=0, initial=height + width)
+        for capsules in sides(person, inside, outside)
+    ]
     mine, theirs = nearest
     return (theirs - mine).astype(np.float32)
