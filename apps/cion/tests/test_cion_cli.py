@@ -19,7 +19,7 @@ def parse(*arguments):
     return parser.instantiate(parser.parse_args(["unsupervised", *arguments])).unsupervised
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("u[sd]?_*.yaml")), ids=lambda path: path.stem)
 def test_a_config_names_a_run_of_its_own(path):
     chosen = parse("--config", str(path))
     assert chosen.experiment == path.stem and (chosen.source is None) == path.stem.startswith("usl")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cion.config import Config
+from torch import Tensor, nn
+
+from cion.config import Config, Evaluation
 from reid_core.datasets import ImageDataset
 from reid_core.features import extract
 from reid_core.heads import ReIDModel
@@ -20,7 +22,17 @@ from reid_eval import evaluate as score
 RESULTS_FILE = "results.json"
 RANKS = (1, 5, 10)
 """Ranks of the papers' tables."""
-NAMES = {"initial": "as it began", "source": "source alone", "target": "Cluster Contrast"}
+NAMES = {
+    "initial": "as it began",
+    "source": "source alone",
+    "target": "Cluster Contrast",
+    "none": "no pre-training",
+    "dino": "DINO",
+    "raw": "CION, raw tracklets",
+    "tracklet": "CION, tracklet",
+    "video": "CION, video",
+    "cross_video": "CION, denoised",
+}
 """What a run's models are called."""
 
 
@@ -72,18 +84,54 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
 
     Example:
         >>> print(table({"initial": {"mAP": 0.1, "rank_1": 0.25, "rank_5": 0.5, "rank_10": 1.0}}))
-        %                     mAP  Rank-1  Rank-5 Rank-10
-        as it began          10.0    25.0    50.0   100.0
+        %                         mAP  Rank-1  Rank-5 Rank-10
+        as it began              10.0    25.0    50.0   100.0
     """
-    lines = [f"{'%':<18}" + f"{'mAP':>7}" + "".join(f"{f'Rank-{rank}':>8}" for rank in RANKS)]
+    lines = [f"{'%':<22}" + f"{'mAP':>7}" + "".join(f"{f'Rank-{rank}':>8}" for rank in RANKS)]
     for name, values in found.items():
         rates = "".join(f"{100 * values[f'rank_{rank}']:>8.1f}" for rank in RANKS)
-        lines.append(f"{NAMES[name]:<18}{100 * values['mAP']:>7.1f}{rates}")
+        lines.append(f"{NAMES.get(name, name):<22}{100 * values['mAP']:>7.1f}{rates}")
     return "\n".join(lines)
 
 
 def _score(config: Config, target: Manifest, model: ReIDModel, folder: Path) -> dict[str, Any]:
-    transform = eval_transform(config.model.image_size, per_image=config.model.per_image)
+    return score_model(
+        model,
+        target,
+        eval_transform(config.model.image_size, per_image=config.model.per_image),
+        folder,
+        config.evaluate,
+        config.train.workers,
+        config.train.accelerator,
+        repr(config.model),
+    )
+
+
+def score_model(
+    model: nn.Module,
+    target: Manifest,
+    transform: Callable[[Tensor], Tensor],
+    folder: Path,
+    settings: Evaluation,
+    workers: int,
+    accelerator: str,
+    fingerprint: str,
+) -> dict[str, Any]:
+    """Score one model on the target's queries and gallery.
+
+    Args:
+        model: from images to descriptors.
+        target: the manifest.
+        transform: from uint8 [3 h w] to what the model takes.
+        folder: gets query.npy and gallery.npy, the features.
+        settings: protocol and batches.
+        workers: processes that load images.
+        accelerator: Lightning's name.
+        fingerprint: what the features depend on beside the weights.
+
+    Returns:
+        mAP, rank_1, rank_5, rank_10 and more, rates in 0..1.
+    """
     sides = []
     for split in ("query", "gallery"):
         rows = target.select(split)
@@ -91,11 +139,11 @@ def _score(config: Config, target: Manifest, model: ReIDModel, folder: Path) -> 
             model,
             ImageDataset(rows, transform, replace=False),
             folder / f"{split}.npy",
-            batch_size=config.evaluate.batch_size,
-            workers=config.train.workers,
-            device="cpu" if config.train.accelerator == "cpu" else "auto",
-            flip=config.evaluate.flip,
-            fingerprint=repr(config.model),
+            batch_size=settings.batch_size,
+            workers=workers,
+            device="cpu" if accelerator == "cpu" else "auto",
+            flip=settings.flip,
+            fingerprint=fingerprint,
         )
         readable = features.any(axis=1)  # a descriptor has length one, an image that can't be read zeros
         sides.append((features[readable], rows.pids[readable], rows.camids[readable]))
@@ -108,6 +156,6 @@ def _score(config: Config, target: Manifest, model: ReIDModel, folder: Path) -> 
         query_ids[1],
         gallery_ids[1],
         ranks=RANKS,
-        protocol=PROTOCOLS[config.evaluate.protocol],
+        protocol=PROTOCOLS[settings.protocol],
     )
     return result.summary()

@@ -1,0 +1,1 @@
+"""CION's recipe: tracked video, features, denoised identities, pre-training, fine-tuning, evaluation."""

@@ -1,0 +1,63 @@
+"""What can be seen to be wrong with a configuration before any work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cion.pipeline.config import RunConfig, Source
+from reid_core.backbones import build_backbone
+
+
+def check(config: RunConfig) -> None:
+    """Refuse what can be seen to be wrong before anything is read, written or trained.
+
+    Args:
+        config: the whole configuration.
+
+    Raises:
+        ValueError: a setting that can't work; the message names it.
+        FileNotFoundError: a root or checkpoint that isn't there.
+
+    Example:
+        >>> check(RunConfig())
+        Traceback (most recent call last):
+        ValueError: data.videos.root is empty: give the folder of synth_pedes
+    """
+    data, extractor, machine = config.data, config.extractor, config.machine
+    roots: dict[str, Source] = {}
+    if data.synthetic is None:
+        roots = {"data.videos": data.videos, "data.target": data.target}
+        if data.videos.raw is not None:
+            del roots["data.videos"]
+            if not Path(data.videos.detector).is_file():
+                raise FileNotFoundError(f"data.videos.detector: there is no file {data.videos.detector!r}")
+    elif data.target.root:
+        roots = {"data.target": data.target}
+    if data.synthetic is not None and extractor.source is not None:
+        raise ValueError("extractor.source: the synthetic world has labelled people of its own; give null")
+    if extractor.source is not None:
+        roots["extractor.source"] = extractor.source
+    for name, source in roots.items():
+        if not source.root:
+            raise ValueError(f"{name}.root is empty: give the folder of {source.name}")
+        if not Path(source.root).is_dir():
+            raise FileNotFoundError(
+                f"{name}.root: there is no folder {source.root}; give that of {source.name}"
+            )
+    for name in ("weights", "features"):
+        path = getattr(extractor, name)
+        if path is not None and not Path(path).is_file():
+            raise FileNotFoundError(f"extractor.{name}: there is no file {path}")
+    if not config.variants or len(set(config.variants)) < len(config.variants):
+        raise ValueError(f"variants={config.variants}: expected one or more, each once")
+    if machine.devices * machine.num_nodes != (world := int(os.environ.get("WORLD_SIZE", 1))):
+        # Lightning's own launcher starts the whole command again for each rank, once a training.
+        raise ValueError(
+            f"machine.devices={machine.devices} on num_nodes={machine.num_nodes}, but {world} processes run; "
+            f"use torchrun --nproc_per_node {machine.devices} --nnodes {machine.num_nodes} -m cion.cli"
+        )
+    import torch
+
+    with torch.device("meta"):  # an unknown name or option, before any long work
+        build_backbone(config.model.backbone, config.model.image_size, **config.model.options)

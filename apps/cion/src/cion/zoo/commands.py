@@ -1,0 +1,68 @@
+"""What `cion zoo` does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cion.zoo.files import export, load
+from cion.zoo.table import MODELS, UNSUPERVISED, model, paper_config
+from reid_core.backbones import ZOO
+from reid_core.models_cli import cost
+
+
+def run_zoo(chosen: Any) -> None:
+    """Do one action of `cion zoo`.
+
+    Args:
+        chosen: the parsed arguments: action, name, weights, out, data, results, tracking_uri.
+
+    Raises:
+        ValueError: an unknown or missing name, or a missing argument.
+        FileNotFoundError: a file that isn't there.
+    """
+    if chosen.action == "list":
+        for line in listing():
+            print(line, flush=True)
+        return
+    if chosen.action == "load":
+        if chosen.out is None:
+            raise ValueError("give --out, the folder that `cion zoo export` wrote")
+        encoder = load(Path(chosen.out))
+        count = sum(weight.numel() for weight in encoder.trunk.parameters())
+        print(f"{type(encoder).__name__}: {count / 1e6:.2f} M parameters, tokens of {encoder.dim}")
+        return
+    if chosen.name is None:
+        raise ValueError(f"cion zoo {chosen.action} takes a model's name: see `cion zoo list`")
+    model(chosen.name)
+    if chosen.action == "config":
+        print(yaml.safe_dump(paper_config(chosen.name), sort_keys=False), end="")
+        return
+    if chosen.weights is None or chosen.out is None:
+        raise ValueError("cion zoo export takes --weights, a backbone.safetensors, and --out, a folder")
+    results = json.loads(Path(chosen.results).read_text()) if chosen.results else None
+    export(chosen.name, Path(chosen.weights), Path(chosen.out), chosen.data, results, chosen.tracking_uri)
+
+
+def listing() -> list[str]:
+    """A line a model: size, settings and the paper's results.
+
+    Example:
+        >>> lines = listing()
+        >>> len(lines)
+        33
+    """
+    head = f"{'name':<18}{'paper':<20}{'M param':>9}{'GFLOPs':>8}{'batch':>7}{'local':>6}"
+    lines = [head + "".join(f"{column:>13}" for column in UNSUPERVISED)]
+    for name, row in MODELS.items():
+        size = cost(name)
+        batch = f"8x{row.batch_per_gpu}" if row.batch_per_gpu else "-"
+        results = row.unsupervised or ()
+        lines.append(
+            f"{name:<18}{ZOO[name].paper:<20}{size.parameters / 1e6:>9.2f}{size.flops / 1e9:>8.2f}{batch:>7}"
+            f"{row.local_views:>6}" + "".join(f"{f'{a}/{b}':>13}" for a, b in results)
+        )
+    return lines
