@@ -151,6 +151,9 @@ def test_vifi_clip_s_and_openai_s_names_fill_a_clip(tmp_path: Path) -> None:
     report = load_initial(ours, openai | {"input_resolution": torch.tensor(32)})
     assert not report.missing and report.unused == ["input_resolution"]
 
+    inside = {f"clip.{name}": value for name, value in theirs.named_parameters()}
+    assert not load_initial(clip(), inside).missing
+
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):

@@ -48,10 +48,10 @@ class CFAA(nn.Module):
 
     def forward(self, tokens: Tensor, frames: int) -> Tensor:
         """Tokens [(b t) l width] of sets of t frames -> what to add to them, of the same shape."""
-        qkv = self.qkv(self.down(tokens))
-        query, key, value = rearrange(
-            qkv, "(b t) l (three h d) -> three (b l) h t d", t=frames, three=3, h=self.heads
+        # Rearranged where tokens are narrow: all between is views, of which the backward pass keeps no copy.
+        down = rearrange(self.down(tokens), "(b t) l c -> (b l) t c", t=frames)
+        query, key, value = (
+            rearrange(part, "n t (h d) -> n h t d", h=self.heads) for part in self.qkv(down).chunk(3, dim=-1)
         )
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        mixed = rearrange(mixed, "(b l) h t d -> (b t) l (h d)", l=tokens.shape[1])
-        return self.up(self.proj(mixed))
+        mixed = rearrange(F.scaled_dot_product_attention(query, key, value), "n h t d -> n t (h d)")
+        return self.up(rearrange(self.proj(mixed), "(b l) t c -> (b t) l c", l=tokens.shape[1]))

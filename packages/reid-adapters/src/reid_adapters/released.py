@@ -155,7 +155,7 @@ def load_initial(clip: nn.Module, source: str | Path | State) -> Report:
 
     Args:
         clip: open_clip's model of the same architecture, such as "ViT-B-16-quickgelu".
-        source: a file, read without pickle, or a state dict.
+        source: a file, read without pickle, or a state dict; of a module that holds the CLIP as `clip`, too.
 
     Returns:
         A report of what matched.
@@ -175,8 +175,8 @@ def load_initial(clip: nn.Module, source: str | Path | State) -> Report:
     state = read_state(source)
     found = {}
     for key, tensor in state.items():
-        name = re.sub(r"^text_encoder\.", "", re.sub(r"^image_encoder\.", "visual.", key))
-        found[name] = (key, tensor)
+        name = re.sub(r"^image_encoder\.", "visual.", key)
+        found[re.sub(r"^(text_encoder|clip)\.", "", name)] = (key, tensor)
     return _copy(dict(clip.named_parameters()), found, state)
 
 
