@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import reid_lse.batch
+import reid_lse.files
 from reid_lse import (
     Extraction,
     LocalSemanticExtractor,
     RegionDataset,
+    UnreadableImage,
     decode_mask,
     encode_mask,
     extract,
@@ -80,6 +82,25 @@ def test_unreadable_images_are_listed_and_counted(done):
     assert all(row["error"] for row in rows)
     assert (summary.images, summary.unreadable, summary.shards) == (8, 2, 4)
     assert set(summary.found) == {"head", "torso", "legs"}
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "CMYK"])
+def test_other_kinds_of_images_become_rgb(tmp_path, mode):
+    file = tmp_path / "image.tiff"
+    Image.new("RGB", (5, 9), (255, 255, 255)).convert(mode).save(file)
+    image = read_image(file)
+    assert image.shape == (3, 9, 5)
+    assert (image == 255).all()
+
+
+def test_deep_and_huge_images_are_unreadable(tmp_path, monkeypatch):
+    Image.new("I;16", (5, 9)).save(tmp_path / "deep.png")
+    with pytest.raises(UnreadableImage, match=r"deep.png: pixels of mode I;16: convert it to 8 bits"):
+        read_image(tmp_path / "deep.png")
+    monkeypatch.setattr(reid_lse.files, "MAX_PIXELS", 44)
+    Image.new("RGB", (5, 9)).save(tmp_path / "huge.png")
+    with pytest.raises(UnreadableImage, match="5 x 9 pixels, more than 44"):
+        read_image(tmp_path / "huge.png")
 
 
 def test_regions_are_cut_on_the_fly(done):

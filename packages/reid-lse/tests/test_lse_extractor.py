@@ -203,3 +203,22 @@ def test_the_hidden_half_of_somebody_seen_from_the_side_is_not_background():
     keypoints[0, [COCO_KEYPOINTS.index(f"{side}_knee") for side in ("left", "right")], 2] = 0
     masks = LocalSemanticExtractor()(image[None], keypoints).masks[0]
     assert (masks[2] & (label == 2)).sum() > 0.6 * (label == 2).sum()
+
+
+def test_a_hidden_shoulder_lies_across_the_trunk_where_the_hips_are_apart():
+    """Seen from the front: taken to be where its counterpart is, it would cut the trunk slantwise."""
+    image, label = pedestrian()
+    keypoints = prior(image[None])
+    keypoints[0, COCO_KEYPOINTS.index("right_shoulder"), 2] = 0
+    torso = LocalSemanticExtractor()(image[None], keypoints).masks[0, 1]
+    assert overlap(torso, label == 1) > 0.6
+
+
+def test_feet_are_below_the_ankles():
+    image, _ = pedestrian()
+    keypoints = prior(image[None])
+    feet, legs = LocalSemanticExtractor(areas=("feet", "legs"))(image[None], keypoints).masks[0]
+    ankle = keypoints[0, COCO_KEYPOINTS.index("left_ankle"), 1]
+    rows = feet.any(dim=1).nonzero()
+    assert ankle - 6 < rows.min() < ankle + 4 < rows.max()
+    assert legs.sum() > 3 * feet.sum()
