@@ -63,6 +63,12 @@ class KeypointPredictor(Protocol):
 STANDS_WITHIN = (0.05, 0.55)
 """Rows, as shares of the height, where head and torso stand out and legs do not yet swing."""
 
+HEAD_WITHIN, HEAD_ASIDE = (0.03, 0.17), 0.05
+"""Rows where the head is, and how far it may be aside of the person's middle, as shares of the height."""
+
+FACE = 5
+"""Keypoints of the face, the first ones."""
+
 BORDER = 0.12
 """Columns at each side, as a share of the width, that show background more often than person."""
 
@@ -74,7 +80,8 @@ def prior(images: Sequence[Tensor]) -> Tensor:
     """Where keypoints of an upright pedestrian are: the weight-free default.
 
     Detectors cut people out at full height but not always in the middle: the body moves sideways to where
-    head and torso differ from the colours at the crop's borders; nothing else of the picture is looked at.
+    head and torso differ from the colours at the crop's borders, and the head a little further to where it
+    does; nothing else of the picture is looked at.
 
     Args:
         images: crops, uint8 [3 h w] each.
@@ -93,16 +100,21 @@ def prior(images: Sequence[Tensor]) -> Tensor:
     keypoints = shares.repeat(len(images), 1, 1)
     for row, image in enumerate(images):
         height, width = image.shape[-2:]
-        keypoints[row, :, 0] = (_middle(image) + shares[:, 0] * height).clamp(0, width - 1)
+        middle = _middle(image, STANDS_WITHIN)
+        aside = max(-HEAD_ASIDE * height, min(HEAD_ASIDE * height, _middle(image, HEAD_WITHIN) - middle))
+        keypoints[row, :, 0] = middle + shares[:, 0] * height
+        keypoints[row, :FACE, 0] += aside
+        keypoints[row, :, 0].clamp_(0, width - 1)
         keypoints[row, :, 1] = (shares[:, 1] * height).clamp(0, height - 1)
     return keypoints
 
 
-def _middle(image: Tensor) -> float:
-    """Column where the person stands: the centre of what differs from the borders' colours, row by row."""
+def _middle(image: Tensor, within: tuple[float, float]) -> float:
+    """Column where the person is within some rows: the centre of what differs from the borders' colours."""
     height, width = image.shape[-2:]
     edge = max(1, round(BORDER * width))
-    rows = image[:, round(STANDS_WITHIN[0] * height) : max(1, round(STANDS_WITHIN[1] * height))].float()
+    top, bottom = (round(share * height) for share in within)
+    rows = image[:, top : max(top + 1, bottom)].float()
     sides = torch.stack([rows[..., :edge].mean(dim=-1), rows[..., -edge:].mean(dim=-1)], dim=-1)
     # Near either side's colour is background enough: the two sides often differ (a wall, a lawn).
     strength = (rows[..., None] - sides[..., None, :]).abs().sum(dim=0).amin(dim=-1).square().sum(dim=0)
