@@ -24,13 +24,21 @@ from torch import Tensor
 
 from reid_core.synthetic import PARTS, World, write_folder
 from reid_lse import SamSegmenter, Segmenter, grabcut, make_prompts, prior, read_image
+from reid_lse.prompts import DEFAULT_THRESHOLD
 
-SIDE, PATCH, WIDTH, DEPTH, HEADS, DIM = 128, 8, 256, 6, 8, 128
+SIDE, PATCH, WIDTH, DEPTH, HEADS, DIM = 128, 16, 256, 6, 8, 128
 """Canvas, patches and sizes of the small SAM: some 5 million parameters in its image encoder."""
 
-PACK, BATCH, RATE = 4, 16, 1e-3
+PACK, BATCH, RATE = 2, 16, 1e-3
+"""Two crops of 128 x 64 pixels fill a canvas at their own size, as 32 of 256 x 128 fill SAM's."""
 
 AREAS = {"head": ("head",), "torso": ("torso", "arms"), "legs": ("legs",)}
+POINTS = (8, 15)
+"""Keypoints from which a training crop is prompted: the least, and one past the most."""
+
+UNSURE = 0.2
+"""Confidence of a corrupted keypoint, below the default threshold."""
+
 LEAST = 16
 """Pixels of a true mask below which the area is taken as not to be seen."""
 
@@ -48,8 +56,8 @@ def small_sam() -> Sam:
             out_chans=DIM,
             norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
             use_rel_pos=True,
-            window_size=8,
-            global_attn_indexes=(2, 5),
+            window_size=4,
+            global_attn_indexes=(1, 3, 5),
         ),
         PromptEncoder(DIM, (cells, cells), (SIDE, SIDE), 16),
         MaskDecoder(
@@ -69,22 +77,29 @@ def read_world(root: Path) -> tuple[list[Tensor], Tensor, Tensor, np.ndarray]:
 
 
 def train(sam: Sam, images: list[Tensor], keypoints: Tensor, masks: Tensor, seconds: float, seed: int) -> int:
-    """Train on point prompts until the time is up, on single and on packed canvases in turn: the steps."""
+    """Train on point prompts until the time is up, one step of three on canvases of one crop: the steps."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(sam.parameters(), lr=RATE, weight_decay=0.01)
-    segmenters = [SamSegmenter(sam, pack=pack) for pack in (1, PACK)]
+    segmenters = [SamSegmenter(sam, pack=pack) for pack in (1, PACK, PACK)]
     began, step = time.perf_counter(), 0
     while (spent := time.perf_counter() - began) < seconds:
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1, (step + 1) / 20) * max(0.02, 1 - spent / seconds)
         rows = torch.randperm(len(images), generator=generator)[:BATCH]
         points = keypoints[rows].clone()
-        # Some keypoints are dropped and all are shaken, as detectors would.
-        points[..., 2] *= torch.rand(points.shape[:2], generator=generator) > 0.15
+        # All but some are dropped and the others shaken, as detectors would. As many in (almost) every crop
+        # are prompted in one pass.
+        chance = torch.rand(points.shape[:2], generator=generator) * (points[..., 2] > 0)
+        kept = int(torch.randint(*POINTS, (), generator=generator))
+        points[..., 2] *= chance >= chance.topk(kept, dim=1).values[:, -1:]
         points[..., :2] += torch.randn(points[..., :2].shape, generator=generator)
-        prompts = make_prompts(points, tuple(AREAS))
-        found = segmenters[step % 2].logits([images[row] for row in rows.tolist()], points, prompts)
-        losses = [loss(logits, masks[rows[crops], areas]) for crops, areas, logits in found]
+        crops, truth = [images[row] for row in rows.tolist()], masks[rows]
+        if torch.rand((), generator=generator) < 0.5:
+            # Areas have as much of the left as of the right, so mirrored keypoints may keep their names.
+            crops, truth = [crop.flip(2) for crop in crops], truth.flip(3)
+            points[..., 0] = truth.shape[3] - points[..., 0]
+        found = segmenters[step % 3].logits(crops, points, make_prompts(points, tuple(AREAS)))
+        losses = [loss(logits, truth[rows, areas]) for rows, areas, logits in found]
         mean = torch.cat(losses).mean()
         optimizer.zero_grad()
         mean.backward()
@@ -112,6 +127,15 @@ def mean_iou(found: list[Tensor], masks: Tensor) -> dict[str, float]:
     return {name: round(value, 3) for name, value in {**each, "mean": iou[there].mean().item()}.items()}
 
 
+def corrupted(keypoints: Tensor, size: tuple[int, int], seed: int) -> Tensor:
+    """A third of each crop's keypoints thrown anywhere into it, with a confidence that says so."""
+    generator = torch.Generator().manual_seed(seed)
+    wrong = torch.rand(keypoints.shape[:2], generator=generator).argsort(dim=1) < round(17 / 3)
+    anywhere = torch.rand(keypoints[..., :2].shape, generator=generator) * torch.tensor(size[::-1])
+    anywhere = torch.cat([anywhere, torch.full_like(anywhere[..., :1], UNSURE)], dim=-1)
+    return torch.where(wrong[..., None], anywhere, keypoints)
+
+
 def run(people: int, seconds: float, seed: int, checkpoint: Path | None) -> dict[str, object]:
     """Write the world, train on three quarters of its people, and test on the others."""
     with tempfile.TemporaryDirectory() as folder:
@@ -125,29 +149,38 @@ def run(people: int, seconds: float, seed: int, checkpoint: Path | None) -> dict
     torch.manual_seed(seed)
     sam = small_sam()
     parameters = sum(weight.numel() for weight in sam.image_encoder.parameters())
-    steps = train(sam, [images[row] for row in learn], keypoints[learn], masks[learn], seconds, seed)
-    if checkpoint is not None:
-        torch.save(sam.state_dict(), checkpoint)
+    if checkpoint is not None and checkpoint.exists():
+        trained = torch.load(checkpoint, weights_only=True)
+        sam.load_state_dict(trained["model"])
+    else:
+        began = time.perf_counter()
+        steps = train(sam, [images[row] for row in learn], keypoints[learn], masks[learn], seconds, seed)
+        trained = {"steps": steps, "train_seconds": round(time.perf_counter() - began)}
+        trained["train_threads"] = torch.get_num_threads()
+        if checkpoint is not None:
+            torch.save({"model": sam.state_dict(), **trained}, checkpoint)
 
     crops, points, truth = [images[row] for row in test], keypoints[test], masks[test]
 
-    def found(segmenter: Segmenter, points: Tensor) -> list[Tensor]:
-        return segmenter(crops, points, make_prompts(points, tuple(AREAS)))
+    def found(segmenter: Segmenter, points: Tensor, threshold: float = DEFAULT_THRESHOLD) -> list[Tensor]:
+        return segmenter(crops, points, make_prompts(points, tuple(AREAS), threshold))
 
     alone = found(SamSegmenter(sam), points)
     packed = found(SamSegmenter(sam, pack=PACK), points)
-    guessed = prior(crops)
+    guessed, wrong = prior(crops), corrupted(points, (crops[0].shape[1], crops[0].shape[2]), seed)
     return {
         "encoder_parameters": parameters,
         "train_images": len(learn),
         "test_images": len(test),
-        "steps": steps,
+        **{name: value for name, value in trained.items() if name != "model"},
         "iou": {
             "small SAM, true keypoints": mean_iou(alone, truth),
             "small SAM, packed, true keypoints": mean_iou(packed, truth),
             "small SAM, prior keypoints": mean_iou(found(SamSegmenter(sam), guessed), truth),
             "grabcut, true keypoints": mean_iou(found(grabcut, points), truth),
             "grabcut, prior keypoints": mean_iou(found(grabcut, guessed), truth),
+            "grabcut, a third corrupted, dropped by Eq. 4": mean_iou(found(grabcut, wrong), truth),
+            "grabcut, a third corrupted, kept": mean_iou(found(grabcut, wrong, 0.0), truth),
         },
         "iou_packed_with_unpacked": mean_iou(packed, torch.stack(alone)),
     }
@@ -156,19 +189,17 @@ def run(people: int, seconds: float, seed: int, checkpoint: Path | None) -> dict
 def main() -> None:
     """Print and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--people", type=int, default=160)
+    parser.add_argument("--people", type=int, default=320)
     parser.add_argument("--seconds", type=float, default=600, help="of training")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", type=Path, help="file to keep the weights in")
+    parser.add_argument("--checkpoint", type=Path, help="weights to keep, or to use if the file is there")
     parser.add_argument("--output", type=Path, default=RESULTS / "small_sam.json")
     arguments = parser.parse_args()
     measured = run(arguments.people, arguments.seconds, arguments.seed, arguments.checkpoint)
     write_record(
         arguments.output,
         "mean IoU on held-out synthetic people of a small SAM trained from point prompts, beside GrabCut",
-        machine={"threads": torch.get_num_threads()},
         people=arguments.people,
-        train_seconds=arguments.seconds,
         **measured,
     )
     print(json.dumps(measured, indent=2))
