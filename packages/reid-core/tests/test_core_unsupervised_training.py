@@ -93,18 +93,33 @@ def test_people_become_clusters_and_the_broken_image_an_outlier(world, whole):
     assert not same(model, fresh())
 
 
-def test_instance_rounds_keep_each_image_to_itself_and_clusters_follow(world, tmp_path):
-    model, result = train(world, tmp_path, replace(SETTINGS, instance_rounds=1))
-    assert result[0] == {"clusters": PEOPLE * IMAGES, "outliers": 1}
-    assert result[1] == {"clusters": PEOPLE, "outliers": 1}
-    labels = np.load(tmp_path / "round_000" / "clusters" / "labels.npy")
-    assert sorted(labels.tolist()) == list(range(-1, PEOPLE * IMAGES))
-    assert not same(model, fresh())
+def test_colour_rounds_cluster_what_the_network_can_not_tell_apart(world, tmp_path):
+    class Blind(nn.Module):
+        """Sees a picture's first pixel alone, which is noise to it."""
+
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(1)
+
+        def forward(self, images):
+            return self.norm(1e-3 * torch.randn(len(images), 1) + 0 * images[:, 0, 0, :1])
+
+    settings = replace(SETTINGS, rounds=1, k1=8, k2=1, eps=0.5)
+    clusters = []
+    for rounds in (0, 1):
+        folder = tmp_path / str(rounds)
+        train_clusters(Blind(), world, noisy, PLAIN, folder, replace(settings, colour_rounds=rounds), CONFIG)
+        clusters.append(np.load(folder / "round_000" / "clusters" / "labels.npy"))
+    blind, coloured = (
+        list(zip(world.pids.tolist(), labels.tolist(), strict=True))[:-1] for labels in clusters
+    )
+    assert len(set(coloured)) == len({label for _, label in coloured}) == PEOPLE
+    assert len(set(blind)) > PEOPLE
 
 
-def test_more_instance_rounds_than_rounds_are_refused():
-    with pytest.raises(ValueError, match="instance_rounds=3; expected 0 to rounds=2"):
-        replace(SETTINGS, instance_rounds=3)
+def test_more_colour_rounds_than_rounds_are_refused():
+    with pytest.raises(ValueError, match="colour_rounds=3; expected 0 to rounds=2"):
+        replace(SETTINGS, colour_rounds=3)
 
 
 def test_steps_and_the_optimisers_state_go_on_from_round_to_round(whole):

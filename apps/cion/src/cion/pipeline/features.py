@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from cion.pipeline.colours import StripeColours, standardise
 from cion.pipeline.config import RunConfig
 from cion.pipeline.finetune import build_reid, finetune, load_reid
 from reid_core.datasets import ImageDataset
@@ -16,6 +15,7 @@ from reid_core.features import extract, valid_path
 from reid_core.manifest import Manifest
 from reid_core.train import FINAL
 from reid_core.transforms import eval_transform
+from reid_core.unsupervised import StripeColours, within_cameras
 from reid_core.weights import load_weights
 
 FEATURES_FILE, EXTRACTED_FILE = "features.npy", "extracted.npy"
@@ -75,7 +75,7 @@ def extract_features(
         )
         valid = np.load(valid_path(folder / EXTRACTED_FILE))
     if config.extractor.standardise:
-        features = standardise(features, videos.table["video"].to_numpy())
+        features = within_cameras(features, videos.table["video"].to_numpy())
     np.save(folder / FEATURES_FILE, features)
     np.save(valid_path(folder / FEATURES_FILE), valid)
     return {"images": len(videos), "without_feature": int((~valid).sum())}

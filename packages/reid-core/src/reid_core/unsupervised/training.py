@@ -23,6 +23,7 @@ from reid_core.samplers import CameraPKBatches, mix
 from reid_core.stage import Stage
 from reid_core.train import FINAL, LAST, TrainConfig, fit
 from reid_core.unsupervised.clusters import MIN_SAMPLES, centroids, cluster, within_cameras
+from reid_core.unsupervised.colours import StripeColours
 from reid_core.unsupervised.memory import MOMENTUM, TEMPERATURE, ClusterMemory
 from reid_core.unsupervised.neighbours import EPS, K1, K2, jaccard_distance
 
@@ -41,9 +42,9 @@ class ClusterContrastConfig:
 
     rounds: int = 50
     """Times that the images are clustered and trained on; the published code's epochs."""
-    instance_rounds: int = 0
-    """First rounds in which each image is a cluster of its own, with two views in a batch (instance
-    discrimination: Wu et al., CVPR 2018), for weights that can't tell people apart yet; not in that code."""
+    colour_rounds: int = 0
+    """First rounds in which images are clustered by their colours within cameras (`StripeColours`): for
+    weights that can't tell people apart yet. Not in that code."""
     identities: int = 16
     """Clusters in a batch; fewer where there are fewer clusters."""
     instances: int = 16
@@ -73,8 +74,8 @@ class ClusterContrastConfig:
         for name in ("rounds", "identities", "instances", "min_samples", "decay_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
-        if not 0 <= self.instance_rounds <= self.rounds:
-            raise ValueError(f"instance_rounds={self.instance_rounds}; expected 0 to rounds={self.rounds}")
+        if not 0 <= self.colour_rounds <= self.rounds:
+            raise ValueError(f"colour_rounds={self.colour_rounds}; expected 0 to rounds={self.rounds}")
         if not 0 < self.eps < 1 or not 0 < self.decay <= 1:
             raise ValueError(f"eps={self.eps}, decay={self.decay}; expected 0 < eps < 1 and 0 < decay <= 1")
 
@@ -164,14 +165,14 @@ def train_clusters(
     inputs = {"images": manifest.digest, "weights": _digest(model), "other": fingerprint}
     summaries = []
     for number in range(settings.rounds):
-        alone = int(number < settings.instance_rounds)
+        single = replace(settings, rounds=1, colour_rounds=int(number < settings.colour_rounds))
         lr = config.lr * settings.decay ** (number // settings.decay_every)
         trained = replace(config, lr=lr, min_lr=lr, warmup_steps=0)
         decisive = replace(trained, workers=0, checkpoint_every=1, log_every=1)
         stage = Stage(
             f"round_{number:03}",
             Path(folder),
-            {"settings": replace(settings, rounds=1, instance_rounds=alone), "train": decisive, "seed": seed},
+            {"settings": single, "train": decisive, "seed": seed},
             inputs,
             version("reid-core"),
         )
@@ -238,11 +239,6 @@ class _Round:
     rank: int
     world_size: int
 
-    @property
-    def alone(self) -> bool:
-        """Whether each image is a cluster of its own."""
-        return self.number < self.settings.instance_rounds
-
     def train(self, out: Path) -> dict[str, Any]:
         """Cluster, then train an epoch on the clusters; returns their numbers."""
         clusters = Stage("clusters", out, self.stage.config, self.stage.inputs, self.stage.code)
@@ -250,18 +246,15 @@ class _Round:
         labels = np.load(clusters.folder / LABELS)
         objective = self._objective(np.load(clusters.folder / CENTROIDS))
         first = self.number * self.config.steps
-        people, views = self.settings.identities, self.settings.instances
-        if self.alone:
-            people, views = max(1, people * views // 2), 2
         if self.rank == 0 and self.logger is not None:
             self.logger.metrics(summary, step=first)
-        identities = min(people, summary["clusters"]) // self.world_size * self.world_size
+        identities = min(self.settings.identities, summary["clusters"]) // self.world_size * self.world_size
         steps = self.config.steps * self.config.accumulate
         batches = CameraPKBatches(
             labels,
             self.manifest.camids,
             identities,
-            views,
+            self.settings.instances,
             steps,
             self.seed,
             self.rank,
@@ -285,23 +278,19 @@ class _Round:
     def _cluster(self, out: Path) -> dict[str, int]:
         """Features of all images, their clusters and centroids, and where the training begins."""
         s = self.settings
-        features_file = out / "features.npy"
-        features = extract(
-            self.model,
-            ImageDataset(self.manifest, self.eval_transform, replace=False),
-            features_file,
-            batch_size=s.identities * s.instances,
-            workers=self.config.workers,
-            device="cpu" if self.config.accelerator == "cpu" else "auto",
-        )
-        readable = np.load(valid_path(features_file))
+        features, readable = self._extract(self.model, out / "features.npy")
         if readable.sum() < s.k1:
             raise ValueError(
                 f"{readable.sum()} of {len(readable)} images can be read, fewer than k1={s.k1}; see to the "
                 f"files under {self.manifest.root} (reid-data check names the broken ones)"
             )
+        compared, by_colours = features[readable], self.number < s.colour_rounds
+        if by_colours:
+            compared = self._extract(StripeColours(), out / "colours.npy")[0][readable]
+        if by_colours or s.within_cameras:
+            compared = within_cameras(compared, self.manifest.camids[readable])
         labels = np.full(len(readable), UNKNOWN)
-        labels[readable] = np.arange(readable.sum()) if self.alone else self._labels(features, readable)
+        labels[readable] = cluster(jaccard_distance(compared, s.k1, s.k2, s.eps), s.eps, s.min_samples)
         found, outliers = int(labels.max()) + 1, int((labels == UNKNOWN).sum())
         self._check(found)
         middles = centroids(features, labels)
@@ -311,19 +300,27 @@ class _Round:
             last = read_checkpoint(self.before / LAST)
             state = {name: value.cpu() for name, value in self._objective(middles).state_dict().items()}
             write_checkpoint(last | {"state_dict": state, "step": 0}, out.parent / LAST)
-        for file in (features_file, valid_path(features_file)):
-            file.unlink()
         print(
             f"round {self.number}: {found} clusters; {outliers} of {len(labels)} images are outliers",
             file=sys.stderr,
         )
         return {"clusters": found, "outliers": outliers}
 
-    def _labels(self, features: np.ndarray, readable: np.ndarray) -> np.ndarray:
-        s, compared = self.settings, features[readable]
-        if s.within_cameras:
-            compared = within_cameras(compared, self.manifest.camids[readable])
-        return cluster(jaccard_distance(compared, s.k1, s.k2, s.eps), s.eps, s.min_samples)
+    def _extract(self, model: nn.Module, file: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Features of all images, and which of these could be read; the files are gone when this returns."""
+        s = self.settings
+        features = extract(
+            model,
+            ImageDataset(self.manifest, self.eval_transform, replace=False),
+            file,
+            batch_size=s.identities * s.instances,
+            workers=self.config.workers,
+            device="cpu" if self.config.accelerator == "cpu" else "auto",
+        )
+        readable = np.load(valid_path(file))
+        for written in (file, valid_path(file)):
+            written.unlink()
+        return features, readable
 
     def _check(self, found: int) -> None:
         needed = max(2, self.world_size)

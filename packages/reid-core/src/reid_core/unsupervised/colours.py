@@ -1,8 +1,7 @@
-"""A weight-free extractor: the colours of a person's stripes, for video of which nothing was learned yet."""
+"""A weight-free extractor: the colours of a person's stripes, for images of which nothing was learned yet."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,7 +17,8 @@ OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (1 / 2, -1 / 2, 0.0), (1 / 4, 1 / 4, -1 / 2))
 class StripeColours(nn.Module):
     """Mean opponent colours of horizontal stripes: images [b 3 h w] -> [b 3*stripes].
 
-    People before one camera differ in them by their clothes. Cameras differ in them too: see `standardise`.
+    People before one camera differ in them by their clothes. Cameras differ in them too, by their light: see
+    `within_cameras`.
 
     Example:
         >>> StripeColours()(torch.zeros(2, 3, 48, 24)).shape
@@ -36,24 +36,3 @@ class StripeColours(nn.Module):
         side = int(MARGIN * width)
         stripes = functional.adaptive_avg_pool2d(images[..., side : width - side], (STRIPES, 1)).squeeze(-1)
         return (self.opponent @ stripes).flatten(1)
-
-
-def standardise(features: np.ndarray, videos: np.ndarray) -> np.ndarray:
-    """Each video's features to mean 0 and deviation 1, which takes away what the cameras differ in.
-
-    Args:
-        features: float [n d].
-        videos: int [n].
-
-    Returns:
-        float32 [n d].
-
-    Example:
-        >>> standardise(np.array([[1.0], [3.0], [10.0], [10.0]]), np.array([0, 0, 1, 1])).tolist()
-        [[-1.0], [1.0], [0.0], [0.0]]
-    """
-    out = np.empty(features.shape, dtype=np.float32)
-    for video in np.unique(videos):
-        rows = features[videos == video]
-        out[videos == video] = (rows - rows.mean(0)) / np.maximum(rows.std(0), np.finfo(np.float32).eps)
-    return out
