@@ -97,6 +97,12 @@ def test_the_teacher_moves_by_the_moving_average(step):
     assert cion.step == step + 1
 
 
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_the_head_has_batch_norms_where_asked_for(batch_norm):
+    head = objective(head_batch_norm=batch_norm).student.head
+    assert any(isinstance(module, nn.BatchNorm1d) for module in head.modules()) == batch_norm
+
+
 def test_prototypes_are_frozen_for_the_first_steps_only():
     cion = objective(freeze_prototypes_steps=1)
     weight = cion.student.head.prototypes.weight

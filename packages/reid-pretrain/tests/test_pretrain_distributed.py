@@ -15,11 +15,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from reid_pretrain import AlignmentLoss, DINOLoss, KoLeoLoss, MaskingLoss
+from reid_pretrain import AlignmentLoss, DINOLoss, IdentityGuidedLoss, KoLeoLoss, MaskingLoss
 
 WORLD = 2
 BATCH, PATCHES, DIM, K = 6, 4, 5, 7
-LOSSES = ("koleo", "alignment", "feature", "masking")
+LOSSES = ("koleo", "alignment", "feature", "masking", "identity", "identity_released")
 
 
 def inputs() -> dict[str, Tensor]:
@@ -32,6 +32,9 @@ def inputs() -> dict[str, Tensor]:
         "alignment": torch.randn(BATCH, 2, DIM, generator=generator),
         "feature": torch.randn(BATCH, 2, DIM, generator=generator),
         "masking": torch.randn(BATCH, PATCHES, DIM, generator=generator),
+        "identity": torch.randn(BATCH, 3, DIM, generator=generator),
+        "identity_released": torch.randn(BATCH, 3, DIM, generator=generator),
+        "pid": torch.arange(BATCH) // 3,  # a rank has whole people
         "mask": mask,
     }
 
@@ -55,6 +58,11 @@ def compute(name: str, rows: slice, wrap=lambda module: module) -> dict[str, Ten
         views = x.transpose(0, 1)
         module(views, views.detach())  # moves the centre before the loss that is compared
         loss = module(views, views.detach())
+    elif name.startswith("identity"):
+        module = IdentityGuidedLoss(K, "released" if name.endswith("released") else "paper")
+        views = x.transpose(0, 1)
+        module(views, views[:2].detach(), batch["pid"])
+        loss = module(views, views[:2].detach(), batch["pid"])
     else:
         module = MaskingLoss(K)
         hidden = x[batch["mask"]]

@@ -28,6 +28,8 @@ class CIONConfig:
         prototypes: K (DINO: 65,536).
         head_hidden: width of the head's MLP (DINO: 2,048).
         head_bottleneck: channels before the prototypes (DINO: 256).
+        head_batch_norm: whether the head's MLP has batch norms (DINO and CION: no); short trainings from
+            random weights need them.
         weighting: "paper" (Eq. 9) or "released", see `IdentityGuidedLoss`.
         student_temperature, teacher_temperature, centre_momentum: DINO's 0.1, 0.04 and 0.9.
         momentum: of the teacher at the first step, 1 at the last by a cosine (DINO: 0.996).
@@ -37,6 +39,7 @@ class CIONConfig:
     prototypes: int = 65_536
     head_hidden: int = 2_048
     head_bottleneck: int = 256
+    head_batch_norm: bool = False
     weighting: Weighting = "paper"
     student_temperature: float = 0.1
     teacher_temperature: float = 0.04
@@ -46,13 +49,13 @@ class CIONConfig:
 
 
 class Branch(nn.Module):
-    """A student or a teacher: a backbone and DINO's head, without batch norms of its own."""
+    """A student or a teacher: a backbone and DINO's head."""
 
     def __init__(self, backbone: nn.Module, dim: int, config: CIONConfig):
         super().__init__()
         self.backbone = backbone
         sizes = (config.prototypes, config.head_hidden, config.head_bottleneck)
-        self.head = PrototypeHead(dim, *sizes, batch_norm=False)
+        self.head = PrototypeHead(dim, *sizes, batch_norm=config.head_batch_norm)
 
     def forward(self, views: list[Tensor], freeze_prototypes: bool = False) -> Tensor:
         """Views [b v 3 h w], a list by size -> logits of all of them, in order, [v b k]."""

@@ -16,7 +16,7 @@ from cion.evaluate import NAMES
 from cion.pipeline.check import check
 from cion.pipeline.config import RunConfig, Variant
 from cion.pipeline.pretrain import BACKBONE_FILE
-from cion.pipeline.recipe import run
+from cion.pipeline.recipe import run, start_tracking
 from cion.pipeline.tracklets import TARGET
 from reid_core.backbones import build_backbone
 from reid_core.datasets import ImageDataset, seeded
@@ -24,7 +24,6 @@ from reid_core.features import extract
 from reid_core.manifest import Manifest
 from reid_core.parts import ClassFeature
 from reid_core.stage import DONE_FILE, write_atomically
-from reid_core.tracking import Tracker
 from reid_core.transforms import eval_transform
 from reid_core.weights import load_weights
 from reid_eval.figures import sample_identities, save_figure, tsne_figure
@@ -65,8 +64,7 @@ def ablate(config: RunConfig, tables: Sequence[str], ratios: Sequence[float]) ->
         else:
             found[name] = run(replace(config, variants=VARIANTS[name]))["evaluate"]
         write_atomically(folder / f"{name}.json", json.dumps(found[name], indent=2) + "\n")
-    uri = config.tracking_uri or f"sqlite:///{Path(config.runs).as_posix()}/mlflow.db"
-    with Tracker.start(config.experiment, config.name, config.folder, uri) as tracker:
+    with start_tracking(config) as tracker:
         for file in sorted(folder.iterdir()):
             tracker.artifact(file, "ablate")
     return found

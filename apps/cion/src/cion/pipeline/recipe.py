@@ -55,10 +55,7 @@ def run(config: RunConfig, until: str = "evaluate", force: bool = False) -> dict
     check(config)
     if config.machine.threads is not None:
         torch.set_num_threads(config.machine.threads)
-    uri = config.tracking_uri
-    if uri is None and not os.environ.get("MLFLOW_TRACKING_URI"):
-        uri = f"sqlite:///{Path(config.runs).as_posix()}/mlflow.db"
-    with Tracker.start(config.experiment, config.name, config.folder, uri) as tracker:
+    with start_tracking(config) as tracker:
         if process_rank() == 0:
             write_atomically(config.folder / CONFIG_FILE, json.dumps(plain(config), indent=2) + "\n")
             tracker.artifact(config.folder / CONFIG_FILE)
@@ -68,6 +65,18 @@ def run(config: RunConfig, until: str = "evaluate", force: bool = False) -> dict
         if until == "evaluate":
             tracker.metrics(flat_metrics(recipe.summaries["evaluate"]))
     return recipe.summaries
+
+
+def start_tracking(config: RunConfig) -> Tracker:
+    """The parent run of a run folder: of the store that is configured, else of the database in `runs`.
+
+    Args:
+        config: the whole configuration.
+    """
+    uri = config.tracking_uri
+    if uri is None and not os.environ.get("MLFLOW_TRACKING_URI"):
+        uri = f"sqlite:///{Path(config.runs).as_posix()}/mlflow.db"
+    return Tracker.start(config.experiment, config.name, config.folder, uri)
 
 
 class Recipe:
