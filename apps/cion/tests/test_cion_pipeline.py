@@ -188,6 +188,13 @@ def test_the_batches_of_two_ranks_are_halves_of_one_ranks():
         assert whole.batch(step) == halves[0].batch(step) + halves[1].batch(step)
 
 
+@pytest.mark.parametrize("name", ["demo", "pku_reid"])
+def test_a_config_compares_pretraining_with_none(name):
+    config = parse_config(["run", "--config", str(TINY.parents[1] / "configs" / f"{name}.yaml")])
+    assert config.variants[0] == "none" and config.variants[-1] == "cross_video"
+    assert max(config.pretrain.curriculum) < config.pretrain.epochs
+
+
 def test_the_prototypes_freeze_for_the_first_epoch():
     config = parse_config(["run", "--config", str(TINY)])
     assert build_objective(config, steps=30, steps_per_epoch=10).config.freeze_prototypes_steps == 10

@@ -122,4 +122,4 @@ def test_every_model_pretrains_a_step(name):
     assert loss.isfinite()
     after = objective.student.backbone.trunk.parameters()
     changed = sum(bool((a != b).any()) for a, b in zip(before, after, strict=True))
-    assert changed > 0.9 * len(before)
+    assert changed > 0.7 * len(before)  # a residual branch that begins at zero learns from the second step on

@@ -1,1 +1,1 @@
-"""CION end to end: so far, fine-tuning without labels (Cluster Contrast, USL and UDA)."""
+"""CION end to end: denoised identities from tracked video, pre-training, fine-tuning, evaluation."""
