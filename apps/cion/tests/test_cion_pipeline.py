@@ -138,19 +138,6 @@ def test_killed_in_the_curriculums_second_phase_it_resumes_to_the_same_bits(tiny
     assert all(torch.equal(one[name], whole[name]) for name in whole)
 
 
-def losses(runs: Path, name: str) -> list[float]:
-    client = mlflow.MlflowClient(f"sqlite:///{runs}/mlflow.db")
-    found = client.search_runs([client.get_experiment_by_name("tiny_run").experiment_id])
-    parent = next(run for run in found if run.info.run_name == name)
-    stage = next(
-        run
-        for run in found
-        if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
-        and run.info.run_name == "pretrain/raw"
-    )
-    return [point.value for point in client.get_metric_history(stage.info.run_id, "loss")]
-
-
 def test_two_processes_learn_what_one_learns_on_the_whole_batch(tiny):
     if not (dist.is_available() and dist.is_gloo_available()):
         pytest.skip("this torch has no gloo: two processes on CPU can't talk")
