@@ -34,7 +34,7 @@ def test_the_defaults_are_cluster_contrasts():
 
 def test_options_override_the_file_and_keep_the_rest():
     chosen = parse("--config", str(CONFIGS / "usl_pku_reid.yaml"), "--train.steps", "7", "--target.root", "x")
-    assert (chosen.train.steps, chosen.train.lr, chosen.target.root) == (7, 1e-3, "x")
+    assert (chosen.train.steps, chosen.train.lr, chosen.target.root) == (7, 2e-3, "x")
     assert chosen.target.options["seed"] == 0 and chosen.evaluate.protocol == "pku_reid"
 
 
