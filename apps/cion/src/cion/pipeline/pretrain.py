@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ def save_backbone(trunk: nn.Module, path: Path) -> None:
         trunk: the library's module, an encoder's `trunk`.
         path: file to write.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # each rank writes the same
     weights = {name: value.detach().cpu().clone() for name, value in trunk.state_dict().items()}
     save_file(weights, temporary)
     temporary.replace(path)
