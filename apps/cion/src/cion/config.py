@@ -57,8 +57,6 @@ class Model:
 class Augmentation:
     """Of training images; flips besides."""
 
-    scale: tuple[float, float] | None = None
-    """Least and greatest part of an image's area that is kept; null keeps all."""
     padding: int = 10
     """Zeros around an image before it is cropped (Luo et al. 2019: 10 pixels for 256x128)."""
     erasing: float = 0.5

@@ -167,7 +167,6 @@ def _train_transform(config: Config) -> Any:
     model, about = config.model, config.augmentation
     return train_transform(
         model.image_size,
-        scale=about.scale,
         padding=about.padding,
         erasing=about.erasing,
         jitter=about.jitter,

@@ -52,7 +52,6 @@ def train_transform(
     size: Size,
     *,
     flip: float = 0.5,
-    scale: tuple[float, float] | None = None,
     padding: int = PADDING,
     jitter: Jitter | None = None,
     jitter_p: float = DINO_JITTER_P,
@@ -68,7 +67,6 @@ def train_transform(
     Args:
         size: (H, W) in pixels.
         flip: probability.
-        scale: least and greatest part of the area that is kept, at about its own aspect; None keeps all.
         padding: pixels on each side.
         jitter: brightness, contrast, saturation, hue; None for none.
         jitter_p: probability of the jitter.
@@ -86,7 +84,6 @@ def train_transform(
         _train,
         size=_checked_size(size),
         flip=flip,
-        scale=scale,
         padding=padding,
         jitter=jitter,
         jitter_p=jitter_p,
@@ -296,7 +293,6 @@ def _train(
     *,
     size: Size,
     flip: float,
-    scale: tuple[float, float] | None,
     padding: int,
     jitter: Jitter | None,
     jitter_p: float,
@@ -306,9 +302,6 @@ def _train(
     per_image: bool,
 ) -> Tensor:
     chance = torch.rand(4).tolist()  # one call for all: each costs as much as a small operation on pixels
-    if scale is not None:
-        top, left, height, width = _crop_box(images.shape[-2], images.shape[-1], scale, PERSON_RATIO)
-        images = images[..., top : top + height, left : left + width]
     images = resize(images, size)
     if chance[0] < flip:
         images = images.flip(-1)

@@ -284,13 +284,17 @@ class _Round:
                 f"{readable.sum()} of {len(readable)} images can be read, fewer than k1={s.k1}; see to the "
                 f"files under {self.manifest.root} (reid-data check names the broken ones)"
             )
-        compared, by_colours = features[readable], self.number < s.colour_rounds
-        if by_colours:
-            compared = self._extract(StripeColours(), out / "colours.npy")[0][readable]
-        if by_colours or s.within_cameras:
-            compared = within_cameras(compared, self.manifest.camids[readable])
-        labels = np.full(len(readable), UNKNOWN)
-        labels[readable] = cluster(jaccard_distance(compared, s.k1, s.k2, s.eps), s.eps, s.min_samples)
+        by_colours = self.number < s.colour_rounds
+        if by_colours and self.before is not None:
+            labels = np.load(self.before / "clusters" / LABELS)  # colours don't change
+        else:
+            compared = features[readable]
+            if by_colours:
+                compared = self._extract(StripeColours(), out / "colours.npy")[0][readable]
+            if by_colours or s.within_cameras:
+                compared = within_cameras(compared, self.manifest.camids[readable])
+            labels = np.full(len(readable), UNKNOWN)
+            labels[readable] = cluster(jaccard_distance(compared, s.k1, s.k2, s.eps), s.eps, s.min_samples)
         found, outliers = int(labels.max()) + 1, int((labels == UNKNOWN).sum())
         self._check(found)
         middles = centroids(features, labels)
