@@ -104,38 +104,70 @@ def test_a_second_call_skips_everything(tiny, capsys):
 
 KILLED = """
 import os, signal, sys
-import reid_core.train
+import reid_core.stage, reid_core.train
 from cion.cli import main
 
-def write(state, path, original=reid_core.train.write_checkpoint):
-    if state["step"] == 20 and path.parent.name == "raw":  # in the second phase of the curriculum
+stage, _, step = sys.argv[1].partition("@")
+
+def kill_at(path):
+    if path.parent.as_posix().endswith(stage):
         os.kill(os.getpid(), signal.SIGKILL)
+
+def write_checkpoint(state, path, original=reid_core.train.write_checkpoint):
+    if str(state["step"]) == step:
+        kill_at(path)
     original(state, path)
 
-reid_core.train.write_checkpoint = write
-main(sys.argv[1:])
+def write_atomically(path, text, original=reid_core.stage.write_atomically):
+    if not step and path.name == reid_core.stage.DONE_FILE:
+        kill_at(path)
+    original(path, text)
+
+reid_core.train.write_checkpoint = write_checkpoint
+reid_core.stage.write_atomically = write_atomically
+main(sys.argv[2:])
 """
 
 
-def test_killed_in_the_curriculums_second_phase_it_resumes_to_the_same_bits(tiny):
-    command = ["pretrain", *tiny.command, "--name", "killed", "--variants", "[raw]"]
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *command],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    folder = tiny.runs / "tiny_run" / "killed" / "pretrain" / "raw"
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert torch.load(folder / "last.ckpt", weights_only=True)["step"] == 19
+SECOND_PHASE = "pretrain/raw@20"
+"""Of the curriculum."""
+POINTS = ["tracklets", "extractor@2", "features", "denoise", SECOND_PHASE, "finetune/raw@2", "evaluate"]
+
+
+@pytest.mark.parametrize(
+    "points", [[SECOND_PHASE], pytest.param(POINTS, marks=pytest.mark.slow)], ids=["pretrain", "every stage"]
+)
+def test_killed_it_resumes_to_the_same_bits(tiny, points):
+    folder = tiny.runs / "tiny_run" / f"killed{len(points)}"
+    command = ["run", *tiny.command, "--name", folder.name, "--variants", "[raw]"]
+    command += ["--extractor.finetune.train.checkpoint_every", "1", "--finetune.train.checkpoint_every", "1"]
+    for point in points:
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, point, *command],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert killed.returncode == -signal.SIGKILL, (point, killed.stderr)
+        stage, _, step = point.partition("@")
+        assert not (folder / stage / "stage.json").exists()
+        if step:
+            last = torch.load(folder / stage / "last.ckpt", weights_only=True)
+            assert last["step"] == int(step) - 1
     assert main(command) == 0
-    one, whole = (
-        torch.load(place / "final.pt", weights_only=True)["state_dict"]
-        for place in (folder, tiny.folder / "pretrain" / "raw")
-    )
-    assert one.keys() == whole.keys() and one["loss.centre.value"].any()
-    assert all(torch.equal(one[name], whole[name]) for name in whole)
+    for stage in ("extractor", "pretrain/raw", "finetune/raw"):
+        one, whole = (
+            torch.load(place / stage / "final.pt", weights_only=True)["state_dict"]
+            for place in (folder, tiny.folder)
+        )
+        assert one.keys() == whole.keys()
+        assert all(torch.equal(one[name], whole[name]) for name in whole)
+    assert torch.load(folder / "pretrain/raw/final.pt", weights_only=True)["state_dict"][
+        "loss.centre.value"
+    ].any()
+    scores, expected = (read(place / "evaluate" / "results.json")["raw"] for place in (folder, tiny.folder))
+    assert scores == expected
 
 
 def test_two_processes_learn_what_one_learns_on_the_whole_batch(tiny):

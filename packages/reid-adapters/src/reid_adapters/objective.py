@@ -58,7 +58,7 @@ class VSLAObjective(nn.Module):
     encoder leaves trainable, with all identities' text features made once: Eq. 10. Make one objective a
     stage, with the same prompts. Stage one wants the encoder without adapters, `attach(model, None, ...)`;
     `detach` it and attach adapters for stage two. With full fine-tuning in stage two this is FT-CLIP, and
-    without prompts the paper's baseline. Losses are over the samples of one process.
+    without prompts the paper's baseline.
 
     Args:
         encoder: from `attach`; stage one freezes it (until detached) and can do without, given features.
