@@ -17,7 +17,6 @@ from _record import RESULTS, ROOT, write_record
 
 ORDER = ("none", "dino", "raw", "cross_video")
 LEVELS = ("raw", "tracklet", "video", "cross_video")
-NOTE = "Where a step does not hold, see apps/cion/README.md."
 
 
 def run_seed(config: Path, seed: int, runs: Path, overrides: list[str]) -> dict[str, Any]:
@@ -76,7 +75,6 @@ def main() -> None:
         arguments.output,
         "synthetic people: retrieval after one fine-tuning budget, pairwise F1 of identities; means, %",
         options=overrides,
-        note=NOTE,
         mean=table,
         f1=f1,
         order=steps,
