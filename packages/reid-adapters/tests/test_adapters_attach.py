@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.transformer import VisionTransformer
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from reid_adapters import LoRAConfig, PBPConfig, SetEncoder, VSLAConfig, attach, detach
 from reid_adapters.backbones import Shape
@@ -51,6 +52,20 @@ def trained(encoder: SetEncoder) -> SetEncoder:
 @pytest.fixture(params=VITS)
 def vit(request: pytest.FixtureRequest) -> nn.Module:
     return VITS[request.param]().eval()
+
+
+def test_frozen_weights_are_multiplied_once_a_layer_not_image_by_image(vit: nn.Module) -> None:
+    called: list[str] = []
+
+    class Calls(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            called.append(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    with Calls():
+        attach(vit, VSLAConfig(cfaa=False)).train()(torch.randn(2, 3, 3, 32, 32))
+    assert "addmm" in called
+    assert "bmm" not in called
 
 
 def test_attaching_changes_no_feature_before_training(vit: nn.Module) -> None:

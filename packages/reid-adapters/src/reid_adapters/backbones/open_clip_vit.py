@@ -40,8 +40,11 @@ class OpenClipViT:
 
     def attention(self, block: Any, tokens: Tensor, prompts: Tensor | None) -> Tensor:
         inputs = with_prompts(block.ln_1(tokens), prompts)
-        # Blocks with open_clip's own attention module normalise behind it and have no method for it.
-        mixed = block.attention(inputs) if hasattr(block, "attention") else block.ln_attn(block.attn(inputs))
+        if hasattr(block, "attention"):
+            # Laid out as torch's attention takes it: otherwise it multiplies frozen weights image by image.
+            mixed = block.attention(inputs.transpose(0, 1).contiguous().transpose(0, 1))
+        else:  # blocks with open_clip's own attention normalise behind it and have no method for it
+            mixed = block.ln_attn(block.attn(inputs))
         return block.ls_1(mixed[:, : tokens.shape[1]])
 
     def mlp(self, block: Any, tokens: Tensor) -> Tensor:
