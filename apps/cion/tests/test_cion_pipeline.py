@@ -245,6 +245,7 @@ def test_features_of_another_manifest_are_refused(tiny, tmp_path, capsys):
         (["--model.backbone", "resnet50ibn", "--model.options", "{}"], "resnet50_ibn"),
         (["--variants", "[raw, raw]"], "each once"),
         (["--machine.devices", "2"], "use torchrun --nproc_per_node 2"),
+        (["--data.synthetic.labelled", "{}"], "the extractor has no weights"),
         (["--extractor.weights", "none.pth"], "extractor.weights: there is no file none.pth"),
     ],
 )

@@ -9,11 +9,19 @@ from cion.pipeline.config import RunConfig, Source
 from reid_core.backbones import build_backbone
 
 
-def check(config: RunConfig) -> None:
+def needs_features(config: RunConfig, until: str) -> bool:
+    """Whether a run up to a stage extracts features: to denoise by, which "none" and "dino" don't."""
+    return until != "tracklets" and (
+        until in ("features", "denoise") or bool(set(config.variants) - {"none", "dino"})
+    )
+
+
+def check(config: RunConfig, until: str = "evaluate") -> None:
     """Refuse what can be seen to be wrong before anything is read, written or trained.
 
     Args:
         config: the whole configuration.
+        until: the last stage to run.
 
     Raises:
         ValueError: a setting that can't work; the message names it.
@@ -49,6 +57,9 @@ def check(config: RunConfig) -> None:
         path = getattr(extractor, name)
         if path is not None and not Path(path).is_file():
             raise FileNotFoundError(f"extractor.{name}: there is no file {path}")
+    learns = extractor.source or (data.synthetic is not None and data.synthetic.labelled.get("identities"))
+    if needs_features(config, until) and not (learns or extractor.weights or extractor.features):
+        raise ValueError("the extractor has no weights: give extractor.weights, .features or .source")
     if not config.variants or len(set(config.variants)) < len(config.variants):
         raise ValueError(f"variants={config.variants}: expected one or more, each once")
     if machine.devices * machine.num_nodes != (world := int(os.environ.get("WORLD_SIZE", 1))):
@@ -60,4 +71,5 @@ def check(config: RunConfig) -> None:
     import torch
 
     with torch.device("meta"):  # an unknown name or option, before any long work
-        build_backbone(config.model.backbone, config.model.image_size, **config.model.options)
+        for model in (config.model, extractor.model):
+            build_backbone(model.backbone, model.image_size, **model.options)

@@ -121,8 +121,8 @@ class Extractor:
     standardise: bool = False
     """Whether each video's features are brought to mean 0 and deviation 1, for extractors that see what
     cameras differ in."""
-    model: Network | None = field(default_factory=lambda: Network("vit_base"))
-    """The network; null takes the colours of stripes, which need no weights."""
+    model: Network = field(default_factory=lambda: Network("vit_base"))
+    """The network."""
     finetune: Finetune = field(default_factory=Finetune)
     """How it is trained on `source`."""
 

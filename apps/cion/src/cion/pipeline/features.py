@@ -15,7 +15,7 @@ from reid_core.features import extract, valid_path
 from reid_core.manifest import Manifest
 from reid_core.train import FINAL
 from reid_core.transforms import eval_transform
-from reid_core.unsupervised import StripeColours, within_cameras
+from reid_core.unsupervised import within_cameras
 from reid_core.weights import load_weights
 
 FEATURES_FILE, EXTRACTED_FILE = "features.npy", "extracted.npy"
@@ -36,7 +36,6 @@ def train_extractor(
         The numbers of images and identities.
     """
     extractor = config.extractor
-    assert extractor.model is not None
     weights = Path(extractor.weights) if extractor.weights else None
     return finetune(config, extractor.model, extractor.finetune, labelled, weights, folder, logger)
 
@@ -63,7 +62,7 @@ def extract_features(
         mask = valid_path(config.extractor.features)
         valid = np.load(mask) if mask.exists() else np.ones(len(videos), dtype=bool)
     else:
-        size = (config.extractor.model or config.model).image_size
+        size = config.extractor.model.image_size
         features = extract(
             _model(config, trained),
             ImageDataset(videos, eval_transform(size), replace=False),
@@ -105,12 +104,9 @@ def given_features(path: Path, videos: Manifest) -> np.ndarray:
 
 def _model(config: RunConfig, trained: Path | None) -> nn.Module:
     extractor = config.extractor
-    if extractor.model is None:
-        return StripeColours()
     if trained is not None:
         return load_reid(extractor.model, extractor.finetune, trained / FINAL)
     model = build_reid(extractor.model, extractor.finetune, 1, config.seed)
-    if extractor.weights is None:
-        raise ValueError("the extractor has no weights: give extractor.weights, .features or .source")
+    assert extractor.weights is not None
     print(load_weights(model.encoder, extractor.weights))
     return model

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from cion.evaluate import RESULTS_FILE, flat_metrics, score_model, table
-from cion.pipeline.check import check
+from cion.pipeline.check import check, needs_features
 from cion.pipeline.config import Finetune, RunConfig
 from cion.pipeline.denoise import find_identities, identity_manifest, print_denoising
 from cion.pipeline.features import FEATURES_FILE, extract_features, train_extractor
@@ -52,7 +52,7 @@ def run(config: RunConfig, until: str = "evaluate", force: bool = False) -> dict
         ValueError: a setting that can't work.
         FileNotFoundError: a root or checkpoint that isn't there.
     """
-    check(config)
+    check(config, until)
     if config.machine.threads is not None:
         torch.set_num_threads(config.machine.threads)
     with start_tracking(config) as tracker:
@@ -109,7 +109,7 @@ class Recipe:
         manifests = {file.stem: file for file in tracked.folder.glob("*.parquet")}
         digests = {name: tracked.summary[name]["digest"] for name in manifests}
         denoised = None
-        if set(config.variants) - {"none", "dino"} or self.until in ("features", "denoise"):
+        if needs_features(config, self.until):
             features = self._features(manifests, digests)
             if self.until == "features":
                 return
@@ -152,7 +152,7 @@ class Recipe:
             if path is not None:
                 inputs[name] = file_digest(Path(path))
         trained = None
-        if LABELLED in manifests and extractor.features is None and extractor.model is not None:
+        if LABELLED in manifests and extractor.features is None:
             learned = self._stage(
                 "extractor",
                 {**settings, "seed": config.seed},
@@ -166,7 +166,7 @@ class Recipe:
         videos = Manifest.load(manifests[VIDEOS])
         return self._stage(
             "features",
-            {**settings, "standardise": extractor.standardise, "size": config.model.image_size},
+            {**settings, "standardise": extractor.standardise},
             inputs,
             lambda folder, _: extract_features(config, videos, trained, folder),
         )
