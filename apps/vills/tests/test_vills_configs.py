@@ -6,9 +6,10 @@ from typing import get_args, get_type_hints
 import pytest
 import torch
 
+from reid_core.machine import Machine
 from reid_eval import PROTOCOLS
 from vills.cli import main, parse_config
-from vills.config import EvaluateConfig, MachineConfig, Training, train_config
+from vills.config import EvaluateConfig, Training, train_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -47,7 +48,7 @@ def test_every_protocol_that_can_be_chosen_is_known():
 
 
 def test_epochs_become_steps_over_the_pool_and_steps_win_over_epochs():
-    train, machine = Training(epochs=10, warmup_epochs=2, accumulate=2), MachineConfig()
+    train, machine = Training(epochs=10, warmup_epochs=2, accumulate=2), Machine()
     assert train_config(train, machine, steps_per_epoch=100).steps == 500
     assert train_config(train, machine, steps_per_epoch=100).warmup_steps == 100
     train.steps = 30

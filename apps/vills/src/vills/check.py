@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from reid_core.machine import check_processes
 from vills.config import Config, sources, written
 
 
@@ -49,13 +49,7 @@ def check(config: Config) -> None:
             raise FileNotFoundError(f"{name}: there is no file {path}; give a teacher.pt")
     if not 1 <= len(config.lse.areas) <= 8:
         raise ValueError(f"lse.areas has {len(config.lse.areas)} areas; expected 1 to 8 (a bit each)")
-    machine, world = config.machine, int(os.environ.get("WORLD_SIZE", 1))
-    if machine.devices * machine.num_nodes != world:
-        # Lightning's own launcher starts the whole command again for each rank, once a training.
-        raise ValueError(
-            f"machine.devices={machine.devices} on num_nodes={machine.num_nodes}, but {world} processes run; "
-            f"use torchrun --nproc_per_node {machine.devices} --nnodes {machine.num_nodes} -m vills.cli"
-        )
+    check_processes(config.machine, "vills.cli")
     images = tune.image_instances if data.image is not None else 0
     clips = tune.clip_instances if data.video is not None else 0
     if images + clips < 2:

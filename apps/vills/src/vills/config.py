@@ -7,6 +7,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
+from reid_core.machine import Machine
 from reid_core.schedules import TrainConfig
 from reid_pretrain import VILLSConfig
 
@@ -239,24 +240,6 @@ class EvaluateConfig:
 
 
 @dataclass
-class MachineConfig:
-    """What the work runs on; nothing here starts finished work anew."""
-
-    accelerator: str = "auto"
-    """Lightning's accelerator: auto, cpu, gpu."""
-    devices: int = 1
-    """Devices on each machine; for more than one, start with torchrun."""
-    num_nodes: int = 1
-    """Machines."""
-    strategy: str = "auto"
-    """Lightning's strategy: auto, ddp_find_unused_parameters_true, fsdp."""
-    workers: int = 0
-    """Processes that load data on each rank."""
-    threads: int | None = None
-    """Threads of torch; null for its own choice. The same number gives the same bits."""
-
-
-@dataclass
 class Config:
     """A whole run."""
 
@@ -276,7 +259,7 @@ class Config:
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    machine: MachineConfig = field(default_factory=MachineConfig)
+    machine: Machine = field(default_factory=Machine)
 
     @property
     def folder(self) -> Path:
@@ -324,7 +307,7 @@ def written(data: DataConfig, source: Source) -> bool:
     return data.synthetic is not None and not source.root and source.name in data.synthetic.layouts
 
 
-def train_config(train: Training, machine: MachineConfig, steps_per_epoch: int) -> TrainConfig:
+def train_config(train: Training, machine: Machine, steps_per_epoch: int) -> TrainConfig:
     """The training loop's settings, with epochs turned into optimiser steps.
 
     Args:
@@ -336,7 +319,7 @@ def train_config(train: Training, machine: MachineConfig, steps_per_epoch: int) 
         Settings for `reid_core.train.fit`.
 
     Example:
-        >>> train_config(Training(epochs=10, warmup_epochs=1), MachineConfig(), steps_per_epoch=7).steps
+        >>> train_config(Training(epochs=10, warmup_epochs=1), Machine(), steps_per_epoch=7).steps
         70
     """
     steps = train.steps or max(1, ceil(train.epochs * steps_per_epoch / train.accumulate))

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from reid_core.datasets import ImageDataset, TrackletDataset
 from reid_core.datasets import collate as stack
 from reid_core.heads import ReIDModel, ReIDObjective
+from reid_core.machine import ranks
 from reid_core.manifest import Manifest
 from reid_core.samplers import Batches, Draw, PKBatches, mix, permutation
 from reid_core.train import fit
@@ -20,7 +21,6 @@ from reid_core.transforms import train_transform
 from vills.config import Config, FinetuneConfig, Size, train_config
 from vills.model import Descriptor, build_model, load_teacher
 from vills.prepare import manifest_file
-from vills.pretrain import ranks
 
 MODEL_FILE = "final.pt"
 

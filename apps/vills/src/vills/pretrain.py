@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from reid_core.machine import ranks
 from reid_core.samplers import RandomBatches, mix
 from reid_core.schedules import TrainConfig
 from reid_core.train import fit
 from reid_pretrain import VILLS
-from vills.config import Config, MachineConfig, train_config
+from vills.config import Config, train_config
 from vills.data import Grids, Pool, VillsDataset, ZippedBatches, collate, load_pool
 from vills.model import TEACHER_FILE, build_model, load_teacher, save_teacher
 from vills.regions import load_masks
@@ -127,21 +127,3 @@ def make_batches(config: Config, pool: Pool) -> tuple[ZippedBatches, TrainConfig
     }
     both = ZippedBatches(samplers.get("images"), samplers.get("videos"), first_video=len(pool.images))
     return both, schedule
-
-
-def ranks(machine: MachineConfig) -> tuple[int, int]:
-    """Rank of this process and number of processes, from what torchrun or Lightning's launcher has set.
-
-    Args:
-        machine: devices and machines; used where no launcher has spoken.
-
-    Returns:
-        (rank, world size).
-
-    Example:
-        >>> ranks(MachineConfig(devices=1, num_nodes=1))
-        (0, 1)
-    """
-    world = int(os.environ.get("WORLD_SIZE", machine.devices * machine.num_nodes))
-    node, local = int(os.environ.get("NODE_RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
-    return int(os.environ.get("RANK", node * machine.devices + local)), world

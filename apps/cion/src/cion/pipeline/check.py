@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from cion.pipeline.config import RunConfig, Source
 from reid_core.backbones import build_backbone
+from reid_core.machine import check_processes
 
 
 def needs_features(config: RunConfig, until: str) -> bool:
@@ -62,12 +62,7 @@ def check(config: RunConfig, until: str = "evaluate") -> None:
         raise ValueError("the extractor has no weights: give extractor.weights, .features or .source")
     if not config.variants or len(set(config.variants)) < len(config.variants):
         raise ValueError(f"variants={config.variants}: expected one or more, each once")
-    if machine.devices * machine.num_nodes != (world := int(os.environ.get("WORLD_SIZE", 1))):
-        # Lightning's own launcher starts the whole command again for each rank, once a training.
-        raise ValueError(
-            f"machine.devices={machine.devices} on num_nodes={machine.num_nodes}, but {world} processes run; "
-            f"use torchrun --nproc_per_node {machine.devices} --nnodes {machine.num_nodes} -m cion.cli"
-        )
+    check_processes(machine, "cion.cli")
     import torch
 
     with torch.device("meta"):  # an unknown name or option, before any long work

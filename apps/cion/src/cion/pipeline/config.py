@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
 from cion.config import Augmentation, Evaluation, Size
+from reid_core.machine import Machine
 from reid_core.schedules import TrainConfig
 from reid_denoise import Criteria
 from reid_pretrain import CIONConfig
@@ -176,24 +176,6 @@ class Pretrain:
 
 
 @dataclass
-class Machine:
-    """What the work runs on; nothing here starts finished work anew."""
-
-    accelerator: str = "auto"
-    """Lightning's accelerator: auto, cpu, gpu."""
-    devices: int = 1
-    """Devices on each machine; for more than one, start with torchrun."""
-    num_nodes: int = 1
-    """Machines."""
-    strategy: str = "auto"
-    """Lightning's strategy: auto, ddp_find_unused_parameters_true, fsdp."""
-    workers: int = 0
-    """Processes that load data on each rank."""
-    threads: int | None = None
-    """Threads of torch; null for its own choice. The same number gives the same bits."""
-
-
-@dataclass
 class RunConfig:
     """A whole run."""
 
@@ -276,18 +258,3 @@ def pretraining_schedule(settings: Pretrain, steps_per_epoch: int, machine: Mach
         log_every=settings.log_every,
     )
     return on_machine(train, machine)
-
-
-def ranks(machine: Machine) -> tuple[int, int]:
-    """Rank of this process and number of processes, from what torchrun or Lightning's launcher has set.
-
-    Args:
-        machine: devices and machines; used where no launcher has spoken.
-
-    Example:
-        >>> ranks(Machine())
-        (0, 1)
-    """
-    world = int(os.environ.get("WORLD_SIZE", machine.devices * machine.num_nodes))
-    node, local = int(os.environ.get("NODE_RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
-    return int(os.environ.get("RANK", node * machine.devices + local)), world

@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from cion.pipeline.config import Finetune, Network, RunConfig, on_machine, ranks
+from cion.pipeline.config import Finetune, Network, RunConfig, on_machine
 from reid_core.backbones import CNNEncoder, Encoder, ViTEncoder, build_backbone
 from reid_core.checkpoints import read_checkpoint
 from reid_core.datasets import ImageDataset, collate, seeded
 from reid_core.heads import ReIDModel, ReIDObjective
+from reid_core.machine import ranks
 from reid_core.manifest import Manifest
 from reid_core.parts import BranchedModel, BranchedObjective, ClassFeature, MGNExtractor, TransReIDExtractor
 from reid_core.samplers import PKBatches

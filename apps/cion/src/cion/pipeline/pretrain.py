@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 from timm.layers import convert_sync_batchnorm
 from torch import nn
 
-from cion.pipeline.config import RunConfig, pretraining_schedule, ranks
+from cion.pipeline.config import RunConfig, pretraining_schedule
 from reid_core.backbones import build_backbone
 from reid_core.datasets import ImageDataset, seeded
+from reid_core.machine import ranks
 from reid_core.manifest import Manifest
 from reid_core.samplers import CurriculumBatches
 from reid_core.train import fit
