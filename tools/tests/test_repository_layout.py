@@ -128,3 +128,14 @@ def test_the_lock_holds_no_index_address_and_hashes_everything() -> None:
     assert not re.search(r"https?://|file:|--(extra-)?index-url|--find-links", text)
     for block in re.split(r"\n(?=[a-z0-9])", text.split("\n", 1)[1]):
         assert "--hash=sha256:" in block, block
+
+
+def test_no_two_configurations_share_a_run_folder() -> None:
+    """A run folder is EXPERIMENT/NAME below the same `runs`, whichever app writes it."""
+    names = Counter()
+    for path in ROOT.glob("apps/*/configs/*.yaml"):
+        top = dict(re.findall(r"^(experiment|name): (\S+)", path.read_text(), re.M))
+        app = path.parts[-3]
+        names[top.get("experiment", app), top.get("name", "run" if "experiment" in top else path.stem)] += 1
+    assert len(names) > 15
+    assert [name for name, files in names.items() if files > 1] == []
