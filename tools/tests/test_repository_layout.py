@@ -137,5 +137,5 @@ def test_no_two_configurations_share_a_run_folder() -> None:
         top = dict(re.findall(r"^(experiment|name): (\S+)", path.read_text(), re.M))
         app = path.parts[-3]
         names[top.get("experiment", app), top.get("name", "run" if "experiment" in top else path.stem)] += 1
-    assert len(names) > 15
+    assert names
     assert [name for name, files in names.items() if files > 1] == []
