@@ -162,12 +162,12 @@ def peak(method: str, arguments: argparse.Namespace) -> dict[str, int]:
     }
 
 
-def run(part: str, rest: list[str], environment: dict[str, str] | None = None) -> dict[str, Any]:
-    """One part in a process of its own."""
+def run(part: str, rest: list[str], **environment: str) -> dict[str, Any]:
+    """One part in a process of its own, with more in its environment."""
     print(f"-- {part}", file=sys.stderr, flush=True)
     command = [sys.executable, __file__, "--part", part, *rest]
-    environment = {**os.environ, **(environment or {})}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    everything = {**os.environ, **environment}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=everything)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -195,7 +195,7 @@ def main() -> None:
     rest = [text for name in names for text in (f"--{name}", str(getattr(arguments, name)))]
     passes = run("forward", rest)
     timed = run("steps", rest)
-    training = {method: {**timed[method], **run(method, rest, FREED_AT_ONCE)} for method in METHODS}
+    training = {method: {**timed[method], **run(method, rest, **FREED_AT_ONCE)} for method in METHODS}
     if arguments.device == "cpu":
         for method, found in training.items():
             found["peak_with_holes_mb"] = run(method, rest)["peak_mb"]

@@ -19,15 +19,17 @@ from pathlib import Path
 import torch
 from _record import RESULTS, write_record
 
-from cion.pipeline.config import RunConfig
+from cion.pipeline.config import LR_BATCH, RunConfig
 from cion.pipeline.pretrain import GLOBAL_VIEWS, build_objective
 from cion.zoo.table import MODELS, paper_config
 
+WARM_UP = 2
+"""Steps before those that are timed; the first compiles."""
 WAYS = [(precision, compiled) for precision in ("float32", "bfloat16") for compiled in (False, True)]
 
 
 def measure(name: str, precision: str, compiled: bool, arguments: argparse.Namespace) -> dict[str, float]:
-    """Median seconds of a step after two that warm up, images a second, peak memory."""
+    """Median seconds of a step, images a second, peak memory."""
     config = RunConfig()
     config.model.backbone = name
     for key, value in paper_config(name)["pretrain"].items():
@@ -35,7 +37,7 @@ def measure(name: str, precision: str, compiled: bool, arguments: argparse.Names
     if arguments.prototypes:
         config.pretrain.objective = replace(config.pretrain.objective, prototypes=arguments.prototypes)
     gpu = arguments.device == "cuda"
-    objective = build_objective(config, arguments.steps + 2, 1).to(arguments.device).train()
+    objective = build_objective(config, arguments.steps + WARM_UP, 1).to(arguments.device).train()
     if compiled:
         objective.student.backbone.compile()
         objective.teacher.backbone.compile()
@@ -48,9 +50,9 @@ def measure(name: str, precision: str, compiled: bool, arguments: argparse.Names
     }
     batch = {key: value.to(arguments.device) for key, value in batch.items() if value.numel()}
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=settings.lr * arguments.batch / 256)
+    optimiser = torch.optim.AdamW(trained, lr=settings.lr * arguments.batch / LR_BATCH)
     seconds = []
-    for step in range(arguments.steps + 2):
+    for step in range(arguments.steps + WARM_UP):
         began = time.perf_counter()
         with torch.autocast(arguments.device, torch.bfloat16, precision == "bfloat16"):
             loss = objective(batch)["loss"]
@@ -67,7 +69,7 @@ def measure(name: str, precision: str, compiled: bool, arguments: argparse.Names
         if gpu
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
-    step_s = statistics.median(seconds[2:])
+    step_s = statistics.median(seconds[WARM_UP:])
     return {
         "step_s": round(step_s, 3),
         "images_per_second": round(arguments.batch / step_s, 1),
@@ -83,7 +85,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["resnet50_ibn", "vit_small"])
     parser.add_argument("--batch", type=int, default=120, help="images on a device; the paper's 960 over 8")
     parser.add_argument("--prototypes", type=int, help="fewer than the paper's, to try it out")
-    parser.add_argument("--steps", type=int, default=10, help="timed, after two that warm up")
+    parser.add_argument("--steps", type=int, default=10, help=f"timed, after {WARM_UP} that warm up")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
