@@ -20,9 +20,9 @@ from _record import RESULTS, write_record
 from PIL import Image, ImageFilter, ImageOps
 from torchvision import transforms as v1
 
-from reid_core.datasets import read_image
+from reid_core.data.decoding import read_image
+from reid_core.data.transforms import IMAGENET_MEAN, IMAGENET_STD, MultiCrop
 from reid_core.synthetic import World
-from reid_core.transforms import IMAGENET_MEAN, IMAGENET_STD, MultiCrop
 
 GLOBAL, LOCAL, LOCALS = (256, 128), (128, 64), 8
 

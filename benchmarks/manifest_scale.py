@@ -27,7 +27,7 @@ def write_world(path: Path, rows: int) -> None:
     import numpy as np
     import pandas as pd
 
-    from reid_core.manifest import Manifest
+    from reid_core.data.manifest import Manifest
 
     row = np.arange(rows)
     pid = row // IMAGES_PER_IDENTITY + 1
@@ -43,8 +43,8 @@ def write_world(path: Path, rows: int) -> None:
 
 def measure(path: Path) -> dict[str, float]:
     """Load and validate the manifest and draw its first PK batch, in this process."""
-    from reid_core.manifest import Manifest
-    from reid_core.samplers import PKBatches
+    from reid_core.data.manifest import Manifest
+    from reid_core.data.samplers import PKBatches
 
     imported = peak_gib()
     began, cpu = time.perf_counter(), time.process_time()

@@ -42,7 +42,7 @@ def measure(path: Path) -> dict[str, float]:
     """Cluster saved features in this process."""
     from sklearn.metrics import adjusted_rand_score
 
-    from reid_core.unsupervised import cluster, jaccard_distance
+    from reid_core.training.unsupervised import cluster, jaccard_distance
 
     imported = peak_gib()
     features = np.load(path)

@@ -17,7 +17,7 @@ from typing import Any
 
 from _record import RESULTS, ROOT, write_record
 
-from reid_core.train import FINAL
+from reid_core.training.loop import FINAL
 
 STEPS = [("baseline", "ft_clip"), ("ifa_vsa", "vsla_clip"), ("vsla_clip", "vsla_clip_pbp")]
 """Lower and higher row of each step of the order (VSLA-CLIP Table 3)."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,9 +27,18 @@ ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 
 
-def wheel_of(project: dict[str, str]) -> Path:
-    """The wheel in dist/ of a project's current version."""
-    wheel = DIST / f"{project['name'].replace('-', '_')}-{project['version']}-py3-none-any.whl"
+def version_of(member: Path) -> str:
+    """A member's version, from the one line that states it: `__version__` in its `__init__.py`."""
+    module = member / "src" / member.name.replace("-", "_") / "__init__.py"
+    found = re.search(r'^__version__ = "(.+)"$', module.read_text(), re.MULTILINE)
+    if found is None:
+        raise SystemExit(f'{module}: expected a line like __version__ = "0.1.0"')
+    return found[1]
+
+
+def wheel_of(member: Path) -> Path:
+    """The wheel in dist/ of a member's current version."""
+    wheel = DIST / f"{member.name.replace('-', '_')}-{version_of(member)}-py3-none-any.whl"
     if not wheel.exists():
         raise SystemExit(f"{wheel} is missing: run ./pants package :: first")
     return wheel
@@ -51,12 +61,12 @@ def check(member: Path, uv: str) -> float:
         install += ["--constraint", str(ROOT / "requirements.lock")]
         # By path, so that a package of the same name on an index is never looked at.
         packages = sorted(ROOT.glob("packages/*/pyproject.toml")) if is_app else []
-        wheels = [wheel_of(tomllib.loads(path.read_text())["project"]) for path in packages]
+        wheels = [wheel_of(path.parent) for path in packages]
         overrides = Path(folder) / "members.txt"
         names = [f"{wheel.name.split('-')[0].replace('_', '-')} @ {wheel.as_uri()}\n" for wheel in wheels]
         overrides.write_text("".join(names))
         install += ["--override", str(overrides)] if is_app else []
-        subprocess.run([*install, str(wheel_of(project))], check=True)
+        subprocess.run([*install, str(wheel_of(member))], check=True)
         work = Path(folder) / "empty"
         work.mkdir()
         # -I: neither this repository nor the user's site can lend what the wheel lacks.
@@ -66,7 +76,7 @@ def check(member: Path, uv: str) -> float:
             raise SystemExit(f"{readme}: there is no ```python block to run")
         for extra in sorted(extras):
             if extra:
-                wanted = f"{project['name']}[{extra}] @ {wheel_of(project).as_uri()}"
+                wanted = f"{project['name']}[{extra}] @ {wheel_of(member).as_uri()}"
                 subprocess.run([*install, wanted], check=True)
             subprocess.run([python, "-I", runner, readme, *filter(None, [extra])], cwd=work, check=True)
         for script in project.get("scripts", {}):

@@ -4,7 +4,7 @@
 def member(name, test_dependencies=()):
     """Targets of one member: its sources, tests, and the wheel and sdist that hatchling builds.
 
-    The version is not said here: hatchling reads it from the member's pyproject.toml, its one home.
+    The version is not said here: hatchling reads `__version__` from the member's `__init__.py`, its one home.
     """
     resources(name="metadata", sources=["pyproject.toml", "README.md", "CHANGELOG.md"])
     resources(name="configs", sources=["configs/**/*.yaml"])
@@ -27,4 +27,5 @@ def member(name, test_dependencies=()):
 def member_sources():
     """A member's modules, declared in its src/, which so becomes the folder that imports start from."""
     resources(name="typed", sources=["**/py.typed"])
-    python_sources(sources=["**/*.py"], dependencies=[":typed"])
+    # A face is lazy: its stub (.pyi) names what it offers, for type checkers and at run time.
+    python_sources(sources=["**/*.py", "**/*.pyi"], dependencies=[":typed"])

@@ -7,10 +7,11 @@ import re
 import sys
 import tomllib
 from collections import Counter
-from importlib.metadata import packages_distributions
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
 import pytest
+from isolate_wheels import version_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
@@ -103,14 +104,23 @@ def test_every_member_has_the_same_shape(member: Path) -> None:
 
 @pytest.mark.parametrize("member", MEMBERS, ids=ids)
 def test_the_changelog_tells_of_the_current_version(member: Path) -> None:
-    assert f"## {project(member)['version']}" in (member / "CHANGELOG.md").read_text()
+    assert f"## {version_of(member)}" in (member / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=ids)
+def test_the_installed_version_is_the_one_stated(member: Path) -> None:
+    try:
+        installed = version(project(member)["name"])
+    except PackageNotFoundError:
+        pytest.skip(f"{member.name} is on the path without being installed")
+    assert installed == version_of(member)
 
 
 @pytest.mark.parametrize("member", APPS, ids=ids)
 def test_an_app_accepts_the_packages_as_they_are_now(member: Path) -> None:
     from packaging.requirements import Requirement
 
-    versions = {project(package)["name"]: project(package)["version"] for package in PACKAGES}
+    versions = {project(package)["name"]: version_of(package) for package in PACKAGES}
     for line in project(member)["dependencies"]:
         requirement = Requirement(line)
         if requirement.name in versions:

@@ -21,7 +21,7 @@ from cion.cli import main, parse_config
 from cion.pipeline.features import given_features
 from cion.pipeline.pretrain import build_objective
 from cion.pipeline.tracklets import mistracked
-from reid_core.manifest import Manifest
+from reid_core.data.manifest import Manifest
 
 TINY = Path(__file__).parent / "tiny_run.yaml"
 VARIANTS = ["none", "dino", "raw", "cross_video"]
@@ -104,7 +104,7 @@ def test_a_second_call_skips_everything(tiny, capsys):
 
 KILLED = """
 import os, signal, sys
-import reid_core.stage, reid_core.train
+import reid_core.recipe.stage, reid_core.training.loop
 from cion.cli import main
 
 stage, _, step = sys.argv[1].partition("@")
@@ -113,18 +113,18 @@ def kill_at(path):
     if path.parent.as_posix().endswith(stage):
         os.kill(os.getpid(), signal.SIGKILL)
 
-def write_checkpoint(state, path, original=reid_core.train.write_checkpoint):
+def write_checkpoint(state, path, original=reid_core.training.loop.write_checkpoint):
     if str(state["step"]) == step:
         kill_at(path)
     original(state, path)
 
-def write_atomically(path, text, original=reid_core.stage.write_atomically):
-    if not step and path.name == reid_core.stage.DONE_FILE:
+def write_atomically(path, text, original=reid_core.recipe.stage.write_atomically):
+    if not step and path.name == reid_core.recipe.stage.DONE_FILE:
         kill_at(path)
     original(path, text)
 
-reid_core.train.write_checkpoint = write_checkpoint
-reid_core.stage.write_atomically = write_atomically
+reid_core.training.loop.write_checkpoint = write_checkpoint
+reid_core.recipe.stage.write_atomically = write_atomically
 main(sys.argv[2:])
 """
 
@@ -195,7 +195,7 @@ def test_two_processes_learn_what_one_learns_on_the_whole_batch(tiny):
 
 def test_the_batches_of_two_ranks_are_halves_of_one_ranks():
     config = parse_config(["run", "--config", str(TINY)])
-    from reid_core.samplers import CurriculumBatches
+    from reid_core.data.samplers import CurriculumBatches
 
     pids, settings = np.arange(64) // 4, config.pretrain
     whole = CurriculumBatches(pids, settings.batch, settings.epochs, settings.curriculum)

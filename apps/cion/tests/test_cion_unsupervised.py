@@ -10,12 +10,12 @@ import mlflow
 import pytest
 import torch
 
-import reid_core.train
+import reid_core.training.loop
 from cion.cli import build_parser, main
 from cion.config import Config
 from cion.training import build_model, train_target
-from reid_core.manifest import Manifest
-from reid_core.readers import read
+from reid_core.data.manifest import Manifest
+from reid_core.data.readers import read
 
 HERE = Path(__file__).parent
 TINY = HERE / "tiny.yaml"
@@ -95,7 +95,7 @@ def test_a_second_call_skips_everything_and_more_rounds_go_on(tiny, capsys):
     assert {path: path.stat().st_mtime_ns for path in tiny.folder.rglob("stage.json")} == before
     command = [*tiny.on_disk, "--name", "longer"]
     assert main([*command, "--clusters.rounds", "1"]) == 0
-    first = tiny.runs / "tiny" / "longer" / "rounds" / "round_000" / "stage.json"
+    first = tiny.runs / "tiny" / "longer" / "rounds" / "round_000" / "done.json"
     stamp = first.stat().st_mtime_ns
     assert main(command) == 0
     assert first.stat().st_mtime_ns == stamp
@@ -105,7 +105,7 @@ def test_a_second_call_skips_everything_and_more_rounds_go_on(tiny, capsys):
 
 def test_killed_within_a_round_it_goes_on_to_the_same_bits(tiny, monkeypatch):
     command = [*tiny.on_disk, "--name", "killed"]
-    write = reid_core.train.write_checkpoint
+    write = reid_core.training.loop.write_checkpoint
 
     def dies(state, path):
         if state["step"] == 2 and path.parent.name == "round_001":
@@ -113,10 +113,10 @@ def test_killed_within_a_round_it_goes_on_to_the_same_bits(tiny, monkeypatch):
         write(state, path)
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
-        patch.setattr(reid_core.train, "write_checkpoint", dies)
+        patch.setattr(reid_core.training.loop, "write_checkpoint", dies)
         main(command)
     folder = tiny.runs / "tiny" / "killed"
-    first = folder / "rounds" / "round_000" / "stage.json"
+    first = folder / "rounds" / "round_000" / "done.json"
     stamp = first.stat().st_mtime_ns
     assert not (folder / "target" / "final.pt").exists()
     assert main(command) == 0

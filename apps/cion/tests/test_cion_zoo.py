@@ -15,8 +15,8 @@ from cion.cli import main, parse_config
 from cion.pipeline.config import RunConfig
 from cion.pipeline.pretrain import build_objective, collate
 from cion.zoo import MODELS, export, load, model, paper_config
-from reid_core.backbones import ZOO, build_backbone
-from reid_core.transforms import MultiCrop
+from reid_core.data.transforms import MultiCrop
+from reid_core.models.backbones import ZOO, build_backbone
 
 PAPER = Path(__file__).parents[1] / "configs" / "paper"
 SMALL = "ghostnet_0_5"

@@ -6,7 +6,7 @@ from typing import get_args, get_type_hints
 import pytest
 import torch
 
-from reid_core.machine import Machine
+from reid_core.processes import Machine
 from reid_eval import PROTOCOLS
 from vills.cli import main, parse_config
 from vills.config import EvaluateConfig, Training, train_config

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_core.samplers import Draw
+from reid_core.data.samplers import Draw
 from vills.cli import parse_config
 from vills.config import Synthetic
 from vills.data import Grids, VillsDataset, collate, load_pool

@@ -107,15 +107,15 @@ def test_a_second_call_skips_everything_and_force_redoes_the_stage(tiny, tracked
 
 KILLED_AT_STEP_FIVE = """
 import os, signal, sys
-import reid_core.train
+import reid_core.training.loop
 from vills.cli import main
 
-def write(state, path, original=reid_core.train.write_checkpoint):
+def write(state, path, original=reid_core.training.loop.write_checkpoint):
     if state["step"] == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     original(state, path)
 
-reid_core.train.write_checkpoint = write
+reid_core.training.loop.write_checkpoint = write
 main(sys.argv[1:])
 """
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import reid_core.train
+import reid_core.training.loop
 from vsla_clip.base import build_clip
 from vsla_clip.cli import main, parse_config
 
@@ -95,7 +95,7 @@ def test_killed_in_stage_two_it_goes_on_to_the_same_bits(tiny, monkeypatch):
     folder = tiny.folder.with_name("killed") / "stage2" / "vsla_clip_pbp"
     shutil.rmtree(folder)
     command = ["stage2", *tiny.options, "--name", "killed"]
-    write = reid_core.train.write_checkpoint
+    write = reid_core.training.loop.write_checkpoint
 
     def dies(state, path):
         if state["step"] == 3:
@@ -103,7 +103,7 @@ def test_killed_in_stage_two_it_goes_on_to_the_same_bits(tiny, monkeypatch):
         write(state, path)
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
-        patch.setattr(reid_core.train, "write_checkpoint", dies)
+        patch.setattr(reid_core.training.loop, "write_checkpoint", dies)
         main(command)
     assert not (folder / "final.pt").exists() and (folder / "last.ckpt").exists()
     assert main(command) == 0

@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 
-from reid_core.backbones import VITS, CNNEncoder, ViTEncoder, build_backbone
+from reid_core.models.backbones import VITS, CNNEncoder, ViTEncoder, build_backbone
 
 SIZE = (64, 32)
 NAMES = sorted(VITS)

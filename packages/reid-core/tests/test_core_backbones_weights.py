@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from timm.models.volo import VOLO
 from torch import nn
 
-from reid_core.backbones import VOLOEncoder, build_backbone
-from reid_core.weights import load_weights
+from reid_core.models.backbones import VOLOEncoder, build_backbone
+from reid_core.models.weights import load_weights
 
 SIZE = (64, 32)
 TINY = {

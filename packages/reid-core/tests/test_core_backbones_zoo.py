@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timm.models.volo import VOLO
 
-from reid_core.backbones import ZOO, GeM, VOLOEncoder, build_backbone
-from reid_core.backbones.ibn import IBN
-from reid_core.backbones.swin import SemanticControl
-from reid_core.models_cli import cost, main
+from reid_core.cli.models import cost, main
+from reid_core.models.backbones import ZOO, GeM, VOLOEncoder, build_backbone
+from reid_core.models.backbones.ibn import IBN
+from reid_core.models.backbones.swin import SemanticControl
 
 SIZE = (256, 128)
 ODD = (100, 44)

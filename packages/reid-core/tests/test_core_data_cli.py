@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from reid_core.check import BLOCK, check
-from reid_core.counts import count, differences
-from reid_core.data_cli import main
-from reid_core.manifest import Manifest
-from reid_core.readers import COUNTS, READERS
+from reid_core.cli.data import main
+from reid_core.data.checks import BLOCK, check
+from reid_core.data.counts import count, differences
+from reid_core.data.manifest import Manifest
+from reid_core.data.readers import COUNTS, READERS
 
 PKU = Path(os.environ.get("REID_PKU_ROOT", Path(__file__).parents[4] / "shared" / "data" / "pku-reid"))
 DOCS = Path(__file__).parents[3] / "docs" / "datasets.md"
@@ -119,7 +119,7 @@ def test_a_check_that_was_cut_off_goes_on_to_the_same_findings(many, tmp_path, m
     kept = record.read_bytes()
     record.write_bytes(kept[: 64 + 16 * 301 + 5])  # in the midst of a digest
     read = []
-    import reid_core.check as module
+    import reid_core.data.checks as module
 
     real = module.image_bytes
     monkeypatch.setattr(module, "image_bytes", lambda path: read.append(path) or real(path))

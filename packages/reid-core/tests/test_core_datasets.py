@@ -12,18 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from reid_core.datasets import (
-    ImageDataset,
-    TrackletDataset,
-    UnreadableImage,
-    collate,
-    read_image,
-    sample_frames,
-    seeded,
-)
-from reid_core.manifest import Manifest
-from reid_core.samplers import Draw, RandomBatches
-from reid_core.transforms import ssl_transform
+from reid_core.data.datasets import ImageDataset, TrackletDataset, collate, seeded
+from reid_core.data.decoding import UnreadableImage, read_image
+from reid_core.data.frames import sample_frames
+from reid_core.data.manifest import Manifest
+from reid_core.data.samplers import Draw, RandomBatches
+from reid_core.data.transforms import ssl_transform
 
 RNG = np.random.default_rng(0)
 

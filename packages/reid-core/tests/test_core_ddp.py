@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from reid_core.backbones import build_backbone
-from reid_core.samplers import Draw, RandomBatches
-from reid_core.train import TrainConfig, fit
+from reid_core.data.samplers import Draw, RandomBatches
+from reid_core.models.backbones import build_backbone
+from reid_core.training.config import TrainConfig
+from reid_core.training.loop import fit
 
 STEPS = 20
 

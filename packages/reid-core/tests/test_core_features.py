@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from reid_core import features
-from reid_core.features import extract, valid_path
+from reid_core.models import features
+from reid_core.models.features import extract, valid_path
 
 
 class Items:

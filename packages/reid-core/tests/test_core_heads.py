@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from reid_core.heads import ReIDModel, ReIDObjective
+from reid_core.models.heads import ReIDModel, ReIDObjective
 
 PIDS = [5, 5, 2, 2, 9, 9]
 

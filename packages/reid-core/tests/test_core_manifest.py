@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reid_core.manifest import COLUMNS, Manifest, ManifestError
+from reid_core.data.manifest import COLUMNS, Manifest, ManifestError
 
 ROOT = Path("/data")
 

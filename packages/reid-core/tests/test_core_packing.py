@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from reid_core import packing, shard_images
-from reid_core.check import check
-from reid_core.data_cli import main
-from reid_core.datasets import ImageDataset, TrackletDataset, UnreadableImage, collate, read_image
-from reid_core.lmdb_images import image_bytes
-from reid_core.manifest import COLUMNS, Manifest
-from reid_core.packing import pack, unreadable_images
-from reid_core.samplers import RandomBatches
-from reid_core.streaming import ShardBatches, shard_numbers
+from reid_core.cli.data import main
+from reid_core.data import packing, shard_images
+from reid_core.data.checks import check
+from reid_core.data.datasets import ImageDataset, TrackletDataset, collate
+from reid_core.data.decoding import UnreadableImage, read_image
+from reid_core.data.lmdb_images import image_bytes
+from reid_core.data.manifest import COLUMNS, Manifest
+from reid_core.data.packing import pack, unreadable_images
+from reid_core.data.samplers import RandomBatches
+from reid_core.data.streaming import ShardBatches, shard_numbers
 
 IMAGES, BROKEN = 23, 7
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from reid_core.backbones import build_backbone
-from reid_core.heads import ReIDModel, ReIDObjective
-from reid_core.parts import (
+from reid_core.models.backbones import build_backbone
+from reid_core.models.heads import ReIDModel, ReIDObjective
+from reid_core.models.parts import (
     Branch,
     BranchedModel,
     BranchedObjective,
@@ -21,7 +21,7 @@ from reid_core.parts import (
     SideInformation,
     TransReIDExtractor,
 )
-from reid_core.parts.jigsaw import jigsaw
+from reid_core.models.parts.jigsaw import jigsaw
 
 SIZE = (64, 32)
 PIDS = [2, 2, 5, 5]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from reid_core.readers import ReaderError, read
+from reid_core.data.readers import ReaderError, read
 
 PKU = Path(os.environ.get("REID_PKU_ROOT", Path(__file__).parents[4] / "shared" / "data" / "pku-reid"))
 

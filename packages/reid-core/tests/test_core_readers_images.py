@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reid_core.readers import ReaderError, read
+from reid_core.data.readers import ReaderError, read
 
 
 def touch(root, *names):

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from reid_core.datasets import ImageDataset, UnreadableImage, read_image
-from reid_core.readers import ReaderError, _annotations, read
+from reid_core.data.datasets import ImageDataset
+from reid_core.data.decoding import UnreadableImage, read_image
+from reid_core.data.readers import ReaderError, _annotations, read
 
 
 def touch(root, *names):

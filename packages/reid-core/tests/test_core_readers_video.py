@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from reid_core.readers import ReaderError, read
+from reid_core.data.readers import ReaderError, read
 
 
 def touch(root, *names):

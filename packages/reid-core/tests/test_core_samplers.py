@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_core.samplers import CameraPKBatches, CurriculumBatches, Draw, PKBatches, RandomBatches, mix
+from reid_core.data.samplers import CameraPKBatches, CurriculumBatches, Draw, PKBatches, RandomBatches, mix
 
 few = settings(max_examples=40, deadline=None)
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid_core.stage import Stage, StageError, fingerprint, plain
+from reid_core.files import plain
+from reid_core.recipe.stage import Stage, StageError, fingerprint
 
 
 class Work:
@@ -91,7 +92,7 @@ def test_a_follower_of_rank_0_does_not_do_the_work_twice(tmp_path, monkeypatch):
 
 
 def test_an_object_without_a_plain_form_cannot_be_fingerprinted():
-    with pytest.raises(TypeError, match="can't be fingerprinted"):
+    with pytest.raises(TypeError, match="can't be written as JSON"):
         plain({"model": object()})
 
 

@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from reid_core.tracking import Tracker, flatten, pending, sync
+from reid_core.tracking.tracker import Tracker, flatten, pending, sync
 
 DOWN = "http://127.0.0.1:9"  # the discard port: nothing listens there
 

@@ -14,7 +14,10 @@ import pytest
 import torch
 from torch import nn
 
-from reid_core.train import TrainConfig, cosine, fit, parameter_groups, schedule
+from reid_core.training.config import TrainConfig
+from reid_core.training.loop import fit
+from reid_core.training.optimisers import parameter_groups
+from reid_core.training.schedules import cosine, schedule
 
 STEPS = 20
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as TF
 
-from reid_core.datasets import seeded
-from reid_core.transforms import (
+from reid_core.data.datasets import seeded
+from reid_core.data.transforms import (
     DINO_JITTER,
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -133,7 +133,7 @@ def test_multi_crop_is_a_pure_function_of_the_seed_with_different_views_of_image
 
 
 def test_crops_stay_within_scale_and_ratio_of_the_input():
-    from reid_core.transforms import _crop_box
+    from reid_core.data.transforms import _crop_box
 
     for _ in range(200):
         top, left, height, width = _crop_box(128, 48, (0.4, 1.0), (0.75, 4 / 3))

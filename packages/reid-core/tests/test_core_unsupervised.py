@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from reid_core.unsupervised import (
+from reid_core.training.unsupervised import (
     ClusterMemory,
     centroids,
     cluster,

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torchvision.io import write_png
 
-from reid_core.manifest import Manifest
-from reid_core.train import TrainConfig
-from reid_core.transforms import eval_transform
-from reid_core.unsupervised import ClusterContrastConfig, train_clusters
+from reid_core.data.manifest import Manifest
+from reid_core.data.transforms import eval_transform
+from reid_core.training.config import TrainConfig
+from reid_core.training.unsupervised import ClusterContrastConfig, train_clusters
 
 PEOPLE, IMAGES = 6, 8
 SETTINGS = ClusterContrastConfig(rounds=2, identities=4, instances=4, k1=8, k2=2, decay_every=1)
@@ -135,7 +135,7 @@ def test_steps_and_the_optimisers_state_go_on_from_round_to_round(whole):
 def test_a_run_killed_within_a_round_ends_with_the_same_weights(world, whole, tmp_path):
     with pytest.raises(RuntimeError, match="killed"):
         train(world, tmp_path, logger=Log(dies_at=5))
-    assert not (tmp_path / "round_001" / "stage.json").exists()
+    assert not (tmp_path / "round_001" / "done.json").exists()
     log = Log()
     model, result = train(world, tmp_path, logger=log)
     assert min(step for step, metrics in log.records if "loss" in metrics) == 5  # it went on, not began anew

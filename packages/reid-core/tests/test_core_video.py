@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from reid_core.data_cli import main
-from reid_core.datasets import TrackletDataset, read_image
-from reid_core.manifest import Manifest
+from reid_core.cli.data import main
+from reid_core.data.datasets import TrackletDataset
+from reid_core.data.decoding import read_image
+from reid_core.data.manifest import Manifest
 from reid_core.synthetic import World
 from reid_core.video import (
     Detections,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from reid_core.schedules import TrainConfig
-from reid_core.unsupervised import ClusterContrastConfig
+from reid_core.training.config import TrainConfig
+from reid_core.training.unsupervised import ClusterContrastConfig
 
 Size = tuple[int, int]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cion.config import Data, Synthetic
-from reid_core.manifest import Manifest
-from reid_core.readers import read
+from reid_core.data.manifest import Manifest
+from reid_core.data.readers import read
 from reid_core.synthetic import World, write_market1501
 
 LAYOUT = "market1501"

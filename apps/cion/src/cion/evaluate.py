@@ -10,12 +10,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from cion.config import Config, Evaluation
-from reid_core.datasets import ImageDataset
-from reid_core.features import extract
-from reid_core.heads import ReIDModel
-from reid_core.manifest import Manifest
-from reid_core.stage import write_atomically
-from reid_core.transforms import eval_transform
+from reid_core.data.datasets import ImageDataset
+from reid_core.data.manifest import Manifest
+from reid_core.data.transforms import eval_transform
+from reid_core.files import write_atomically
+from reid_core.models.features import extract
+from reid_core.models.heads import ReIDModel
 from reid_eval import PROTOCOLS
 from reid_eval import evaluate as score
 

@@ -14,12 +14,13 @@ from cion.config import Config, Data, check
 from cion.data import load, write_world
 from cion.evaluate import evaluate, flat_metrics, table
 from cion.training import build_model, count_identities, decisive, load_model, train_source, train_target
-from reid_core.heads import ReIDModel
-from reid_core.manifest import Manifest
-from reid_core.recipes import run_stage
-from reid_core.stage import Stage, file_digest, plain, write_atomically
-from reid_core.tracking import Tracker
-from reid_core.train import FINAL
+from reid_core.data.manifest import Manifest
+from reid_core.files import file_digest, plain, write_atomically
+from reid_core.models.heads import ReIDModel
+from reid_core.recipe.nested import run_stage
+from reid_core.recipe.stage import Stage
+from reid_core.tracking.tracker import Tracker
+from reid_core.training.loop import FINAL
 
 CONFIG_FILE = "config.json"
 MEMBERS = ("cion", "reid-core", "reid-eval")

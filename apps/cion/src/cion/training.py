@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from cion.config import Config
-from reid_core.backbones import build_backbone
-from reid_core.checkpoints import read_checkpoint, write_checkpoint
-from reid_core.datasets import ImageDataset, collate, seeded
-from reid_core.heads import ReIDModel, ReIDObjective
-from reid_core.manifest import Manifest
-from reid_core.parts import ClassFeature
-from reid_core.samplers import PKBatches
-from reid_core.schedules import TrainConfig
-from reid_core.train import FINAL, fit
-from reid_core.transforms import eval_transform, train_transform
-from reid_core.unsupervised import train_clusters
-from reid_core.weights import load_weights
+from reid_core.data.datasets import ImageDataset, collate, seeded
+from reid_core.data.manifest import Manifest
+from reid_core.data.samplers import PKBatches
+from reid_core.data.transforms import eval_transform, train_transform
+from reid_core.models.backbones import build_backbone
+from reid_core.models.heads import ReIDModel, ReIDObjective
+from reid_core.models.parts import ClassFeature
+from reid_core.models.weights import load_weights
+from reid_core.training.checkpoints import read_checkpoint, write_checkpoint
+from reid_core.training.config import TrainConfig
+from reid_core.training.loop import FINAL, fit
+from reid_core.training.unsupervised import train_clusters
 
 
 def build_model(config: Config, identities: int = 1) -> ReIDModel:

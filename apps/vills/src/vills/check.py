@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reid_core.machine import check_processes
+from reid_core.processes import check_processes
 from vills.config import Config, sources, written
 
 

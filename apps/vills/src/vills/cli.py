@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from reid_core.stage import StageError
+from reid_core.recipe.stage import StageError
 from vills.check import check
 from vills.config import Config
 
@@ -108,7 +108,7 @@ def _run(parser: ArgumentParser, parsed: Namespace) -> int:
 
 
 def _sync(chosen: Namespace) -> int:
-    from reid_core.tracking import sync
+    from reid_core.tracking.tracker import sync
 
     result = sync(chosen.folder, chosen.tracking_uri)
     print(f"sent {result.sent}, left {result.pending}, refused {result.refused}")

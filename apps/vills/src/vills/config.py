@@ -7,8 +7,8 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
-from reid_core.machine import Machine
-from reid_core.schedules import TrainConfig
+from reid_core.processes import Machine
+from reid_core.training.config import TrainConfig
 from reid_pretrain import VILLSConfig
 
 Size = tuple[int, int]
@@ -66,7 +66,7 @@ class ModelConfig:
     """The shared encoder and the resampler (VILLS Eqs. 6 and 7)."""
 
     backbone: str = "vit_nano_conv8"
-    """A backbone of reid_core.backbones, or a timm name."""
+    """A backbone of reid_core.models.backbones, or a timm name."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the backbone's constructor, such as depth."""
     drop_path: float = 0.0
@@ -316,7 +316,7 @@ def train_config(train: Training, machine: Machine, steps_per_epoch: int) -> Tra
         steps_per_epoch: batches of one pass over the pool.
 
     Returns:
-        Settings for `reid_core.train.fit`.
+        Settings for `reid_core.training.loop.fit`.
 
     Example:
         >>> train_config(Training(epochs=10, warmup_epochs=1), Machine(), steps_per_epoch=7).steps

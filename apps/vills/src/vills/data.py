@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from reid_core.datasets import UnreadableImage, read_image, sample_frames, seeded
-from reid_core.manifest import Manifest
-from reid_core.samplers import Batches, Draw, RandomBatches
-from reid_core.transforms import resize, ssl_transform
+from reid_core.data.datasets import seeded
+from reid_core.data.decoding import UnreadableImage, read_image
+from reid_core.data.frames import sample_frames
+from reid_core.data.manifest import Manifest
+from reid_core.data.samplers import Batches, Draw, RandomBatches
+from reid_core.data.transforms import resize, ssl_transform
 from reid_lse import crop_regions, unpack_masks
 from reid_pretrain import block_mask
 from vills.config import Config, PretrainConfig, sources

@@ -12,12 +12,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from reid_core.datasets import ImageDataset, TrackletDataset
-from reid_core.features import extract, valid_path
-from reid_core.heads import ReIDModel
-from reid_core.manifest import Manifest
-from reid_core.stage import write_atomically
-from reid_core.transforms import eval_transform
+from reid_core.data.datasets import ImageDataset, TrackletDataset
+from reid_core.data.manifest import Manifest
+from reid_core.data.transforms import eval_transform
+from reid_core.files import write_atomically
+from reid_core.models.features import extract, valid_path
+from reid_core.models.heads import ReIDModel
 from reid_eval import PROTOCOLS, Result
 from reid_eval import evaluate as score
 from vills.config import Config

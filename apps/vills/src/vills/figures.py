@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid_core.datasets import read_image
-from reid_core.heads import ReIDModel
-from reid_core.transforms import eval_transform, resize
+from reid_core.data.decoding import read_image
+from reid_core.data.transforms import eval_transform, resize
+from reid_core.models.heads import ReIDModel
 from reid_eval import PROTOCOLS, Result, ranked
 from reid_eval.figures import attention_figure, cmc_figure, ranked_list_figure, save_figure
 from vills.config import Config

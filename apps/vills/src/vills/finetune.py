@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from reid_core.datasets import ImageDataset, TrackletDataset
-from reid_core.datasets import collate as stack
-from reid_core.heads import ReIDModel, ReIDObjective
-from reid_core.machine import ranks
-from reid_core.manifest import Manifest
-from reid_core.samplers import Batches, Draw, PKBatches, mix, permutation
-from reid_core.train import fit
-from reid_core.transforms import train_transform
+from reid_core.data.datasets import ImageDataset, TrackletDataset
+from reid_core.data.datasets import collate as stack
+from reid_core.data.manifest import Manifest
+from reid_core.data.samplers import Batches, Draw, PKBatches, mix, permutation
+from reid_core.data.transforms import train_transform
+from reid_core.models.heads import ReIDModel, ReIDObjective
+from reid_core.processes import ranks
+from reid_core.training.loop import fit
 from vills.config import Config, FinetuneConfig, Size, train_config
 from vills.model import Descriptor, build_model, load_teacher
 from vills.prepare import manifest_file
@@ -171,7 +171,7 @@ class JointBatches(Batches):
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Batch for `reid_core.heads.ReIDObjective` of any mixture of images and clips.
+    """Batch for `reid_core.models.heads.ReIDObjective` of any mixture of images and clips.
 
     Args:
         items: items of a `Labelled` data set.

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reid_core.backbones import build_backbone
-from reid_core.stage import plain
+from reid_core.files import plain
+from reid_core.models.backbones import build_backbone
 from reid_pretrain import PerceiverResampler, VideoImageEncoder
 from vills.config import ModelConfig, Size
 

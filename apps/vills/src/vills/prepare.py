@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from reid_core.manifest import Manifest
-from reid_core.readers import read
+from reid_core.data.manifest import Manifest
+from reid_core.data.readers import read
 from reid_core.synthetic import World
 from reid_core.synthetic.layouts import write_folder, write_market1501, write_mars
 from vills.config import Config, DataConfig, Source, Synthetic, sources, written

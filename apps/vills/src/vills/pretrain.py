@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from reid_core.machine import ranks
-from reid_core.samplers import RandomBatches, mix
-from reid_core.schedules import TrainConfig
-from reid_core.train import fit
+from reid_core.data.samplers import RandomBatches, mix
+from reid_core.processes import ranks
+from reid_core.training.config import TrainConfig
+from reid_core.training.loop import fit
 from reid_pretrain import VILLS
 from vills.config import Config, train_config
 from vills.data import Grids, Pool, VillsDataset, ZippedBatches, collate, load_pool

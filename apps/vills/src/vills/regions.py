@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from reid_core.datasets import UnreadableImage, read_image
+from reid_core.data.decoding import UnreadableImage, read_image
+from reid_core.data.transforms import resize
+from reid_core.files import write_atomically
 from reid_core.progress import Progress
-from reid_core.stage import write_atomically
-from reid_core.transforms import resize
 from reid_lse import LocalSemanticExtractor, pack_masks
 from vills.config import LSEConfig
 from vills.data import Pool

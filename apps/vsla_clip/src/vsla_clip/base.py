@@ -12,13 +12,13 @@ import pandas as pd
 from torch import Tensor, nn
 
 from reid_adapters import load_initial
-from reid_core.checkpoints import read_checkpoint
-from reid_core.datasets import ImageDataset, collate, seeded
-from reid_core.manifest import Manifest
-from reid_core.samplers import PKBatches
+from reid_core.data.datasets import ImageDataset, collate, seeded
+from reid_core.data.manifest import Manifest
+from reid_core.data.samplers import PKBatches
+from reid_core.data.transforms import train_transform
 from reid_core.synthetic import World, write_folder
-from reid_core.train import FINAL, fit
-from reid_core.transforms import train_transform
+from reid_core.training.checkpoints import read_checkpoint
+from reid_core.training.loop import FINAL, fit
 from vsla_clip.captions import CONTEXT, caption
 from vsla_clip.config import Captioned, Config, train_config
 

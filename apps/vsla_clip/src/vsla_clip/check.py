@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reid_core.manifest import PLATFORMS
-from reid_core.readers import READERS
+from reid_core.data.manifest import PLATFORMS
+from reid_core.data.readers import READERS
 from vsla_clip.config import Config
 from vsla_clip.methods import METHODS
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from reid_core.datasets import TrackletDataset
-from reid_core.manifest import Manifest
-from reid_core.samplers import Draw
-from reid_core.transforms import eval_transform, train_transform
+from reid_core.data.datasets import TrackletDataset
+from reid_core.data.manifest import Manifest
+from reid_core.data.samplers import Draw
+from reid_core.data.transforms import eval_transform, train_transform
 from vsla_clip.base import MEAN, STD
 from vsla_clip.config import DataConfig
 

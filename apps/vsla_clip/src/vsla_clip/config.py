@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reid_adapters import LoRAConfig, LossConfig, PBPConfig, VSLAConfig
-from reid_core.schedules import TrainConfig
+from reid_core.training.config import TrainConfig
 from vsla_clip.methods import TABLE_3
 
 Size = tuple[int, int]
@@ -201,7 +201,7 @@ def train_config(train: Training, machine: MachineConfig, steps_per_epoch: int) 
         steps_per_epoch: batches of one pass over the pool.
 
     Returns:
-        Settings for `reid_core.train.fit`.
+        Settings for `reid_core.training.loop.fit`.
 
     Example:
         >>> train_config(Training(decay_epochs=(60, 90)), MachineConfig(), steps_per_epoch=10).milestones

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from reid_adapters import SetEncoder
-from reid_core.features import valid_path
-from reid_core.manifest import Manifest
-from reid_core.stage import write_atomically
+from reid_core.data.manifest import Manifest
+from reid_core.files import write_atomically
+from reid_core.models.features import valid_path
 from reid_eval import PROTOCOLS
 from reid_eval import evaluate as score
 from vsla_clip.clips import even_clips

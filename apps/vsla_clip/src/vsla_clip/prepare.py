@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from reid_core.manifest import Manifest
-from reid_core.readers import read
+from reid_core.data.manifest import Manifest
+from reid_core.data.readers import read
 from reid_core.synthetic import World, write_mars
 from vsla_clip.config import Config, Synthetic
 

@@ -10,12 +10,12 @@ import open_clip
 from torch import nn
 
 from reid_adapters import IDPromptLearner, VSLAObjective, attach, detach
-from reid_core.checkpoints import read_checkpoint
-from reid_core.datasets import collate, seeded
-from reid_core.features import extract, valid_path
-from reid_core.manifest import Manifest
-from reid_core.samplers import RandomBatches
-from reid_core.train import FINAL, fit
+from reid_core.data.datasets import collate, seeded
+from reid_core.data.manifest import Manifest
+from reid_core.data.samplers import RandomBatches
+from reid_core.models.features import extract, valid_path
+from reid_core.training.checkpoints import read_checkpoint
+from reid_core.training.loop import FINAL, fit
 from vsla_clip.clips import FeatureRows, even_clips, training_rows
 from vsla_clip.config import Config, train_config
 

@@ -9,11 +9,11 @@ from typing import Any
 import open_clip
 
 from reid_adapters import SetEncoder, VSLAObjective, count_parameters, save_pretrained
-from reid_core.checkpoints import read_checkpoint
-from reid_core.datasets import collate, seeded
-from reid_core.manifest import Manifest
-from reid_core.samplers import PKBatches
-from reid_core.train import FINAL, fit
+from reid_core.data.datasets import collate, seeded
+from reid_core.data.manifest import Manifest
+from reid_core.data.samplers import PKBatches
+from reid_core.training.checkpoints import read_checkpoint
+from reid_core.training.loop import FINAL, fit
 from vsla_clip.clips import training_clips, training_rows
 from vsla_clip.config import Config, train_config
 from vsla_clip.methods import Method, attached

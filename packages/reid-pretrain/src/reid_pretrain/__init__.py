@@ -1,24 +1,7 @@
 """Self-supervised pre-training for person re-identification (VILLS, CION), in pure torch."""
 
-from reid_pretrain.blocks import block_mask
-from reid_pretrain.cion import CION, CIONConfig, prototype_memory
-from reid_pretrain.encoder import VideoImageEncoder
-from reid_pretrain.losses import AlignmentLoss, DINOLoss, IdentityGuidedLoss, KoLeoLoss, MaskingLoss
-from reid_pretrain.resampler import PerceiverResampler
-from reid_pretrain.vills import VILLS, VILLSConfig
+import lazy_loader
 
-__all__ = [
-    "CION",
-    "VILLS",
-    "AlignmentLoss",
-    "CIONConfig",
-    "DINOLoss",
-    "IdentityGuidedLoss",
-    "KoLeoLoss",
-    "MaskingLoss",
-    "PerceiverResampler",
-    "VILLSConfig",
-    "VideoImageEncoder",
-    "block_mask",
-    "prototype_memory",
-]
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

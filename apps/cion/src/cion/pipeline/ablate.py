@@ -18,14 +18,15 @@ from cion.pipeline.config import RunConfig, Variant
 from cion.pipeline.pretrain import BACKBONE_FILE
 from cion.pipeline.recipe import run, start_tracking
 from cion.pipeline.tracklets import TARGET
-from reid_core.backbones import build_backbone
-from reid_core.datasets import ImageDataset, seeded
-from reid_core.features import extract
-from reid_core.manifest import Manifest
-from reid_core.parts import ClassFeature
-from reid_core.stage import DONE_FILE, write_atomically
-from reid_core.transforms import eval_transform
-from reid_core.weights import load_weights
+from reid_core.data.datasets import ImageDataset, seeded
+from reid_core.data.manifest import Manifest
+from reid_core.data.transforms import eval_transform
+from reid_core.files import write_atomically
+from reid_core.models.backbones import build_backbone
+from reid_core.models.features import extract
+from reid_core.models.parts import ClassFeature
+from reid_core.models.weights import load_weights
+from reid_core.recipe.stage import DONE_FILE
 from reid_eval.figures import sample_identities, save_figure, tsne_figure
 
 VARIANTS: dict[str, list[Variant]] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cion.pipeline.config import RunConfig, Source
-from reid_core.backbones import build_backbone
-from reid_core.machine import check_processes
+from reid_core.models.backbones import build_backbone
+from reid_core.processes import check_processes
 
 
 def needs_features(config: RunConfig, until: str) -> bool:

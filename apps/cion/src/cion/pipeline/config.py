@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cion.config import Augmentation, Evaluation, Size
-from reid_core.machine import Machine
-from reid_core.schedules import TrainConfig
+from reid_core.processes import Machine
+from reid_core.training.config import TrainConfig
 from reid_denoise import Criteria
 from reid_pretrain import CIONConfig
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cion.pipeline.config import RunConfig
-from reid_core.features import valid_path
-from reid_core.manifest import UNKNOWN, Manifest
-from reid_core.samplers import permutation
+from reid_core.data.manifest import UNKNOWN, Manifest
+from reid_core.data.samplers import permutation
+from reid_core.models.features import valid_path
 from reid_denoise import LEVELS, denoise, score
 
 TITLES = {

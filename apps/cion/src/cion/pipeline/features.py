@@ -10,13 +10,13 @@ from torch import nn
 
 from cion.pipeline.config import RunConfig
 from cion.pipeline.finetune import build_reid, finetune, load_reid
-from reid_core.datasets import ImageDataset
-from reid_core.features import extract, valid_path
-from reid_core.manifest import Manifest
-from reid_core.train import FINAL
-from reid_core.transforms import eval_transform
-from reid_core.unsupervised import within_cameras
-from reid_core.weights import load_weights
+from reid_core.data.datasets import ImageDataset
+from reid_core.data.manifest import Manifest
+from reid_core.data.transforms import eval_transform
+from reid_core.models.features import extract, valid_path
+from reid_core.models.weights import load_weights
+from reid_core.training.loop import FINAL
+from reid_core.training.unsupervised import within_cameras
 
 FEATURES_FILE, EXTRACTED_FILE = "features.npy", "extracted.npy"
 

@@ -8,17 +8,23 @@ from typing import Any
 from torch import Tensor, nn
 
 from cion.pipeline.config import Finetune, Network, RunConfig, on_machine
-from reid_core.backbones import CNNEncoder, Encoder, ViTEncoder, build_backbone
-from reid_core.checkpoints import read_checkpoint
-from reid_core.datasets import ImageDataset, collate, seeded
-from reid_core.heads import ReIDModel, ReIDObjective
-from reid_core.machine import ranks
-from reid_core.manifest import Manifest
-from reid_core.parts import BranchedModel, BranchedObjective, ClassFeature, MGNExtractor, TransReIDExtractor
-from reid_core.samplers import PKBatches
-from reid_core.train import fit
-from reid_core.transforms import train_transform
-from reid_core.weights import load_weights
+from reid_core.data.datasets import ImageDataset, collate, seeded
+from reid_core.data.manifest import Manifest
+from reid_core.data.samplers import PKBatches
+from reid_core.data.transforms import train_transform
+from reid_core.models.backbones import CNNEncoder, Encoder, ViTEncoder, build_backbone
+from reid_core.models.heads import ReIDModel, ReIDObjective
+from reid_core.models.parts import (
+    BranchedModel,
+    BranchedObjective,
+    ClassFeature,
+    MGNExtractor,
+    TransReIDExtractor,
+)
+from reid_core.models.weights import load_weights
+from reid_core.processes import ranks
+from reid_core.training.checkpoints import read_checkpoint
+from reid_core.training.loop import fit
 
 
 class FineTuned(nn.Module):

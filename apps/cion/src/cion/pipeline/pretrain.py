@@ -15,13 +15,13 @@ from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from cion.pipeline.config import RunConfig, pretraining_schedule
-from reid_core.backbones import build_backbone
-from reid_core.datasets import ImageDataset, seeded
-from reid_core.machine import ranks
-from reid_core.manifest import Manifest
-from reid_core.samplers import CurriculumBatches
-from reid_core.train import fit
-from reid_core.transforms import MultiCrop
+from reid_core.data.datasets import ImageDataset, seeded
+from reid_core.data.manifest import Manifest
+from reid_core.data.samplers import CurriculumBatches
+from reid_core.data.transforms import MultiCrop
+from reid_core.models.backbones import build_backbone
+from reid_core.processes import ranks
+from reid_core.training.loop import fit
 from reid_pretrain import CION, prototype_memory
 
 BACKBONE_FILE = "backbone.safetensors"
@@ -131,7 +131,7 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def save_backbone(trunk: nn.Module, path: Path) -> None:
-    """Write a backbone's weights as safetensors, for `reid_core.weights.load_weights`; whole or not at all.
+    """Write a backbone's weights as safetensors, for `reid_core.models.weights.load_weights`, atomically.
 
     Args:
         trunk: the library's module, an encoder's `trunk`.

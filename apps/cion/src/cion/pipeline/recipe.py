@@ -22,12 +22,14 @@ from cion.pipeline.finetune import finetune, load_reid
 from cion.pipeline.pretrain import BACKBONE_FILE, pretrain
 from cion.pipeline.tracklets import LABELLED, TARGET, VIDEOS, prepare
 from cion.training import decisive
-from reid_core.manifest import Manifest
-from reid_core.recipes import run_stage
-from reid_core.stage import Stage, file_digest, plain, process_rank, write_atomically
-from reid_core.tracking import Tracker
-from reid_core.train import FINAL
-from reid_core.transforms import eval_transform
+from reid_core.data.manifest import Manifest
+from reid_core.data.transforms import eval_transform
+from reid_core.files import file_digest, plain, write_atomically
+from reid_core.processes import process_rank
+from reid_core.recipe.nested import run_stage
+from reid_core.recipe.stage import Stage
+from reid_core.tracking.tracker import Tracker
+from reid_core.training.loop import FINAL
 
 STAGES = ("tracklets", "features", "denoise", "pretrain", "finetune", "evaluate")
 CONFIG_FILE = "config.json"

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from cion.pipeline.config import RunConfig, Source, Synthetic, Videos
-from reid_core.manifest import UNKNOWN, Manifest
-from reid_core.readers import read
-from reid_core.samplers import permutation
+from reid_core.data.manifest import UNKNOWN, Manifest
+from reid_core.data.readers import read
+from reid_core.data.samplers import permutation
 from reid_core.synthetic import World, write_folder, write_market1501
 
 TRUTH_FILE = "truth.parquet"

@@ -10,8 +10,8 @@ import yaml
 
 from cion.zoo.files import export, load
 from cion.zoo.table import MODELS, UNSUPERVISED, model, paper_config
-from reid_core.backbones import ZOO
-from reid_core.models_cli import cost
+from reid_core.cli.models import cost
+from reid_core.models.backbones import ZOO
 
 
 def run_zoo(chosen: Any) -> None:

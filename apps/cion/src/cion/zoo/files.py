@@ -9,10 +9,10 @@ from typing import Any
 
 from cion.pipeline.pretrain import BACKBONE_FILE, save_backbone
 from cion.zoo.table import UNSUPERVISED, model, paper_config
-from reid_core.backbones import ZOO, Encoder, build_backbone
-from reid_core.models_cli import cost
-from reid_core.stage import write_atomically
-from reid_core.weights import load_weights
+from reid_core.cli.models import cost
+from reid_core.files import write_atomically
+from reid_core.models.backbones import ZOO, Encoder, build_backbone
+from reid_core.models.weights import load_weights
 
 CARD_FILE, CONFIG_FILE = "README.md", "config.json"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from cion.zoo.table import MODELS, paper_config
-from reid_core.stage import write_atomically
+from reid_core.files import write_atomically
 
 
 def write_paper_configs(folder: Path) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 from typing import Any, NamedTuple
 
-from reid_core.backbones import ZOO
+from reid_core.models.backbones import ZOO
 
 GPUS = 8
 """V100s that each model was pre-trained on (CION 4.1)."""
 
 
 class Published(NamedTuple):
-    """What is published of a model, beside its structure (`reid_core.backbones.ZOO`).
+    """What is published of a model, beside its structure (`reid_core.models.backbones.ZOO`).
 
     Attributes:
         batch_per_gpu: images on each of 8 GPUs; None where the text at hand doesn't say: the paper's Tab. 5

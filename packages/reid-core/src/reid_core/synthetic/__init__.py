@@ -6,18 +6,6 @@ Example:
     dtype('uint8')
 """
 
-from reid_core.synthetic.figure import PARTS
-from reid_core.synthetic.layouts import write_folder, write_market1501, write_mars
-from reid_core.synthetic.pose import COCO_KEYPOINTS
-from reid_core.synthetic.world import BYSTANDERS, Crop, World
+import lazy_loader
 
-__all__ = [
-    "BYSTANDERS",
-    "COCO_KEYPOINTS",
-    "PARTS",
-    "Crop",
-    "World",
-    "write_folder",
-    "write_market1501",
-    "write_mars",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from reid_core._begun import claim
-from reid_core.manifest import Manifest
+from reid_core.data.manifest import Manifest
+from reid_core.files import claim, write_atomically
 from reid_core.progress import Progress
-from reid_core.stage import write_atomically
 from reid_core.video.detector import Detections, Detector
 from reid_core.video.frames import Frame, UnreadableVideo, read_frames
 

@@ -1,0 +1,244 @@
+"""The command line `reid-data`: data sets, counted, checked, saved as Parquet, cut from video and packed."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import auto_cli
+
+from reid_core.data.checks import Findings
+from reid_core.data.checks import check as check_manifest
+from reid_core.data.counts import ALL, count, differences
+from reid_core.data.manifest import Manifest
+from reid_core.data.readers import READERS, read
+from reid_core.files import write_atomically
+
+SHOWN = 5
+"""Findings of a kind that are printed; `--report` writes all."""
+Kind = Literal["unreadable", "duplicates", "one_camera", "missing"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: those behind the program's name; sys.argv's by default.
+
+    Returns:
+        Exit status: 0, or 1 after an error or where a check found something wrong.
+    """
+    commands: Any = {
+        "list": list_readers,
+        "stats": stats,
+        "check": check,
+        "convert": convert,
+        "tracklets": tracklets,
+        "pack": pack,
+    }
+    try:
+        return auto_cli(commands, args=None if arguments is None else list(arguments), prog="reid-data")
+    except (ValueError, OSError, ImportError) as error:
+        print(f"reid-data: {error}", file=sys.stderr)
+        return 1
+
+
+def list_readers() -> int:
+    """List the data sets that can be read, with each one's options."""
+    width = max(map(len, READERS))
+    for name, reader in READERS.items():
+        module = inspect.getmodule(reader)
+        print(f"{name:<{width}}  {(module and module.__doc__ or '').splitlines()[0]}")
+        options = list(inspect.signature(reader).parameters.values())[1:]
+        if options:
+            shown = ", ".join(f"{option.name} = {option.default!r}" for option in options)
+            print(f"{'':<{width}}  options: {shown}")
+    return 0
+
+
+def stats(source: str, root: str | None = None, options: dict[str, Any] | None = None) -> int:
+    """Count a data set's images, identities, cameras and tracklets, beside the published counts.
+
+    Args:
+        source: name of a data set (see `reid-data list`), or a manifest that `convert` saved.
+        root: the data set's folder.
+        options: the reader's options, such as --options.split 3.
+    """
+    manifest = _manifest(source, root, options)
+    for part, counts in count(manifest).items():
+        name = manifest.name if part == ALL else f"  {part}"
+        print(f"{name}: {', '.join(f'{number} {what}' for what, number in counts.items())}")
+    _print_differences(manifest)
+    return 0
+
+
+def check(
+    source: str,
+    root: str | None = None,
+    options: dict[str, Any] | None = None,
+    workers: int | None = None,
+    ignore: list[Kind] | None = None,
+    resume: str | None = None,
+    report: str | None = None,
+) -> int:
+    """Find unreadable and repeated images, people of one camera, and queries that the gallery lacks.
+
+    The exit status is 1 when something is found. Counts that differ from the published ones are said, and are
+    no fault: a part of a data set is a data set.
+
+    Args:
+        source: name of a data set (see `reid-data list`), or a manifest that `convert` saved.
+        root: the data set's folder.
+        options: the reader's options, such as --options.split 3.
+        workers: threads that read images; as many as cores by default.
+        ignore: kinds of findings that don't make the exit status 1: unreadable, duplicates, one_camera,
+            missing.
+        resume: file to keep what has been read in; the same command goes on from it after being cut off.
+        report: JSON file for all findings.
+    """
+    manifest = _manifest(source, root, options)
+    print(manifest)
+    _print_differences(manifest)
+    findings = check_manifest(manifest, workers, Path(resume) if resume else None)
+    if report:
+        write_atomically(report, json.dumps(asdict(findings), indent=1) + "\n")
+    wrong = False
+    for kind, message, found in _said(findings):
+        if found:
+            wrong |= kind not in (ignore or ())
+            more = f" ... ({len(found)})" if len(found) > SHOWN else ""
+            print(f"{message}: {len(found)}")
+            print("".join(f"  {line}\n" for line in found[:SHOWN]) + (f" {more}\n" if more else ""), end="")
+    print(f"{findings.images} images read: {'something is wrong' if wrong else 'nothing wrong'}")
+    return int(wrong)
+
+
+def convert(source: str, output: str, root: str | None = None, options: dict[str, Any] | None = None) -> int:
+    """Save a data set's manifest as Parquet.
+
+    Args:
+        source: name of a data set (see `reid-data list`), or a manifest to save once more.
+        output: the Parquet file.
+        root: the data set's folder.
+        options: the reader's options, such as --options.split 3.
+    """
+    manifest = _manifest(source, root, options)
+    manifest.save(output)
+    print(f"{output}: {manifest}")
+    return 0
+
+
+def tracklets(
+    videos: str,
+    out: str,
+    weights: str | None = None,
+    model: str = "fasterrcnn_resnet50_fpn_v2",
+    detector: Callable[..., Any] | None = None,
+    confidence: float = 0.8,
+    margin: float = 0.05,
+    min_frames: int = 8,
+    every: int = 1,
+    batch: int = 8,
+    part: int = 0,
+    parts: int = 1,
+) -> int:
+    """Cut tracklets of persons out of raw video (extra `video`).
+
+    The same command goes on after being cut off. Videos that can't be read are named, skipped and counted.
+
+    Args:
+        videos: folder of videos, at any depth.
+        out: folder for OUT/VIDEO/TRACK/FRAME.jpg and OUT/manifest.parquet.
+        weights: file of the detector's weights, as torchvision publishes them.
+        model: torchvision's name of that detector.
+        detector: a function of your own in its place, as package.module.function: frames -> boxes and scores.
+        confidence: least mean score of a kept track's boxes (VILLS 4.1: 0.8).
+        margin: added to a box on each side, as a part of its width and height.
+        min_frames: shortest tracklet that is kept.
+        every: 2 looks at every second frame, and so on.
+        batch: frames that the detector gets at a time.
+        part: number of this process among those that share the work, from 0.
+        parts: how many they are.
+    """
+    from reid_core.video import PersonDetector, TrackletConfig, extract_tracklets, unreadable_videos
+
+    if (weights is None) == (detector is None):
+        raise ValueError(f"give the weights of {model} with --weights, or a --detector of your own")
+    config = TrackletConfig(confidence, margin, min_frames, every)
+    detect = detector or PersonDetector(str(weights), model)
+    manifest = extract_tracklets(videos, out, detect, config, batch, part, parts)
+    broken = unreadable_videos(out, videos)
+    for why in list(broken.values())[:SHOWN]:
+        print(f"skipped {why}")
+    found = f"{len(manifest.tracklets())} tracklets, {len(manifest)} images"
+    print(f"{out}: {found}; {len(broken)} unreadable videos")
+    return 0
+
+
+def pack(
+    source: str,
+    out: str,
+    root: str | None = None,
+    options: dict[str, Any] | None = None,
+    shard_images: int = 8192,
+    seed: int = 0,
+    workers: int | None = None,
+) -> int:
+    """Pack a data set's images into WebDataset shards (extra `pack`).
+
+    The same command goes on after being cut off. Images that can't be decoded are left out and counted.
+
+    Args:
+        source: name of a data set (see `reid-data list`), or a manifest that `convert` saved.
+        out: folder for OUT/000000.tar and so on, and OUT/manifest.parquet, to be used like any manifest.
+        root: the data set's folder.
+        options: the reader's options, such as --options.split 3.
+        shard_images: images a shard.
+        seed: of the order of the images.
+        workers: threads that read and check images; as many as cores by default.
+    """
+    from reid_core.data.packing import pack as pack_manifest
+    from reid_core.data.packing import unreadable_images
+
+    packed = pack_manifest(_manifest(source, root, options), out, shard_images, seed, workers)
+    broken = unreadable_images(out)
+    for why in broken[:SHOWN]:
+        print(f"left out {why}")
+    shards = len(list(Path(out).glob("*.tar")))
+    print(f"{out}: {len(packed)} images in {shards} shards; {len(broken)} unreadable images")
+    return 0
+
+
+def _manifest(source: str, root: str | None, options: dict[str, Any] | None) -> Manifest:
+    if source.endswith(".parquet"):
+        return Manifest.load(source, root)
+    if root is None:
+        raise ValueError(f"{source}: give the data set's folder with --root")
+    return read(source, root, **(options or {}))
+
+
+def _print_differences(manifest: Manifest) -> None:
+    different = differences(manifest)
+    if different:
+        print(f"differs from the published: {'; '.join(different)}")
+    elif different is not None:
+        print("as published")
+
+
+def _said(findings: Findings) -> list[tuple[Kind, str, list[str]]]:
+    """Kind, what it means, and a line a finding."""
+    return [
+        ("unreadable", "unreadable images", [f"{path}: {why}" for path, why in findings.unreadable.items()]),
+        ("duplicates", "groups of images with the same bytes", [" = ".join(g) for g in findings.duplicates]),
+        ("one_camera", "identities of one camera", [f"pid {pid}" for pid in findings.one_camera]),
+        ("missing", "query identities missing from the gallery", [f"pid {pid}" for pid in findings.missing]),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+from .checks import Findings, check
+from .counts import count, differences
+from .datasets import ImageDataset, TrackletDataset, collate
+from .decoding import UnreadableImage, read_image
+from .frames import sample_frames
+from .manifest import Manifest, ManifestError
+from .readers import READERS, ReaderError, read
+from .samplers import Batches, CameraPKBatches, Draw, PKBatches, RandomBatches
+from .streaming import ShardBatches
+from .transforms import eval_transform, resize, ssl_transform, train_transform
+
+__all__ = [
+    "Batches",
+    "CameraPKBatches",
+    "Draw",
+    "Findings",
+    "ImageDataset",
+    "Manifest",
+    "ManifestError",
+    "PKBatches",
+    "READERS",
+    "RandomBatches",
+    "ReaderError",
+    "ShardBatches",
+    "TrackletDataset",
+    "UnreadableImage",
+    "check",
+    "collate",
+    "count",
+    "differences",
+    "eval_transform",
+    "read",
+    "read_image",
+    "resize",
+    "sample_frames",
+    "ssl_transform",
+    "train_transform",
+]

@@ -1,0 +1,152 @@
+"""Looks for what is wrong with a data set: unreadable and repeated images, people who can't be matched."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from reid_core.data.decoding import UnreadableImage, decode
+from reid_core.data.lmdb_images import image_bytes
+from reid_core.data.manifest import Manifest
+from reid_core.progress import Progress
+
+BLOCK = 256
+"""Images a task: large against the cost of a task, small against what is lost when the work is cut off."""
+DIGEST_BYTES = 16
+"""Of an image's BLAKE2b: two of 4.2 million differing images share one with a chance of 3e-26."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What `check` found.
+
+    Args:
+        images: how many were read.
+        unreadable: path -> why.
+        duplicates: groups of paths whose files hold the same bytes.
+        one_camera: identities (pid above 0) whom only one camera sees; unknown cameras don't count.
+        missing: query identities without an image in the gallery; empty where there is no query.
+    """
+
+    images: int
+    unreadable: dict[str, str]
+    duplicates: list[list[str]]
+    one_camera: list[int]
+    missing: list[int]
+
+
+def check(
+    manifest: Manifest, workers: int | None = None, resume: Path | None = None, progress: bool = True
+) -> Findings:
+    """Read every image once, and compare identities over cameras and splits.
+
+    Args:
+        manifest: what to check; an image that stands in two splits is read once.
+        workers: threads (decoding and hashing free Python's lock); as many as cores by default.
+        resume: a file to keep what has been read in; a check that was cut off goes on from it.
+        progress: show it.
+
+    Returns:
+        the findings; the same whether or not the check was cut off.
+
+    Raises:
+        ValueError: `resume` belongs to another manifest, or fewer than one worker.
+    """
+    workers = workers if workers is not None else os.cpu_count() or 1
+    if workers < 1:
+        raise ValueError(f"workers: got {workers}; expected 1 or more")
+    paths = manifest.table["path"].drop_duplicates().reset_index(drop=True)
+    digests, unreadable = _read_all(manifest, paths, workers, resume, progress)
+    one_camera, missing = _people(manifest)
+    return Findings(len(paths), unreadable, _same_bytes(paths, digests), one_camera, missing)
+
+
+def _read_all(
+    manifest: Manifest, paths: pd.Series, workers: int, resume: Path | None, progress: bool
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Digests, uint8 [n DIGEST_BYTES] (zeros where unreadable), and why images are unreadable."""
+    digests = np.zeros((len(paths), DIGEST_BYTES), dtype=np.uint8)
+    done = 0
+    record = None if resume is None else _open_record(resume, manifest.digest)
+    if record is not None:
+        before = record.read()
+        done = len(before) // DIGEST_BYTES
+        whole = np.frombuffer(before, dtype=np.uint8, count=done * DIGEST_BYTES)
+        digests[:done] = whole.reshape(-1, DIGEST_BYTES)
+        record.seek(-(len(before) % DIGEST_BYTES), os.SEEK_END)  # over a digest that was cut off
+    unreadable: dict[str, str] = {}
+
+    def read_block(rows: np.ndarray) -> list[tuple[int, bytes, str]]:
+        return [(row, *_read(manifest.root, path)) for row, path in zip(rows, paths.iloc[rows], strict=True)]
+
+    again = np.flatnonzero(~digests[:done].any(axis=1))  # unreadable before: once more, for the reason
+    todo = np.concatenate([again, np.arange(done, len(paths))])
+    blocks = [todo[at : at + BLOCK] for at in range(0, len(todo), BLOCK)]
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        Progress("images", len(todo), enabled=progress) as shown,
+    ):
+        finished = 0
+        for block in pool.map(read_block, blocks):
+            for row, digest, why in block:
+                digests[row] = np.frombuffer(digest, dtype=np.uint8)
+                if why:
+                    unreadable[paths.iloc[row]] = why
+            if record is not None:
+                record.write(b"".join(digest for row, digest, _ in block if row >= done))
+            finished += len(block)
+            shown.update(finished, f"{len(unreadable)} unreadable" if unreadable else "")
+    if record is not None:
+        record.close()
+    return digests, unreadable
+
+
+def _read(root: Path, path: str) -> tuple[bytes, str]:
+    """An image's digest, or zeros and why it can't be read."""
+    try:
+        data = image_bytes(f"{root}/{path}")
+        decode(data, path)
+    except UnreadableImage as error:
+        return bytes(DIGEST_BYTES), str(error).removeprefix(f"{path}: ")
+    except OSError as error:
+        return bytes(DIGEST_BYTES), error.strerror or str(error)
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest(), ""
+
+
+def _open_record(path: Path, digest: str) -> BinaryIO:
+    """The file of a check that may have been cut off, after its head: the manifest's digest."""
+    head = digest.encode()
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(head)
+    record = open(path, "r+b")  # noqa: SIM115  # kept open while the check runs
+    if record.read(len(head)) != head:
+        record.close()
+        raise ValueError(f"{path}: belongs to the check of another manifest; delete it, or name another file")
+    return record
+
+
+def _same_bytes(paths: pd.Series, digests: np.ndarray) -> list[list[str]]:
+    """Groups of paths with the same digest, zeros left out."""
+    keys = pd.DataFrame(np.ascontiguousarray(digests).view("<u8"))
+    repeated = keys.duplicated(keep=False) & (keys != 0).any(axis=1)
+    groups = keys[repeated].groupby([0, 1], sort=False).indices.values()
+    rows = np.flatnonzero(repeated)
+    return [paths.iloc[rows[group]].tolist() for group in groups]
+
+
+def _people(manifest: Manifest) -> tuple[list[int], list[int]]:
+    """Identities of one camera, and query identities that the gallery lacks."""
+    table = manifest.table
+    known = table[(table["pid"] > 0) & (table["camid"] >= 0)]
+    cameras = known.groupby("pid")["camid"].agg(["min", "max"])
+    one_camera = cameras.index[cameras["min"] == cameras["max"]]
+    query, gallery = (np.unique(table["pid"][table["split"] == split]) for split in ("query", "gallery"))
+    return one_camera.tolist(), np.setdiff1d(query[query > 0], gallery).tolist()

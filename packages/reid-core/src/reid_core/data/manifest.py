@@ -1,0 +1,294 @@
+"""The manifest: one validated table, a row an image, which every reader makes and everything else takes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from reid_core.files import atomic
+
+SPLITS = ("train", "query", "gallery", "unlabeled")
+PLATFORMS = ("", "ground", "aerial")
+INTEGERS = ("pid", "camid", "tracklet", "frame", "video", "clothes")
+UNKNOWN = -1
+"""What an integer column holds where nothing is known (for pid: junk or unlabeled)."""
+COLUMNS = ("path", "pid", "camid", "split", "tracklet", "frame", "video", "platform", "clothes")
+
+# A path leaves the root when it is absolute (POSIX or with a drive), or climbs with "..".
+_BAD_PATH = r"^$|^/|\\|^[A-Za-z]:|(?:^|/)\.\.(?:/|$)"
+
+
+class ManifestError(ValueError):
+    """A table that can't be a manifest; the message names the column and the first bad row."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Manifest:
+    """A validated, frozen table of images; one row an image.
+
+    Columns: ``path`` (str, POSIX, relative to `root`), ``pid`` (int64; -1 junk or unlabeled, 0 a distractor
+    in Market-1501's gallery), ``camid`` (int64; -1 unknown), ``split`` (train, query, gallery or unlabeled),
+    ``tracklet`` (int64; -1 none; unique in the manifest), ``frame`` (int64; -1 unknown), ``video`` (int64; -1
+    unknown), ``platform`` ("", "ground" or "aerial"), ``clothes`` (int64; -1 unknown). Only ``path`` and
+    ``split`` must be given; the others are filled with their "unknown". A path stands at most once in a
+    split, and may stand in several; the rows of a tracklet share pid, camid and split.
+
+    Args:
+        table: the rows; its index is ignored. It is copied.
+        root: folder that the paths are relative to; made absolute. It need not exist here.
+        name: what the data set is called in reports.
+
+    Raises:
+        ManifestError: a column is missing, unknown, or holds a bad value (the first bad row is named).
+
+    >>> table = pd.DataFrame({"path": ["a/1.jpg", "a/2.jpg"], "split": "train", "pid": [7, 7]})
+    >>> manifest = Manifest(table, Path("/data"), "toy")
+    >>> manifest, manifest.pids.tolist(), manifest.camids.tolist()
+    (Manifest('toy', 2 images, 1 identities, train=2), [7, 7], [-1, -1])
+    """
+
+    table: pd.DataFrame
+    root: Path
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root).absolute())
+        object.__setattr__(self, "table", _validated(self.table))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        counts = self.table["split"].value_counts()
+        splits = ", ".join(f"{split}={counts[split]}" for split in SPLITS if split in counts)
+        identities = int((np.unique(self.pids) > 0).sum())
+        return f"Manifest({self.name!r}, {len(self)} images, {identities} identities, {splits})"
+
+    @property
+    def pids(self) -> np.ndarray:
+        """Person ids, int64 [n]; a read-only view."""
+        return self._integers("pid")
+
+    @property
+    def camids(self) -> np.ndarray:
+        """Camera ids, int64 [n]; a read-only view."""
+        return self._integers("camid")
+
+    @property
+    def files(self) -> list[Path]:
+        """Absolute paths of all rows. It makes a Path a row: for millions of rows, use `table["path"]`."""
+        return [self.root / path for path in self.table["path"]]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the rows in their order (64 hexadecimal digits); root and name don't enter it."""
+        state = hashlib.sha256()
+        for column in COLUMNS:
+            state.update(column.encode() + b"\0")
+            if column in INTEGERS:
+                state.update(self._integers(column).astype("<i8").tobytes())
+            else:
+                state.update("\0".join(self.table[column].to_numpy(dtype=object)).encode())
+        return state.hexdigest()
+
+    def _integers(self, column: str) -> np.ndarray:
+        values = self.table[column].to_numpy(dtype=np.int64, copy=False).view()
+        values.flags.writeable = False
+        return values
+
+    def select(self, *splits: str) -> Manifest:
+        """The rows of some splits, in their order.
+
+        Args:
+            splits: one or more of train, query, gallery, unlabeled.
+
+        Raises:
+            ValueError: an unknown split, or no row in those splits.
+        """
+        unknown = [split for split in splits if split not in SPLITS]
+        if unknown or not splits:
+            raise ValueError(
+                f"select: got splits {list(splits)}; expected one or more of {', '.join(SPLITS)}"
+            )
+        chosen = self.where(self.table["split"].isin(splits).to_numpy(dtype=bool))
+        if not len(chosen):
+            there = ", ".join(self.table["split"].unique()) or "no rows at all"
+            raise ValueError(f"manifest {self.name!r} has no row in {', '.join(splits)}; it has {there}")
+        return chosen
+
+    def where(self, mask: np.ndarray) -> Manifest:
+        """The rows where a boolean mask [n] is true, in their order (none is allowed).
+
+        >>> table = pd.DataFrame({"path": ["1.jpg", "2.jpg"], "split": "train", "pid": [1, 2]})
+        >>> manifest = Manifest(table, Path("/data"))
+        >>> manifest.where(manifest.pids == 2).table["path"].tolist()
+        ['2.jpg']
+        """
+        mask = np.asarray(mask)
+        if mask.dtype != bool or mask.shape != (len(self),):
+            raise ValueError(f"where: got a mask of {mask.dtype} {mask.shape}; expected bool ({len(self)},)")
+        chosen = object.__new__(Manifest)  # rows of a valid table are valid: no second check
+        object.__setattr__(chosen, "table", self.table[mask].reset_index(drop=True))
+        object.__setattr__(chosen, "root", self.root)
+        object.__setattr__(chosen, "name", self.name)
+        return chosen
+
+    def tracklets(self) -> list[np.ndarray]:
+        """Row positions (int64) of each tracklet in frame order, by tracklet id; other rows are left out.
+
+        >>> table = pd.DataFrame(
+        ...     {"path": list("abc"), "split": "train", "tracklet": [4, -1, 4], "frame": [2, -1, 1]}
+        ... )
+        >>> [rows.tolist() for rows in Manifest(table, Path("/data")).tracklets()]
+        [[2, 0]]
+        """
+        rows = np.flatnonzero(self._integers("tracklet") >= 0)
+        if not len(rows):
+            return []
+        tracklet, frame = self._integers("tracklet")[rows], self._integers("frame")[rows]
+        order = np.lexsort((frame, tracklet))  # stable: frames without a number keep the table's order
+        rows, tracklet = rows[order], tracklet[order]
+        return np.split(rows, np.flatnonzero(np.diff(tracklet)) + 1)
+
+    def save(self, path: str | Path) -> Path:
+        """Write Parquet, with root and name in its metadata; whole or not at all.
+
+        Args:
+            path: the file; its folder is made.
+
+        Returns:
+            the path.
+        """
+        path = Path(path)
+        arrow = pa.Table.from_pandas(self.table, preserve_index=False)
+        arrow = arrow.replace_schema_metadata(
+            {
+                **(arrow.schema.metadata or {}),
+                b"reid.root": str(self.root).encode(),
+                b"reid.name": self.name.encode(),
+            }
+        )
+        with atomic(path) as temporary:
+            pq.write_table(arrow, temporary, compression="zstd")
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path, root: str | Path | None = None) -> Manifest:
+        """Read what `save` wrote, and validate it.
+
+        Args:
+            path: the Parquet file.
+            root: where the images lie on this machine; the saved root when None.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ManifestError: the table is no manifest, or has no root while none is given.
+        """
+        arrow = pq.read_table(path)
+        metadata = arrow.schema.metadata or {}
+        saved = metadata.get(b"reid.root", b"").decode()
+        if root is None and not saved:
+            raise ManifestError(f"{path}: holds no root folder; give `root`")
+        table = arrow.to_pandas(split_blocks=True, self_destruct=True)
+        del arrow  # two copies of 4.2 million rows are enough while they are validated
+        return cls(table, Path(root or saved), metadata.get(b"reid.name", b"").decode())
+
+
+def _validated(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with exactly COLUMNS, in that order, each of its type; or ManifestError."""
+    missing = [column for column in ("path", "split") if column not in table]
+    unknown = [column for column in table if column not in COLUMNS]
+    if missing or unknown:
+        raise ManifestError(
+            f"manifest columns: missing {missing}, unknown {unknown}; "
+            f"expected path and split, and any of {', '.join(COLUMNS)}"
+        )
+    table = table.reset_index(drop=True)
+    columns: dict[str, pd.Series] = {}
+    for column in COLUMNS:
+        if column in INTEGERS:
+            columns[column] = pd.Series(_integers(table, column))
+        else:
+            columns[column] = _strings(table, column)
+    paths = columns["path"]
+    _refuse(
+        paths,
+        paths.str.contains(_BAD_PATH, regex=True),
+        "path",
+        "a non-empty POSIX path that stays under the root",
+    )
+    _refuse(columns["split"], ~columns["split"].isin(SPLITS), "split", f"one of {', '.join(SPLITS)}")
+    _refuse(columns["platform"], ~columns["platform"].isin(PLATFORMS), "platform", f"one of {PLATFORMS}")
+    valid = pd.DataFrame(columns, copy=False)
+    # Most manifests have each path once, which Arrow sees at once; pandas would make a Python string a row.
+    if pc.count_distinct(pa.array(paths)).as_py() < len(paths):
+        again: np.ndarray = paths.duplicated(keep=False).to_numpy(dtype=bool, copy=True)
+        again[again] = valid.loc[again, ["path", "split"]].duplicated().to_numpy()
+        _refuse(paths, again, "path", "a path only once in a split")
+    _check_tracklets(valid)
+    return valid
+
+
+def _refuse(values: pd.Series, bad: pd.Series | np.ndarray, column: str, expected: str) -> None:
+    positions = np.flatnonzero(np.asarray(bad, dtype=bool))
+    if len(positions):
+        row = int(positions[0])
+        given = values.iloc[row]
+        given = given.item() if isinstance(given, np.generic) else given
+        raise ManifestError(
+            f"manifest column {column!r}, row {row}: got {given!r}, expected {expected}"
+            + (f" ({len(positions)} such rows)" if len(positions) > 1 else "")
+        )
+
+
+def _integers(table: pd.DataFrame, column: str) -> np.ndarray:
+    if column not in table:
+        return np.full(len(table), UNKNOWN, dtype=np.int64)
+    values = table[column]
+    numbers = pd.to_numeric(values, errors="coerce") if values.dtype.kind not in "iu" else values
+    if numbers.dtype.kind not in "iu" or not isinstance(numbers.dtype, np.dtype):
+        as_float = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+        _refuse(values, ~(np.isfinite(as_float) & (as_float == np.floor(as_float))), column, "an integer")
+    integers = numbers.to_numpy(dtype=np.int64)
+    _refuse(values, integers < UNKNOWN, column, f"an integer of {UNKNOWN} or more")
+    return integers.copy()
+
+
+def _strings(table: pd.DataFrame, column: str) -> pd.Series:
+    if column not in table or table.empty:  # an empty list gives pandas no type to go by
+        return pd.Series("", index=table.index, dtype=pd.DataFrame({"x": ["x"]})["x"].dtype)
+    values = table[column]
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(object)
+    _refuse(values, values.isna(), column, "a str")
+    if values.dtype == object:
+        _refuse(values, [not isinstance(value, str) for value in values], column, "a str")
+        values = values.infer_objects()
+    elif not isinstance(values.dtype, pd.StringDtype):
+        _refuse(values, np.ones(len(values), dtype=bool), column, "a str")
+    return values.copy()
+
+
+def _check_tracklets(table: pd.DataFrame) -> None:
+    """Rows of one tracklet must share pid, camid and split: a tracklet is one person before one camera."""
+    tracklet = table["tracklet"].to_numpy()
+    rows = np.flatnonzero(tracklet >= 0)
+    order = rows[np.argsort(tracklet[rows], kind="stable")]
+    same = np.diff(tracklet[order]) == 0
+    for column in ("pid", "camid", "split"):
+        values = table[column].to_numpy() if column != "split" else pd.factorize(table["split"])[0]
+        bad = np.flatnonzero(same & (np.diff(values[order]) != 0))
+        if len(bad):
+            first, second = order[bad[0]], order[bad[0] + 1]
+            raise ManifestError(
+                f"manifest column 'tracklet', row {second}: tracklet {tracklet[second]} has {column} "
+                f"{table[column].iloc[second]!r} here and {table[column].iloc[first]!r} in row {first}; "
+                "expected one person, one camera and one split a tracklet (ids are unique in the manifest)"
+            )

@@ -1,0 +1,47 @@
+"""Matrices of MATLAB files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+
+from reid_core.data.readers._files import ReaderError
+
+
+def matrix(path: Path, variable: str | None = None) -> np.ndarray:
+    """A matrix of a .mat file.
+
+    Args:
+        path: the file, up to MATLAB 7; version 7.3 (HDF5) needs h5py.
+        variable: its name; the file's only variable where None (names differ among copies of releases).
+
+    Returns:
+        the matrix, int64.
+
+    Raises:
+        ReaderError: no such variable, several where one is expected, or a 7.3 file without h5py.
+    """
+    try:
+        values = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
+    except NotImplementedError:  # how SciPy says "version 7.3"
+        values = _hdf5(path)
+    if variable is None and len(values) == 1:
+        variable = next(iter(values))
+    if variable not in values:
+        wanted = f"the variable {variable!r}" if variable else "one matrix"
+        raise ReaderError(f"{path}: holds {', '.join(values) or 'nothing'}; expected {wanted}")
+    return np.asarray(values[variable]).astype(np.int64)
+
+
+def _hdf5(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import h5py
+    except ImportError as error:
+        raise ReaderError(
+            f"{path}: is a MATLAB 7.3 file, which h5py reads; install it (pip install h5py), or save the "
+            "matrix in MATLAB with the option -v7"
+        ) from error
+    with h5py.File(path, "r") as file:  # MATLAB's matrices lie transposed in HDF5
+        return {key: value[()].T for key, value in file.items() if isinstance(value, h5py.Dataset)}

@@ -1,0 +1,213 @@
+"""The ground floor: files written whole or not at all, digests, folders of work that can be interrupted."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+BEGUN_FILE = "begun.json"
+DONE_FILE = "done.json"
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary neighbour to write to, which gets the file's name when the block ends without an error.
+
+    The content is on the disk before the name is (fsync of the file, rename, fsync of the folder): after a
+    power cut a reader finds the old file or the whole new one. The temporary name begins with a dot and holds
+    the process id; it is removed after an error.
+
+    Args:
+        path: the file; its folder is made where missing.
+
+    Yields:
+        The temporary path, with the file's own suffix.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with atomic(Path(folder, "a.txt")) as temporary:
+        ...         _ = temporary.write_text("hello")
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['a.txt']
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's names on the disk, where the system can (Windows opens no folder).
+
+    Args:
+        folder: an existing folder.
+    """
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: str | Path, text: str) -> None:
+    """Write text as UTF-8 by `atomic`.
+
+    Args:
+        path: file to write; its folder is made where missing.
+        text: its content.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_atomically(Path(folder) / "a" / "b.txt", "hello")
+        ...     (Path(folder) / "a" / "b.txt").read_text()
+        'hello'
+    """
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's content.
+
+    Args:
+        path: an existing file.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "a").write_text("abc")
+        ...     file_digest(Path(folder) / "a")[:8]
+        'ba7816bf'
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """A configuration as JSON's types: dataclasses as dicts, paths as POSIX strings, tuples as lists.
+
+    Args:
+        value: dataclasses, mappings, sequences, paths and JSON's own types, nested at will.
+
+    Returns:
+        The same value made of dict, list, str, int, float, bool and None.
+
+    Raises:
+        TypeError: for anything else; a digest over an object's address would never match again.
+
+    Example:
+        >>> plain({"size": (64, 32), "root": Path("a") / "b"})
+        {'size': [64, 32], 'root': 'a/b'}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return Path(value).as_posix()
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"{value!r} of type {type(value).__name__} can't be written as JSON: give plain values")
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a plain value, independent of the order of keys.
+
+    Args:
+        value: whatever `plain` takes.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Example:
+        >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}), digest({"a": 1}) == digest({"a": 2})
+        (True, False)
+    """
+    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
+
+
+def claim(folder: str | Path, settings: Mapping[str, Any]) -> None:
+    """Mark a folder as that of some work, or resume in it if it is that already; nothing in it is removed.
+
+    Args:
+        folder: made where missing.
+        settings: all that decides the result; whatever `plain` takes.
+
+    Raises:
+        ValueError: it was begun with other settings, or holds something else.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> claim(folder, {"margin": 0.1})
+        >>> claim(folder, {"margin": 0.2})  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: ...was begun with {"margin": 0.1}, not {"margin": 0.2}; name another folder, or remove it
+    """
+    folder = Path(folder)
+    file = folder / BEGUN_FILE
+    now = json.dumps(plain(settings))
+    if file.exists():
+        before = file.read_text().strip()
+        if before != now:
+            raise ValueError(
+                f"{folder} was begun with {before}, not {now}; name another folder, or remove it"
+            )
+    elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise ValueError(f"{folder} holds files of something else; name another folder")
+    else:
+        write_atomically(file, f"{now}\n")
+
+
+def finish(folder: str | Path, summary: Mapping[str, Any]) -> None:
+    """Mark a claimed folder's work as finished; written last.
+
+    Args:
+        folder: the folder.
+        summary: what is to be known of the work; whatever `plain` takes.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     claim(folder, {"to": 3})
+        ...     before = finished(folder)
+        ...     finish(folder, {"total": 3})
+        ...     before, finished(folder)
+        (None, {'total': 3})
+    """
+    write_atomically(Path(folder) / DONE_FILE, json.dumps(plain(summary)) + "\n")
+
+
+def finished(folder: str | Path) -> dict[str, Any] | None:
+    """Summary of a folder's finished work; None where it is not finished.
+
+    Args:
+        folder: a folder that may not exist.
+
+    Returns:
+        What `finish` was given.
+    """
+    file = Path(folder) / DONE_FILE
+    return dict(json.loads(file.read_text())) if file.exists() else None

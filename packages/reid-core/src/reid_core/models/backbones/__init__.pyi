@@ -1,0 +1,24 @@
+from .clip import CLIPEncoder
+from .cnn import CNNEncoder
+from .pooling import GeM
+from .stems import ConvStem
+from .swin import SwinEncoder
+from .tokens import Tokens
+from .vit import ViTEncoder
+from .volo import VOLOEncoder
+from .zoo import VITS, ZOO, Encoder, build_backbone
+
+__all__ = [
+    "VITS",
+    "ZOO",
+    "CLIPEncoder",
+    "CNNEncoder",
+    "ConvStem",
+    "Encoder",
+    "GeM",
+    "SwinEncoder",
+    "Tokens",
+    "ViTEncoder",
+    "VOLOEncoder",
+    "build_backbone",
+]

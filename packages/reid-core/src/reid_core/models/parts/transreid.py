@@ -1,0 +1,56 @@
+"""TransReID: a vision transformer's global feature, its jigsaw's local ones, and side information."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from reid_core.models.backbones import ViTEncoder
+from reid_core.models.parts.branches import Branch
+from reid_core.models.parts.jigsaw import GROUPS, JigsawPatches
+from reid_core.models.parts.side_information import SideInformation
+
+
+class TransReIDExtractor(nn.Module):
+    """Global and local features of an image, for `BranchedModel`.
+
+    He et al., "TransReID: Transformer-based Object Re-Identification", ICCV 2021, eq. 7 and figure 3: the
+    losses of the global feature and the mean of the local ones count half each, and local features enter the
+    descriptor divided by their number (published code).
+
+    Args:
+        encoder: a vision transformer, best with overlapping patches (`stride=12`).
+        camids: camera ids of the training set, for side information; None leaves it out.
+        groups: local features of the jigsaw; 0 leaves it out.
+
+    Example:
+        >>> import torch
+        >>> from reid_core.models.backbones import build_backbone
+        >>> encoder = build_backbone("vit_nano_patch8", (64, 32), depth=2)
+        >>> extractor = TransReIDExtractor(encoder, camids=[0, 1])
+        >>> [f.shape[1] for f in extractor(torch.zeros(2, 3, 64, 32), torch.tensor([0, 1]))]
+        [128, 128, 128, 128, 128]
+    """
+
+    def __init__(self, encoder: ViTEncoder, camids: Sequence[int] | None = None, groups: int = GROUPS):
+        super().__init__()
+        self.encoder = encoder
+        self.side = None if camids is None else SideInformation(camids, encoder.dim)
+        self.jigsaw = JigsawPatches(encoder, groups) if groups else None
+        self.takes_camid = self.side is not None
+        share = 0.5 if groups else 1.0
+        each = 1 / max(groups, 1)
+        local = Branch(encoder.dim, share * each, share * each, each)
+        self.branches: tuple[Branch, ...] = (Branch(encoder.dim, share, share), *groups * [local])
+
+    def forward(self, images: Tensor, camid: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Images [b 3 h w] and, with side information, camera ids [b] -> features [b d], global first."""
+        if (camid is not None) != self.takes_camid:
+            raise ValueError(
+                "camera ids go with side information: " + ("give camid" if self.takes_camid else "give none")
+            )
+        side = self.side(camid) if self.side is not None else None
+        x, grid = self.encoder.before_last(images, side=side)
+        features = (self.encoder.last(x, grid).cls,)
+        return features if self.jigsaw is None else (*features, *self.jigsaw(x).unbind(1))

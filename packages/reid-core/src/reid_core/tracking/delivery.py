@@ -1,0 +1,270 @@
+"""The part of tracking that talks to MLflow: one client a process and store, no global active run."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from reid_core.files import write_atomically
+from reid_core.tracking.events import STATE_FILE, load_state, locked, log, read_events
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PROBE_SECONDS = 2.0
+"""How long an http server may take to say that it is there. MLflow's own retries take minutes."""
+
+
+METRICS_PER_BATCH = 1000  # MLflow's limit for one log_batch call
+
+
+PARAMS_PER_BATCH = 100  # the same, for parameters and tags
+
+
+REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
+"""MLflow error codes that a later attempt would meet again: the event is dropped, not retried."""
+
+
+class Delivery(NamedTuple):
+    """What came of sending a journal: events sent, left over, and refused for good; why it stopped."""
+
+    sent: int
+    pending: int
+    refused: int
+    error: str
+
+
+Events = Callable[[int], Iterator[tuple[int, dict[str, Any]]]]
+
+
+class Unreachable(ConnectionError):
+    """The server doesn't answer, or failed in a way that may pass."""
+
+
+class Forgotten(Exception):
+    """The server no longer knows a run that it was sent before: its store has been replaced."""
+
+
+def deliver(folder: Path, uri: str) -> Delivery:
+    """Send what a tracking server has not been sent of a run folder's event log.
+
+    Args:
+        folder: run folder.
+        uri: MLflow tracking URI.
+
+    Returns:
+        What came of it.
+    """
+    with locked(folder):
+        state = load_state(folder)
+        server = state["servers"].setdefault(uri, {"sent": 0, "runs": {}})
+
+        def save() -> None:
+            write_atomically(folder / STATE_FILE, json.dumps(state, indent=2))
+
+        sent, refused, error = 0, 0, ""
+        try:
+            sent, refused = send(folder, uri, server, functools.partial(read_events, folder), save)
+        except Unreachable as problem:
+            error = str(problem)
+        save()
+        left = sum(1 for _ in read_events(folder, server["sent"]))
+    return Delivery(sent, left, refused, error)
+
+
+def send(
+    folder: Path, uri: str, server: dict[str, Any], events: Events, save: Callable[[], None]
+) -> tuple[int, int]:
+    """Send a journal's unsent events in order.
+
+    Args:
+        folder: run folder, which artifact paths are relative to.
+        uri: MLflow tracking URI.
+        server: what is known of that server: "sent" (offset into the journal) and "runs" (key -> run id);
+            brought up to date in place.
+        events: offset -> the journal's events from there on.
+        save: called when `server` must reach the disk.
+
+    Returns:
+        Number of events sent and number refused for good.
+
+    Raises:
+        Unreachable: when the server can't be reached; what was sent before that stands in `server`.
+    """
+    client = _client(uri)
+    try:
+        return _send(client, folder, uri, server, events, save)
+    except Forgotten:
+        server["sent"], server["runs"] = 0, {}
+        try:
+            return _send(client, folder, uri, server, events, save)
+        except Forgotten as error:
+            raise Unreachable(str(error)) from error
+
+
+def _send(
+    client: MlflowClient,
+    folder: Path,
+    uri: str,
+    server: dict[str, Any],
+    events: Events,
+    save: Callable[[], None],
+) -> tuple[int, int]:
+    sent = refused = 0
+    for offset, group in _grouped(events(server["sent"])):
+        accepted = _try(lambda group=group: _apply(client, folder, uri, server, group, save))  # type: ignore[misc]
+        sent += len(group) if accepted else 0
+        refused += 0 if accepted else len(group)
+        server["sent"] = offset
+    return sent, refused
+
+
+def _grouped(events: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Join neighbouring metrics of a run up to one batch; every other event stands alone."""
+    group: list[dict[str, Any]] = []
+    end = size = 0
+    for offset, event in events:
+        joins = (
+            bool(group)
+            and event["event"] == group[0]["event"] == "metrics"
+            and event["run"] == group[0]["run"]
+            and size + len(event["values"]) <= METRICS_PER_BATCH
+        )
+        if group and not joins:
+            yield end, group
+            group, size = [], 0
+        group.append(event)
+        size += len(event.get("values", ()))
+        end = offset
+    if group:
+        yield end, group
+
+
+def _try(action: Callable[[], None]) -> bool:
+    """Whether the server took it; an error that may pass becomes Unreachable."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        action()
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            raise Forgotten(str(error)) from error
+        if error.error_code in REFUSED:
+            log.warning("MLflow refused an event: %s", error)
+            return False
+        raise Unreachable(_first_line(error)) from error
+    except FileNotFoundError as error:
+        log.warning("an artifact is gone: %s", error)
+        return False
+    except Forgotten:
+        raise
+    except Exception as error:  # whatever a store, a proxy or a database driver throws, the run goes on
+        raise Unreachable(_first_line(error)) from error
+    return True
+
+
+def _apply(
+    client: MlflowClient,
+    folder: Path,
+    uri: str,
+    server: dict[str, Any],
+    group: list[dict[str, Any]],
+    save: Callable[[], None],
+) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    event = group[0]
+    key, kind = event["run"], event["event"]
+    if kind == "start":
+        if "experiment" in event:
+            server["experiment_id"] = _experiment(client, uri, event["experiment"])
+        tags = {"mlflow.runName": event["name"]}
+        if "parent" in event:
+            tags["mlflow.parentRunId"] = server["runs"][event["parent"]]
+        run = client.create_run(server["experiment_id"], start_time=event["time"], tags=tags)
+        server["runs"][key] = run.info.run_id
+        save()
+        return
+    run_id = server["runs"][key]
+    if kind == "resume":
+        client.update_run(run_id, status="RUNNING")
+    elif kind == "params":
+        params = [Param(name, text) for name, text in event["values"].items()]
+        for start in range(0, len(params), PARAMS_PER_BATCH):
+            client.log_batch(run_id, params=params[start : start + PARAMS_PER_BATCH])
+    elif kind == "tags":
+        tags_ = [RunTag(name, text) for name, text in event["values"].items()]
+        for start in range(0, len(tags_), PARAMS_PER_BATCH):
+            client.log_batch(run_id, tags=tags_[start : start + PARAMS_PER_BATCH])
+    elif kind == "metrics":
+        metrics = [
+            Metric(name, value, event["time"], event["step"])
+            for event in group
+            for name, value in event["values"].items()
+        ]
+        for start in range(0, len(metrics), METRICS_PER_BATCH):
+            client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
+    elif kind == "artifact":
+        path = folder / event["path"]
+        if not path.exists():
+            raise FileNotFoundError(path)
+        if path.is_dir():
+            client.log_artifacts(run_id, str(path), event["folder"])
+        else:
+            client.log_artifact(run_id, str(path), event["folder"])
+    elif kind == "end":
+        client.set_terminated(run_id, event["status"], end_time=event["time"])
+
+
+def _experiment(client: MlflowClient, uri: str, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    # A database beside the runs keeps its artifacts there too, wherever the command was called from;
+    # a server decides for itself.
+    location = None
+    if uri.startswith("sqlite:///"):
+        location = (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts" / name).as_uri()
+    tags = {"mlflow.experimentKind": "custom_model_development"}  # so that the UI opens its training view
+    return str(client.create_experiment(name, artifact_location=location, tags=tags))
+
+
+def _client(uri: str) -> MlflowClient:
+    if uri.startswith(("http://", "https://")):
+        _probe(uri)
+    try:
+        return _cached_client(uri)
+    except Exception as error:  # a locked or unwritable database, a store plugin that is missing
+        raise Unreachable(_first_line(error)) from error
+
+
+@functools.cache
+def _cached_client(uri: str) -> MlflowClient:
+    # Importing MLflow and migrating a new database take seconds: late, and once a process.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the journal is the better retry
+    import mlflow
+
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
+    return mlflow.MlflowClient(tracking_uri=uri)
+
+
+def _probe(uri: str) -> None:
+    try:
+        urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=PROBE_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        if error.code >= 500:
+            raise Unreachable(str(error)) from error
+    except OSError as error:
+        raise Unreachable(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

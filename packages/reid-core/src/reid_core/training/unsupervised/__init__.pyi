@@ -1,0 +1,16 @@
+from .clusters import centroids, cluster, within_cameras
+from .colours import StripeColours
+from .memory import ClusterMemory
+from .neighbours import jaccard_distance
+from .training import ClusterContrastConfig, train_clusters
+
+__all__ = [
+    "ClusterContrastConfig",
+    "ClusterMemory",
+    "StripeColours",
+    "centroids",
+    "cluster",
+    "jaccard_distance",
+    "train_clusters",
+    "within_cameras",
+]

@@ -1,0 +1,30 @@
+from .evaluation import RANKS, Result, evaluate
+from .inputs import check_order
+from .protocols import PROTOCOLS
+from .ranking import Ranked, ranked
+from .rerank import Reranking, k_reciprocal
+from .roc import Roc, ScoreHistogram
+from .search import Found, build_index, exact_search, index_search
+from .templates import pool_templates
+from .trials import Spread, average
+
+__all__ = [
+    "Found",
+    "PROTOCOLS",
+    "RANKS",
+    "Ranked",
+    "Reranking",
+    "Result",
+    "Roc",
+    "ScoreHistogram",
+    "Spread",
+    "average",
+    "build_index",
+    "check_order",
+    "evaluate",
+    "k_reciprocal",
+    "ranked",
+    "exact_search",
+    "index_search",
+    "pool_templates",
+]
