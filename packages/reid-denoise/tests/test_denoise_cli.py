@@ -110,7 +110,8 @@ def killed(folder: Path, puts: int, torn: bool) -> int | None:
 
 def name_of(temporary: str) -> str:
     """The name that a temporary file is renamed to."""
-    return Path(temporary).name.removeprefix(".").rsplit(".", 2)[0]
+    stem, _, _, suffix = Path(temporary).name.removeprefix(".").split(".")
+    return f"{stem}.{suffix}"
 
 
 def test_killed_three_times_and_resumed_it_writes_the_same_bytes(

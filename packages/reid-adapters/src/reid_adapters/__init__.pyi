@@ -10,6 +10,8 @@ from .objective import LossConfig, VSLAObjective
 from .prompts import CLIP_REID, SET_LEVEL, IDPromptLearner
 from .released import Report, load_initial, load_released, load_released_prompts
 
+__version__: str
+
 __all__ = [
     "CFAA",
     "CLIP_REID",

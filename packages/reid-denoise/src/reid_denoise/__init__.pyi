@@ -5,6 +5,8 @@ from .report import Borderline, LevelReport, NoiseLevel, Report
 from .scores import Scores, score
 from .sensitivity import sweep
 
+__version__: str
+
 __all__ = [
     "Borderline",
     "Criteria",

@@ -8,6 +8,7 @@ from dataclasses import fields
 
 from jsonargparse import ArgumentParser
 
+from reid_denoise import __version__
 from reid_denoise.commands import inspect, run
 from reid_denoise.criteria import Criteria
 
@@ -50,7 +51,9 @@ def build_parser() -> ArgumentParser:
         >>> build_parser().parse_args(["inspect", "--identities=a.parquet", "--out=a.html"]).inspect.out
         'a.html'
     """
-    parser = ArgumentParser(prog="reid-denoise", description="Identities out of noisy tracklets.")
+    parser = ArgumentParser(
+        prog="reid-denoise", description="Identities out of noisy tracklets.", version=__version__
+    )
     commands = parser.add_subcommands(required=True)
     for name, function in COMMANDS.items():
         what = (function.__doc__ or "").partition("\n")[0]

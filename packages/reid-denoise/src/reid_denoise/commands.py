@@ -1,4 +1,7 @@
-"""What the command line does: denoise files and inspect the result."""
+"""What the command line does: denoise files and inspect the result.
+
+Only signatures are needed for `--help`, so whatever computes is imported by the functions.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,7 @@ import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
-from rich.box import HORIZONTALS
-from rich.console import Console
-from rich.table import Table
-
-from reid_denoise.cluster import ray_mapper
-from reid_denoise.criteria import Criteria, Level
-from reid_denoise.files import ROOT, read_inputs, read_table, write_identities, write_json
-from reid_denoise.inspection import write_inspection
-from reid_denoise.mapping import threaded
-from reid_denoise.pipeline import Order, denoise
-from reid_denoise.progress import shown
-from reid_denoise.report import Report
+from reid_denoise.criteria import Criteria, Level, Order
 
 
 def run(
@@ -43,6 +35,13 @@ def run(
         report: JSON file to write the report to; by default out with .json in place of its ending
         ray: address of a Ray cluster to work on, such as auto, or local to start one here
     """
+    from reid_denoise.cluster import ray_mapper
+    from reid_denoise.files import read_inputs, write_identities, write_json
+    from reid_denoise.mapping import threaded
+    from reid_denoise.pipeline import denoise
+    from reid_denoise.printing import print_report, say
+    from reid_denoise.progress import shown
+
     given = read_inputs(features, manifest)
     work = Path(out).with_name(f".{Path(out).name}.work")
     with ray_mapper(ray) if ray else nullcontext(threaded) as mapper:
@@ -90,6 +89,10 @@ def inspect(
         count: identities and links shown
         images: pictures in a strip
     """
+    from reid_denoise.files import ROOT, read_table
+    from reid_denoise.inspection import write_inspection
+    from reid_denoise.printing import say
+
     table = read_table(identities, ("tracklet", "video", "identity"))
     if "path" not in table.column_names:
         raise ValueError(f"{identities}: column 'path' is missing; without it there are no pictures to show")
@@ -101,23 +104,3 @@ def inspect(
     home = root or saved or Path(identities).absolute().parent
     missing = write_inspection(out, frame, home, json.loads(told.read_text()), count=count, images=images)
     say(f"{out}: {missing} pictures could not be read." if missing else out)
-
-
-def print_report(report: Report) -> None:
-    """Print what each level did."""
-    table = Table(box=HORIZONTALS, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("level", no_wrap=True)
-    for title in ("images", "identities", "removed", "moved", "merged", "n_S before", "after"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for level in report.levels:
-        counts = (level.images, level.identities, level.removed, level.moved, level.merged)
-        noises = (f"{noise.n_s:.3f}" for noise in (level.before, level.after))
-        table.add_row(level.level, *(f"{number:,}" for number in counts), *noises)
-    Console().print(table)
-    say(f"{report.images:,} images of {report.tracklets:,} tracklets in {report.videos:,} videos.")
-    say(f"n_S counts pairs at most {report.criteria.half_range:,} places apart.")
-
-
-def say(text: str) -> None:
-    """Print a line as it is."""
-    Console().print(text, highlight=False, markup=False, soft_wrap=True)

@@ -6,10 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from scipy.spatial.distance import cdist
-
 Level = Literal["tracklet", "video", "cross_video"]
+Order = Literal["given", "feature"]
 LEVELS: tuple[Level, ...] = ("tracklet", "video", "cross_video")
 """The levels in their order; each includes those before it."""
 
@@ -42,6 +40,9 @@ class Criteria:
     metric: str = "cosine"
 
     def __post_init__(self) -> None:
+        import numpy as np  # late, so that a command line starts at once
+        from scipy.spatial.distance import cdist
+
         if self.metric in FITTED_METRICS:
             raise ValueError(
                 f"metric={self.metric!r} is fitted to the data; scale the features first instead"

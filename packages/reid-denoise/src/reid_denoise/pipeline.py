@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from reid_denoise.criteria import LEVELS, Criteria, Level
+from reid_denoise.criteria import LEVELS, Criteria, Level, Order
 from reid_denoise.layout import (
     BLOCK,
     NOWHERE,
@@ -30,8 +30,6 @@ from reid_denoise.report import Borderline, LevelReport, NoiseLevel, Report
 from reid_denoise.saved import Saved
 from reid_denoise.video import denoise_block
 from reid_denoise.video_order import order_videos
-
-Order = Literal["given", "feature"]
 
 
 @dataclass(frozen=True, eq=False)

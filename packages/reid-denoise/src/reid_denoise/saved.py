@@ -16,9 +16,11 @@ NOTE = "work.json"
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Have a file written under a temporary name, then rename it, so that nobody meets half a file.
 
+    Content and name reach the disk (fsync of the file, rename, fsync of the folder).
+
     Args:
         path: the file; its folder is made.
-        write: writes to the path it is given.
+        write: writes to the path it is given, which has the same suffix.
 
     Returns:
         The path.
@@ -31,12 +33,20 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     return path
 
 
@@ -89,5 +99,5 @@ class Saved:
     def clear(self) -> None:
         """Remove what was saved; the folder stays."""
         if self.folder is not None:
-            for file in [*self.folder.glob("*.npz"), *self.folder.glob(".*.tmp"), self.folder / NOTE]:
+            for file in [*self.folder.glob("*.npz"), *self.folder.glob(".*.tmp*"), self.folder / NOTE]:
                 file.unlink(missing_ok=True)

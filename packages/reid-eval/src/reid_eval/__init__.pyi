@@ -8,6 +8,8 @@ from .search import Found, build_index, exact_search, index_search
 from .templates import pool_templates
 from .trials import Spread, average
 
+__version__: str
+
 __all__ = [
     "Found",
     "PROTOCOLS",

@@ -8,7 +8,9 @@ from dataclasses import fields
 
 from jsonargparse import ArgumentParser
 
-from reid_eval.commands import Evaluation, compare, rerank, run
+from reid_eval import __version__
+from reid_eval.commands import compare, rerank, run
+from reid_eval.defaults import Evaluation
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +53,9 @@ def build_parser() -> ArgumentParser:
         >>> build_parser().parse_args(["compare", "a.json", "b.json"]).compare.second
         'b.json'
     """
-    parser = ArgumentParser(prog="reid-eval", description="Exact evaluation of person re-identification.")
+    parser = ArgumentParser(
+        prog="reid-eval", description="Exact evaluation of person re-identification.", version=__version__
+    )
     commands = parser.add_subcommands(required=True)
     for name, function in COMMANDS.items():
         what = (function.__doc__ or "").partition("\n")[0]

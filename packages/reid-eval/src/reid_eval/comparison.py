@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from reid_eval.defaults import LEVEL
 from reid_eval.evaluation import Result
 
-LEVEL = 0.95
 RESAMPLES = 9999
 BLOCK_BYTES = 64 * 2**20
 """Resampled values in memory at a time."""

@@ -11,14 +11,12 @@ import numpy as np
 import torch
 
 from reid_eval.counting import AveragePrecision, PerQuery, match_ranks, per_query
-from reid_eval.inputs import Array, Features, Metric, Protocol, checked
+from reid_eval.defaults import RANKS, Metric
+from reid_eval.inputs import Array, Features, Protocol, checked
 from reid_eval.protocols import cross_camera, protocol_name
 from reid_eval.rerank import Reranking
 from reid_eval.roc import Roc, ScoreHistogram, checked_far, leading_counts, rates
 from reid_eval.scores import tiles
-
-RANKS = (1, 5, 10, 20)
-"""Ranks of the CMC that papers print."""
 
 PER_QUERY = {"valid_queries": np.int64, "ap": np.float64, "inp": np.float64, "first_ranks": np.int64}
 """Arrays of a result with an entry a valid query."""

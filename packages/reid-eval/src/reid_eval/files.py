@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-Mode = Literal["image", "video", "mix"]
-"""What a row of features is: an image, a tracklet, or an image as a query and a tracklet in the gallery."""
+from reid_eval.defaults import Mode
+
 SPLITS = ("query", "gallery")
 NEEDED = ("path", "pid", "split")
 

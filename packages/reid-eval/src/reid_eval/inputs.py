@@ -5,15 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from reid_eval.defaults import Metric
+
 Features = np.ndarray | Tensor
 Array = np.ndarray | Tensor | Sequence[Any]
-Metric = Literal["cosine", "euclidean"]
 
 JUNK_PID = -1
 """Identity of gallery rows that count neither for nor against (Market-1501's junk boxes)."""

@@ -8,13 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from reid_eval.inputs import Array, Features, Metric, Protocol, checked
+from reid_eval.defaults import TOP, Metric
+from reid_eval.inputs import Array, Features, Protocol, checked
 from reid_eval.protocols import cross_camera
 from reid_eval.rerank import Reranking
 from reid_eval.scores import LEFT_OUT, tiles
-
-TOP = 10
-"""Answers shown in the ranked lists of papers."""
 
 
 class Ranked(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -18,6 +17,7 @@ from PIL import Image
 from reid_eval.evaluation import Result
 from reid_eval.figures.pictures import as_picture
 from reid_eval.figures.style import png
+from reid_eval.saving import write_whole
 
 EXTREMES = 5
 """Queries shown from either end of the ranking by average precision."""
@@ -122,15 +122,7 @@ def write_report(
         table=_table(results),
         sections="\n".join(sections),
     )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_whole(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
 
 def heading(metric: str) -> str:

@@ -15,10 +15,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from reid_eval.inputs import TILE_ROWS, Features, Metric, Retrieval, checked_features
-
-K1, K2, LAMBDA = 20, 6, 0.3
-"""The paper's settings: neighbours, neighbours averaged over, weight of the original distance."""
+from reid_eval.defaults import K1, K2, LAMBDA, Metric
+from reid_eval.inputs import TILE_ROWS, Features, Retrieval, checked_features
 
 PRODUCTS_AT_A_TIME = 2**24
 """Distances among all rows held at a time."""

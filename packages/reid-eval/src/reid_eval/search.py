@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid_eval.inputs import Features, Metric, as_features, checked_features, squared_norms
+from reid_eval.defaults import Metric
+from reid_eval.inputs import Features, as_features, checked_features, squared_norms
+from reid_eval.saving import write_whole
 
 CHUNK_ROWS = 65536
 """Gallery rows converted to float32 at a time: 128 MB at 512 columns."""
@@ -111,12 +112,7 @@ def build_index(
     index.train(_rows(gallery[torch.from_numpy(sample)], 0, count, metric))
     for start in range(0, len(gallery), CHUNK_ROWS):
         index.add(_rows(gallery, start, start + CHUNK_ROWS, metric))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".partial")
-    faiss.write_index(index, str(unfinished))
-    os.replace(unfinished, path)
-    return path
+    return write_whole(path, lambda temporary: faiss.write_index(index, str(temporary)))
 
 
 def index_search(

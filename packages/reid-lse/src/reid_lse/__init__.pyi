@@ -15,6 +15,8 @@ from .rle import decode_mask, encode_mask
 from .sam import SamSegmenter
 from .segmenters import Segmenter, grabcut
 
+__version__: str
+
 __all__ = [
     "AREAS",
     "COCO_KEYPOINTS",

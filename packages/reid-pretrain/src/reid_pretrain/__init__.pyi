@@ -5,6 +5,8 @@ from .losses import AlignmentLoss, DINOLoss, IdentityGuidedLoss, KoLeoLoss, Mask
 from .resampler import PerceiverResampler
 from .vills import VILLS, VILLSConfig
 
+__version__: str
+
 __all__ = [
     "CION",
     "VILLS",

@@ -1,0 +1,53 @@
+"""Defaults, literal types and the command line's options; no torch here, so that it starts at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Metric = Literal["cosine", "euclidean"]
+Mode = Literal["image", "video", "mix"]
+"""What a row of features is: an image, a tracklet, or an image as a query and a tracklet in the gallery."""
+RANKS = (1, 5, 10, 20)
+"""Ranks of the CMC that papers print."""
+TOP = 10
+"""Answers shown in the ranked lists of papers."""
+K1, K2, LAMBDA = 20, 6, 0.3
+"""The paper's settings: neighbours, neighbours averaged over, weight of the original distance."""
+LEVEL = 0.95
+"""Of confidence intervals."""
+FAR = (1e-4, 1e-3, 1e-2)
+"""False accept rates that are usually reported."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to evaluate, and where to write what was found.
+
+    Args:
+        query: features of the query rows, *.npy
+        gallery: features of the gallery rows, *.npy
+        manifest: Parquet with path, pid, split, and camid, tracklet, frame, clothes, platform as needed
+        protocol: which pairs count, by data set
+        mode: a row of features is an image, a tracklet (video), or an image asking for tracklets (mix)
+        metric: how features are compared
+        far: false accept rates to report TAR at; [] leaves out TAR and ROC
+        report: HTML file to write, with figures and the best and worst queries
+        json: file to write the whole result to, for `compare`
+        root: folder of the manifest's paths; by default the one saved in it, or its own
+        top: answers kept of each query
+        device: where features are compared, such as cuda
+    """
+
+    query: str
+    gallery: str
+    manifest: str
+    protocol: str = "market1501"
+    mode: Mode = "image"
+    metric: Metric = "cosine"
+    far: tuple[float, ...] = FAR
+    report: str | None = None
+    json: str | None = None
+    root: str | None = None
+    top: int = TOP
+    device: str = "cpu"
