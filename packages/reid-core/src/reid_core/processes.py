@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import json
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
-POLL_SECONDS = 0.5
+PATIENCE = timedelta(seconds=60)
+"""How long one wait for rank 0 lasts before the next; rank 0 may work for days."""
+_numbers = itertools.count()
 
 
 @dataclass
@@ -87,11 +93,54 @@ def check_processes(machine: Machine, module: str) -> None:
         )
 
 
-def wait(condition: Callable[[], bool]) -> None:
-    """Wait for what another process is about to put on shared storage.
+def share(make: Callable[[], Any]) -> Any:
+    """Let rank 0 decide or do something, and tell every process what came of it.
+
+    Every process calls it in the same order. Nothing is polled on disk: the answer goes through the store
+    that the launcher's rendezvous keeps (torchrun's MASTER_ADDR and MASTER_PORT).
 
     Args:
-        condition: asked every half second until it is true.
+        make: called in rank 0 alone; returns JSON's types.
+
+    Returns:
+        What `make` returned, in every process.
+
+    Raises:
+        RuntimeError: in the other processes, where `make` raised in rank 0 (which raises it too).
+
+    Example:
+        >>> share(lambda: {"done": False})
+        {'done': False}
     """
-    while not condition():
-        time.sleep(POLL_SECONDS)
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return make()
+    store, key = _store(), str(next(_numbers))
+    if process_rank() == 0:
+        try:
+            value = make()
+        except BaseException as error:
+            store.set(key, json.dumps({"error": f"{type(error).__name__}: {error}"}))
+            raise
+        store.set(key, json.dumps({"value": value}))
+        return value
+    while True:
+        try:
+            store.wait([key], PATIENCE)
+            break
+        except RuntimeError as error:  # torch has one class for a time-out and for a store that is gone
+            if "imeout" not in str(error):
+                raise RuntimeError(f"rank 0 can't be reached any more ({error})") from error
+    answer = json.loads(store.get(key))
+    if "error" in answer:
+        raise RuntimeError(f"rank 0 stopped: {answer['error']}")
+    return answer["value"]
+
+
+@functools.cache
+def _store() -> Any:
+    """The rendezvous store, under a prefix of this start of the job: an elastic restart begins anew."""
+    from torch.distributed import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, _, _ = next(iter(rendezvous("env://")))
+    return PrefixStore(f"reid/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from reid_core.data.datasets import ImageDataset, Transform, collate
 from reid_core.data.manifest import UNKNOWN, Manifest
 from reid_core.data.samplers import CameraPKBatches, mix
-from reid_core.files import BEGUN_FILE, atomic, claim, digest, finish, finished
+from reid_core.files import atomic, claim, digest, finish, finished
 from reid_core.models.features import extract, valid_path
-from reid_core.processes import wait
+from reid_core.processes import share
 from reid_core.training.checkpoints import read_checkpoint, write_checkpoint
 from reid_core.training.config import TrainConfig
 from reid_core.training.loop import FINAL, LAST, fit
@@ -237,26 +237,29 @@ class _Round:
 
     def summary(self, begun: dict[str, Any]) -> dict[str, Any]:
         """The round's numbers, after it has been trained; every process comes here, rank 0 writes."""
-        if self.rank == 0:
-            claim(self.out, begun)
-        else:
-            wait((self.out / BEGUN_FILE).exists)
-        done = finished(self.out)
+        done = share(lambda: self._claim(begun))
         if done is None:
-            done = self._train()
-            if self.rank == 0:
-                finish(self.out, done)
-        wait(lambda: finished(self.out) is not None)
+            summary = self._train()
+            done = share(lambda: self._finish(self.out, summary))
         return done
+
+    def _claim(self, begun: dict[str, Any]) -> dict[str, Any] | None:
+        claim(self.out, begun)
+        return finished(self.out)
+
+    def _finish(self, folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
+        finish(folder, summary)
+        return summary
+
+    def _find_clusters(self) -> dict[str, Any]:
+        folder = self.out / CLUSTERS
+        folder.mkdir(exist_ok=True)
+        return finished(folder) or self._finish(folder, self._cluster(folder))
 
     def _train(self) -> dict[str, Any]:
         """Cluster, then train an epoch on the clusters; returns their numbers."""
         out, clusters = self.out, self.out / CLUSTERS
-        if self.rank == 0 and finished(clusters) is None:
-            clusters.mkdir(exist_ok=True)
-            finish(clusters, self._cluster(clusters))
-        wait(lambda: finished(clusters) is not None)
-        summary = dict(finished(clusters) or {})
+        summary: dict[str, Any] = share(self._find_clusters)
         labels = np.load(clusters / LABELS)
         objective = self._objective(np.load(clusters / CENTROIDS))
         first = self.number * self.config.steps
