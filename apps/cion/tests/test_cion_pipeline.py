@@ -104,7 +104,7 @@ def test_a_second_call_skips_everything(tiny, capsys):
 
 KILLED = """
 import os, signal, sys
-import reid_core.recipe.stage, reid_core.training.loop
+import reid_core.recipe.old_stage, reid_core.training.loop
 from cion.cli import main
 
 stage, _, step = sys.argv[1].partition("@")
@@ -118,13 +118,13 @@ def write_checkpoint(state, path, original=reid_core.training.loop.write_checkpo
         kill_at(path)
     original(state, path)
 
-def write_atomically(path, text, original=reid_core.recipe.stage.write_atomically):
-    if not step and path.name == reid_core.recipe.stage.DONE_FILE:
+def write_atomically(path, text, original=reid_core.recipe.old_stage.write_atomically):
+    if not step and path.name == reid_core.recipe.old_stage.DONE_FILE:
         kill_at(path)
     original(path, text)
 
 reid_core.training.loop.write_checkpoint = write_checkpoint
-reid_core.recipe.stage.write_atomically = write_atomically
+reid_core.recipe.old_stage.write_atomically = write_atomically
 main(sys.argv[2:])
 """
 

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from cion.config import Config, check
 from cion.pipeline.config import RunConfig
-from reid_core.recipe.stage import StageError
+from reid_core.recipe.old_stage import StageError
 
 STAGES = {
     "run": "the whole recipe",

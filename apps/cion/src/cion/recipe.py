@@ -18,7 +18,7 @@ from reid_core.data.manifest import Manifest
 from reid_core.files import file_digest, plain, write_atomically
 from reid_core.models.heads import ReIDModel
 from reid_core.recipe.nested import run_stage
-from reid_core.recipe.stage import Stage
+from reid_core.recipe.old_stage import Stage
 from reid_core.tracking.tracker import Tracker
 from reid_core.training.loop import FINAL
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
-from reid_core.recipe.stage import StageError
+from reid_core.recipe.old_stage import StageError
 from vills.check import check
 from vills.config import Config
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from reid_core.files import file_digest, plain, write_atomically
 from reid_core.processes import process_rank
-from reid_core.recipe.stage import Stage
+from reid_core.recipe.old_stage import Stage
 from reid_core.tracking.tracker import Tracker
 from vills.check import check
 from vills.config import Config, DataConfig, result_only, sources, written

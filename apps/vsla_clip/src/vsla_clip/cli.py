@@ -10,7 +10,7 @@ from functools import cache
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from reid_core.files import write_atomically
-from reid_core.recipe.stage import StageError
+from reid_core.recipe.old_stage import StageError
 from vsla_clip.check import check
 from vsla_clip.config import Config
 

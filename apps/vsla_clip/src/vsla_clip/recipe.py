@@ -17,7 +17,7 @@ import yaml
 from reid_core.data.manifest import Manifest
 from reid_core.files import file_digest, plain, write_atomically
 from reid_core.recipe.nested import run_stage
-from reid_core.recipe.stage import Stage
+from reid_core.recipe.old_stage import Stage
 from reid_core.tracking.tracker import Tracker
 from vsla_clip.base import build_clip, train_clip
 from vsla_clip.check import check, check_platforms

@@ -6,13 +6,50 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 BEGUN_FILE = "begun.json"
 DONE_FILE = "done.json"
+_guards: list[Callable[[], None]] = []
+
+
+class OwnershipLost(RuntimeError):
+    """Another process has taken over the folder that this one was writing to."""
+
+
+@contextmanager
+def guarded(check: Callable[[], None]) -> Iterator[None]:
+    """Have every write of this process that could change a result ask first whether it still may.
+
+    Args:
+        check: raises OwnershipLost where it may not.
+
+    Example:
+        >>> def refuse():
+        ...     raise OwnershipLost("taken over")
+        >>> with guarded(refuse):
+        ...     write_atomically("never.txt", "")
+        Traceback (most recent call last):
+        reid_core.files.OwnershipLost: taken over
+    """
+    _guards.append(check)
+    try:
+        yield
+    finally:
+        _guards.remove(check)
+
+
+def check_guards() -> None:
+    """Ask the guards of every lock that this process holds; called before each write.
+
+    Raises:
+        OwnershipLost: a lock has been lost.
+    """
+    for check in list(_guards):
+        check()
 
 
 @contextmanager
@@ -44,6 +81,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        check_guards()
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

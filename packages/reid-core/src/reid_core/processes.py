@@ -34,6 +34,18 @@ class Machine:
     """Threads of torch; null for its own choice. The same number gives the same bits."""
 
 
+@dataclass
+class Runtime(Machine):
+    """What a recipe runs on and how often it tells; nothing here changes a result."""
+
+    batch_size: int = 128
+    """Images at a time in feature extraction; clips count as their frames."""
+    checkpoint_every: int = 500
+    """Optimiser steps between two checkpoints."""
+    log_every: int = 20
+    """Optimiser steps between two records of the losses."""
+
+
 def process_rank() -> int:
     """Rank of this process, read from what torchrun and Lightning's launchers set; 0 when alone.
 

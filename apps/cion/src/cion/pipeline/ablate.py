@@ -26,7 +26,7 @@ from reid_core.models.backbones import build_backbone
 from reid_core.models.features import extract
 from reid_core.models.parts import ClassFeature
 from reid_core.models.weights import load_weights
-from reid_core.recipe.stage import DONE_FILE
+from reid_core.recipe.old_stage import DONE_FILE
 from reid_eval.figures import sample_identities, save_figure, tsne_figure
 
 VARIANTS: dict[str, list[Variant]] = {

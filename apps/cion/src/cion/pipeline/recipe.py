@@ -27,7 +27,7 @@ from reid_core.data.transforms import eval_transform
 from reid_core.files import file_digest, plain, write_atomically
 from reid_core.processes import process_rank
 from reid_core.recipe.nested import run_stage
-from reid_core.recipe.stage import Stage
+from reid_core.recipe.old_stage import Stage
 from reid_core.tracking.tracker import Tracker
 from reid_core.training.loop import FINAL
 

@@ -1,8 +1,26 @@
+from .config import RecipeConfig
+from .lease import Busy
 from .nested import run_stage
-from .stage import Stage, StageError
+from .runner import Recipe, run
+from .sources import Source, Sources, Synthetic, part
+from .stage import Job, Stage
+from .store import StageError
+from .tables import Row, Table, ablate
 
 __all__ = [
+    "Busy",
+    "Job",
+    "Recipe",
+    "RecipeConfig",
+    "Row",
+    "Source",
+    "Sources",
     "Stage",
     "StageError",
+    "Synthetic",
+    "Table",
+    "ablate",
+    "part",
+    "run",
     "run_stage",
 ]

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from reid_core.files import plain
 from reid_core.processes import process_rank
-from reid_core.recipe.stage import Stage
+from reid_core.recipe.old_stage import Stage
 from reid_core.tracking.tracker import Tracker
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -10,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
 
 from reid_core.files import write_atomically
 from reid_core.tracking.events import STATE_FILE, load_state, locked, log, read_events
@@ -40,6 +42,8 @@ class Delivery(NamedTuple):
     error: str
 
 
+KEY_TAG = "reid.key"
+"""Tag that names a run's place in its journal: one that was made just before a kill is found again."""
 Events = Callable[[int], Iterator[tuple[int, dict[str, Any]]]]
 
 
@@ -184,11 +188,10 @@ def _apply(
     if kind == "start":
         if "experiment" in event:
             server["experiment_id"] = _experiment(client, uri, event["experiment"])
-        tags = {"mlflow.runName": event["name"]}
+        tags = {"mlflow.runName": event["name"], KEY_TAG: f"{folder.resolve()} {key} {event['time']}"}
         if "parent" in event:
             tags["mlflow.parentRunId"] = server["runs"][event["parent"]]
-        run = client.create_run(server["experiment_id"], start_time=event["time"], tags=tags)
-        server["runs"][key] = run.info.run_id
+        server["runs"][key] = _created(client, server, key, event["time"], tags, save)
         save()
         return
     run_id = server["runs"][key]
@@ -222,6 +225,26 @@ def _apply(
         client.set_terminated(run_id, event["status"], end_time=event["time"])
 
 
+def _created(
+    client: MlflowClient,
+    server: dict[str, Any],
+    key: str,
+    time: int,
+    tags: dict[str, str],
+    save: Callable[[], None],
+) -> str:
+    """Id of a new run, or of the one that was made just before a kill that kept it from being noted."""
+    experiment = server["experiment_id"]
+    if server.get("creating") == key:
+        value = tags[KEY_TAG].replace("'", "''")
+        made = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{value}'", max_results=1)
+        if made:
+            return str(made[0].info.run_id)
+    server["creating"] = key
+    save()
+    return str(client.create_run(experiment, start_time=time, tags=tags).info.run_id)
+
+
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
@@ -229,8 +252,8 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     # A database beside the runs keeps its artifacts there too, wherever the command was called from;
     # a server decides for itself.
     location = None
-    if uri.startswith("sqlite:///"):
-        location = (Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts" / name).as_uri()
+    if (database := sqlite_file(uri)) is not None:
+        location = (database.parent / "mlartifacts" / name).as_uri()
     tags = {"mlflow.experimentKind": "custom_model_development"}  # so that the UI opens its training view
     return str(client.create_experiment(name, artifact_location=location, tags=tags))
 
@@ -251,9 +274,35 @@ def _cached_client(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the journal is the better retry
     import mlflow
 
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
-    return mlflow.MlflowClient(tracking_uri=uri)
+    database = sqlite_file(uri)
+    if database is None:
+        return mlflow.MlflowClient(tracking_uri=uri)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    literal = Path(uri.removeprefix("sqlite:///")).parent  # MLflow makes it, escapes and all
+    before = literal.exists()
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    if not before:
+        with contextlib.suppress(OSError):
+            literal.rmdir()
+    return client
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The database's file that a tracking URI names, absolute; None for a server.
+
+    Args:
+        uri: MLflow's tracking URI; special characters of a path are escaped as in any URL (`%3F` for `?`).
+
+    Example:
+        >>> (
+        ...     sqlite_file("sqlite:////data/r%20q%3Fx/mlflow.db").as_posix(),
+        ...     sqlite_file("http://127.0.0.1:5000"),
+        ... )
+        ('/data/r q?x/mlflow.db', None)
+    """
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0])).absolute()
 
 
 def _probe(uri: str) -> None:

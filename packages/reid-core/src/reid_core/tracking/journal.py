@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from reid_core.files import write_atomically
+from reid_core.files import check_guards, write_atomically
 from reid_core.tracking.delivery import deliver
 from reid_core.tracking.events import JOURNAL_FILE, STATE_FILE, drop_torn_line, load_state, log, read_events
 
@@ -23,6 +23,7 @@ class Journal:
     def __init__(self, folder: Path, uri: str, enabled: bool) -> None:
         self.folder, self.uri, self.enabled = folder, uri, enabled
         self.started: list[str] = []
+        self.running: set[str] = set()
         self.known_params: dict[str, dict[str, str]] = {}
         self.last_steps: dict[str, dict[str, int]] = {}
         self._last_delivery = time.monotonic()
@@ -45,11 +46,16 @@ class Journal:
         event = {"run": key, "event": kind, "time": int(time.time() * 1000), **content}
         self._note(event)
         if self.enabled:
+            check_guards()
             self._file.write(json.dumps(event) + "\n")
             self._file.flush()
 
     def _note(self, event: dict[str, Any]) -> None:
         key, kind = event["run"], event["event"]
+        if kind in ("start", "resume"):
+            self.running.add(key)
+        elif kind == "end":
+            self.running.discard(key)
         if kind == "start":
             self.started.append(key)
         elif kind == "params":

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reid_core.files import plain
+from reid_core.files import OwnershipLost, plain
 from reid_core.processes import process_rank
 from reid_core.tracking.delivery import Delivery, deliver
 from reid_core.tracking.events import JOURNAL_FILE, load_state, read_events
@@ -128,6 +128,8 @@ class Tracker:
         """
         uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
         journal = Journal(Path(folder), uri, enabled=process_rank() == 0)
+        for key in sorted(journal.running - {""}):  # what a kill has left; `child` resumes it
+            journal.append(key, "end", status="KILLED")
         tracker = cls(journal, "")
         journal.begin("", {"experiment": experiment, "name": run_name})
         tracker.tags({**environment_tags(), **(tags or {})})
@@ -221,6 +223,8 @@ class Tracker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OwnershipLost):
+            return  # the run folder is another process's now
         interrupted = kind is not None and not issubclass(kind, Exception)
         self.close("KILLED" if interrupted else "FAILED" if kind else "FINISHED")
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reid_core.files import plain
-from reid_core.recipe.stage import Stage, StageError, fingerprint
+from reid_core.recipe.old_stage import Stage, StageError, fingerprint
 
 
 class Work:

@@ -1,0 +1,77 @@
+"""What every recipe can be told, whatever the paper; no torch is imported here."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from reid_core.processes import Runtime
+from reid_core.recipe.store import STAGES_FOLDER
+
+COMPONENT = re.compile(r"(?!\.+$)[A-Za-z0-9._-]+")
+"""What may be a folder's name here."""
+
+
+@dataclass
+class RecipeConfig:
+    """The part of a recipe's configuration that is no paper's."""
+
+    experiment: str = "experiment"
+    """MLflow experiment, and folder below runs."""
+    name: str = "run"
+    """Name of the run, and folder below the experiment."""
+    runs: str = "runs"
+    """Folder of all runs."""
+    tracking_uri: str | None = None
+    """MLflow store; null for MLFLOW_TRACKING_URI, else mlflow.db in the folder of all runs."""
+    seed: int = 0
+    """Seed of weights, batches and augmentation."""
+    runtime: Runtime = field(default_factory=Runtime)
+    """What it runs on; changes no result."""
+
+    @property
+    def folder(self) -> Path:
+        """The run folder, runs/EXPERIMENT/NAME."""
+        return Path(self.runs) / self.experiment / self.name
+
+
+def check_names(config: RecipeConfig) -> None:
+    """Refuse an experiment or a name that is not one component of a path.
+
+    Args:
+        config: any recipe's.
+
+    Raises:
+        ValueError: such a name.
+
+    Example:
+        >>> check_names(RecipeConfig(name="../elsewhere"))
+        Traceback (most recent call last):
+        ValueError: name='../elsewhere': expected letters, digits, dots, underscores and hyphens
+    """
+    for option in ("experiment", "name"):
+        value = getattr(config, option)
+        if not COMPONENT.fullmatch(value):
+            raise ValueError(f"{option}={value!r}: expected letters, digits, dots, underscores and hyphens")
+    if config.experiment == STAGES_FOLDER:
+        raise ValueError(f"experiment={STAGES_FOLDER!r} is where stages keep their output; choose another")
+
+
+def tracking_uri(config: RecipeConfig) -> str:
+    """MLflow store of a run.
+
+    Args:
+        config: any recipe's.
+
+    Returns:
+        What the configuration names, else MLFLOW_TRACKING_URI, else a database in the folder of all runs.
+
+    Example:
+        >>> tracking_uri(RecipeConfig(tracking_uri="http://127.0.0.1:5000"))
+        'http://127.0.0.1:5000'
+    """
+    named = config.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    return named or f"sqlite:///{quote(Path(config.runs).as_posix(), safe='/:')}/mlflow.db"

@@ -1,0 +1,279 @@
+"""Runs a recipe: each stage whose output is not there yet, in a run of its own, under locks."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from reid_core.files import plain, write_atomically
+from reid_core.processes import process_rank, share
+from reid_core.recipe import store
+from reid_core.recipe.config import RecipeConfig, check_names, tracking_uri
+from reid_core.recipe.lease import hold
+from reid_core.recipe.sources import PREPARE, Sources, scan
+from reid_core.recipe.stage import Job, Stage
+from reid_core.tracking.tracker import Tracker
+
+CONFIG_FILE = "config.yaml"
+
+Summaries = dict[str, dict[str, Any]]
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an app declares: its stages, what they read, and what can be checked before them.
+
+    Args:
+        name: the app's, which its stages' folders are named after.
+        sources: configuration -> data sources.
+        stages: configuration -> stages in order, `prepare` first; those that the target reads are run.
+        check: configuration -> nothing; raises ValueError or OSError for what is wrong on the face of it.
+        check_data: configuration, function from (source, splits) to its rows -> nothing; the same for what
+            needs the data, right after `prepare`.
+        results: summaries -> metrics of the whole run, by name; logged to its parent run.
+        publish: configuration, function from a stage's name to its folder, summaries -> nothing; called when
+            the last stage is done, to print tables and log pictures.
+    """
+
+    name: str
+    sources: Callable[[Any], Sources]
+    stages: Callable[[Any], list[Stage]]
+    check: Callable[[Any], None] = _nothing
+    check_data: Callable[[Any, Callable[..., Any]], None] = _nothing
+    results: Callable[[Summaries], dict[str, float]] = lambda _: {}
+    publish: Callable[[Any, Callable[[str], Path], Summaries, Tracker], None] = _nothing
+
+
+def run(
+    recipe: Recipe, config: RecipeConfig, until: str | None = None, force: Collection[str] = ()
+) -> Summaries:
+    """Run a recipe's stages up to one of them; finished output is used, an interrupted stage resumes.
+
+    Args:
+        recipe: what to run.
+        config: its configuration.
+        until: name of the last stage, or of a group such as "finetune" of "finetune/scratch"; None for all.
+        force: names of stages, or groups, to do again; their earlier output is set aside, not removed.
+
+    Returns:
+        The summaries of the stages that the target needs, by name.
+
+    Raises:
+        ValueError: a setting that can't work.
+        OSError: a root or file that isn't there.
+        Busy: the same run is being written by another process.
+    """
+    stages = share_checks(recipe, config)
+    order = needed(stages, until)
+    unknown = [name for name in force if not any(_is(stage, name) for stage in stages)]
+    if unknown:
+        raise ValueError(
+            f"--force {unknown[0]}: no such stage; there are {', '.join(s.name for s in stages)}"
+        )
+    if config.runtime.threads is not None:
+        import torch
+
+        torch.set_num_threads(config.runtime.threads)
+    with (
+        _owned(config),
+        Tracker.start(config.experiment, config.name, config.folder, tracking_uri(config)) as tracker,
+    ):
+        share(lambda: _write_config(config, tracker))
+        tracker.params(plain(config))
+        session = _Session(recipe, config, tracker, set(force))
+        for stage in order:
+            session.execute(stage)
+            if stage.name == PREPARE:
+                session.check_data()
+        tracker.metrics(recipe.results(session.summaries))
+        if until is None or order[-1] is stages[-1]:
+            share(lambda: recipe.publish(config, session.folders.__getitem__, session.summaries, tracker))
+    return session.summaries
+
+
+def share_checks(recipe: Recipe, config: RecipeConfig) -> list[Stage]:
+    """Check all that can be checked at once, and list the stages; every process does it.
+
+    Args:
+        recipe: what is to be run.
+        config: its configuration.
+    """
+    check_names(config)
+    recipe.sources(config).check()
+    recipe.check(config)
+    return recipe.stages(config)
+
+
+def needed(stages: Sequence[Stage], until: str | None = None) -> list[Stage]:
+    """The stages that one of them needs, itself last, in the recipe's order.
+
+    Args:
+        stages: all, each behind those that it reads.
+        until: name of a stage or group; None for the last stage.
+
+    Raises:
+        ValueError: no such stage, or one that reads a later one.
+
+    Example:
+        >>> none = lambda job: {}
+        >>> stages = [Stage("a", none, 0), Stage("b", none, 0), Stage("c", none, 0, {"a": None})]
+        >>> [stage.name for stage in needed(stages, "c")]
+        ['a', 'c']
+    """
+    until = until or stages[-1].name
+    wanted = {stage.name for stage in stages if _is(stage, until)}
+    if not wanted:
+        raise ValueError(f"no stage {until!r}; there are {', '.join(stage.name for stage in stages)}")
+    chosen: list[Stage] = []
+    for stage in reversed(stages):
+        if stage.name in wanted:
+            wanted |= set(stage.reads)
+            chosen.insert(0, stage)
+    missing = wanted - {stage.name for stage in chosen}
+    if missing:
+        raise ValueError(f"stage {sorted(missing)[0]!r} is read before it is made")
+    return chosen
+
+
+class _Session:
+    """One run of a recipe, and what passes between its stages: folders, digests and summaries."""
+
+    def __init__(self, recipe: Recipe, config: RecipeConfig, tracker: Tracker, force: set[str]) -> None:
+        self.recipe, self.config, self.tracker, self.force = recipe, config, tracker, force
+        self.sources, self.runs = recipe.sources(config), Path(config.runs)
+        self.folders: dict[str, Path] = {}
+        self.keys: dict[str, str] = {}
+        self.summaries: Summaries = {}
+        self.console = Console(stderr=True, quiet=process_rank() > 0, highlight=False)
+
+    def execute(self, stage: Stage) -> None:
+        """Have a stage done, or find that it is, and link it into the run folder."""
+        with ExitStack() as held:
+            state = share(lambda: self._begin(stage, held))
+            folder = Path(state["folder"])
+            self.folders[stage.name], self.keys[stage.name] = folder, state["key"]
+            if state["summary"] is None:
+                state["summary"] = self._work(stage, folder, state)
+            else:
+                self.console.print(f"[dim]{stage.name}: done, reused[/dim] ({folder})")
+            self.summaries[stage.name] = state["summary"]
+
+    def check_data(self) -> None:
+        """What can be checked only now that the data have been read."""
+        from reid_core.recipe.sources import load_rows
+
+        prepared = self.folders[PREPARE]
+        roots = self.sources.roots(prepared)
+        self.recipe.check_data(
+            self.config, lambda source, *splits: load_rows(prepared, source, roots[source], splits)
+        )
+
+    def _begin(self, stage: Stage, held: ExitStack) -> dict[str, Any]:
+        """Rank 0: lock and open the stage's folder unless its output is there already."""
+        key = stage.key(self._inputs(stage))
+        label = stage.name if stage.shared else f"{self.recipe.name}-{stage.name}"
+        folder = store.stage_folder(self.runs, label, key)
+        again = any(_is(stage, name) for name in self.force)
+        state = {"folder": str(folder), "key": key, "resumed": False, "summary": None}
+        done = None if again else store.record(folder)
+        if done is None:
+            held.enter_context(hold(folder, f"stage {folder.name}", wait=True))
+            done = None if again else store.record(folder)  # whoever was waited for may have done it
+        if done is None:
+            state["resumed"] = store.begin(folder, key, again)
+        elif done["digest"] != key:
+            raise store.StageError(f"{folder} holds the output of another digest ({done['digest']})")
+        else:
+            state["summary"] = done["summary"]
+        store.link(self.config.folder, stage.name, folder)
+        self.tracker.tags({f"stage.{stage.name}": folder.name})
+        return state
+
+    def _work(self, stage: Stage, folder: Path, state: dict[str, Any]) -> dict[str, Any]:
+        self.console.print(f"[bold]{stage.name}[/bold]{' (resumed)' if state['resumed'] else ''}")
+        started = time.monotonic()
+        with self.tracker.child(stage.name, fresh=not state["resumed"]) as nested:
+            settings = plain(stage.section)
+            nested.params(settings if isinstance(settings, dict) else {})
+            nested.tags({"digest": state["key"]})
+            job = Job(
+                stage.section,
+                {name: self.folders[name] for name in stage.reads},
+                stage.files,
+                folder,
+                state["key"],
+                self.config.runtime,
+                nested,
+                self.sources.roots(self.folders[PREPARE]),
+                stage.reads,
+            )
+            summary = dict(stage.work(job)) if stage.collective or process_rank() == 0 else {}
+            about: dict[str, Any] = {
+                "stage": stage.name,
+                "digest": state["key"],
+                "section": stage.section,
+                "inputs": {name: self.keys[name] for name in stage.reads},
+                "version": stage.version,
+                "packages": packages(),
+                "seconds": round(time.monotonic() - started, 3),
+                "summary": summary,
+            }
+            done: dict[str, Any] = share(lambda: store.finish(folder, about))
+        return done
+
+    def _inputs(self, stage: Stage) -> dict[str, str]:
+        """Digests of what a stage reads: of a stage or of the parts of it, and of the folders it watches."""
+        inputs = {name: scan(path, self.runs) for name, path in stage.watched.items()}
+        for name, parts in stage.reads.items():
+            if parts is None:
+                inputs[name] = self.keys[name]
+                continue
+            there = self.summaries[name]["parts"]
+            inputs |= {f"{name}:{part}": there.get(part, "") for part in parts}
+        return inputs
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that make a result, to be told beside it; no digest has them."""
+    names = ("reid-core", "reid-eval", "reid-lse", "reid-denoise", "reid-adapters", "reid-pretrain", "torch")
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def _owned(config: RecipeConfig) -> Iterator[None]:
+    """The run folder's lock, held by rank 0."""
+    with ExitStack() as held:
+        share(
+            lambda: held.enter_context(
+                hold(config.folder, f"run {config.experiment}/{config.name}", wait=False)
+            )
+        )
+        yield
+
+
+def _write_config(config: RecipeConfig, tracker: Tracker) -> None:
+    text = yaml.safe_dump(plain(config), sort_keys=False)
+    write_atomically(config.folder / CONFIG_FILE, text)
+    tracker.artifact(config.folder / CONFIG_FILE)
+
+
+def _is(stage: Stage, name: str) -> bool:
+    return stage.name == name or stage.name.startswith(f"{name}/")

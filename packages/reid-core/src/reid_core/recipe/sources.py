@@ -1,0 +1,342 @@
+"""Data sources of a recipe, and `prepare`: sources on disk -> validated manifests, the same in every app."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reid_core.recipe.stage import Job, Stage
+
+if TYPE_CHECKING:
+    from reid_core.data.manifest import Manifest
+
+PREPARE = "prepare"
+WORLD_FOLDER = "synthetic"
+ALL_ROWS = "*"
+WRITERS = {"market1501": "write_market1501", "mars": "write_mars", "folder": "write_folder"}
+"""Layouts of the synthetic world, and who writes each."""
+THREADS = 16
+"""That look at files: it is the file system that is waited for."""
+
+
+@dataclass
+class Source:
+    """A data set on disk and how it is read."""
+
+    name: str = ""
+    """Reader (`reid-data list` prints them), or a manifest file (.parquet, .csv)."""
+    root: str = ""
+    """Folder of the data set as released."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The reader's own options, such as train_fraction and seed of pku_reid."""
+
+
+@dataclass
+class Synthetic:
+    """A synthetic world, written in the layouts of real data sets and read by their readers."""
+
+    world: dict[str, Any] = field(default_factory=dict)
+    """Dials of reid_core.synthetic.World: identities, cameras, seed, height, width, occlusion, ..."""
+    layouts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Layouts to write (market1501, mars, folder) with the options of each one's writer; a folder's
+    `identities: [first, end]` may lie beyond the labelled people: passers-by of the same cameras."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What `prepare` gets.
+
+    Attributes:
+        sources: by name; without their roots, which change no result.
+        synthetic: the world to write first.
+        needed: splits that a source must have, by its name.
+        tracklets: names of the sources whose needed splits must have tracklets.
+    """
+
+    sources: Mapping[str, Source]
+    synthetic: Synthetic | None
+    needed: Mapping[str, Sequence[str]]
+    tracklets: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All data sources of a run.
+
+    Args:
+        by_name: dotted name in the configuration, such as "data.image" -> source.
+        root: folder of each source that names none of its own.
+        synthetic: a world to write; a source without a root whose name is one of its layouts reads it.
+        needed: splits that a source must have, by its name.
+        tracklets: names of the sources whose needed splits must have tracklets.
+    """
+
+    by_name: Mapping[str, Source]
+    root: str = ""
+    synthetic: Synthetic | None = None
+    needed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    tracklets: Sequence[str] = ()
+
+    def check(self) -> None:
+        """Refuse what can be seen to be wrong before anything is read.
+
+        Raises:
+            ValueError: no name, no root, no such reader or layout.
+            FileNotFoundError: a root or manifest file that isn't there.
+        """
+        from reid_core.data.readers import READERS
+
+        if self.synthetic is not None:
+            for layout in self.synthetic.layouts:
+                if layout not in WRITERS:
+                    raise ValueError(
+                        f"data.synthetic.layouts: no writer for {layout!r}; there are {', '.join(WRITERS)}"
+                    )
+        for name, source in self.by_name.items():
+            if not source.name:
+                raise ValueError(f"{name}.name is empty: give a reader, such as market1501")
+            if is_manifest(source):
+                if not Path(source.name).is_file():
+                    raise FileNotFoundError(f"{name}.name: there is no file {source.name}")
+                continue
+            if source.name not in READERS:
+                raise ValueError(f"{name}.name: no reader {source.name!r}; there are {', '.join(READERS)}")
+            if self._is_written(source):
+                continue
+            root = source.root or self.root
+            if not root:
+                raise ValueError(f"{name}.root is empty: give the folder of {source.name}")
+            if not Path(root).is_dir():
+                raise FileNotFoundError(
+                    f"{name}.root: there is no folder {root}; give the folder of {source.name}"
+                )
+
+    def stage(self) -> Stage:
+        """The stage that reads them all."""
+        here = {name: source for name, source in self.by_name.items() if not self._is_written(source)}
+        return Stage(
+            PREPARE,
+            prepare,
+            Preparation(
+                {
+                    name: Source("manifest" if is_manifest(source) else source.name, "", source.options)
+                    for name, source in self.by_name.items()
+                },
+                self.synthetic,
+                self.needed,
+                self.tracklets,
+            ),
+            files={name: Path(source.name) for name, source in here.items() if is_manifest(source)},
+            watched={name: self._root(source) for name, source in here.items() if not is_manifest(source)},
+            shared=True,
+        )
+
+    def roots(self, prepared: Path) -> dict[str, Path]:
+        """Folder that each source's paths are relative to.
+
+        Args:
+            prepared: folder of the stage `prepare`.
+        """
+        return {
+            name: prepared / WORLD_FOLDER / source.name if self._is_written(source) else self._root(source)
+            for name, source in self.by_name.items()
+        }
+
+    def _is_written(self, source: Source) -> bool:
+        return self.synthetic is not None and not source.root and source.name in self.synthetic.layouts
+
+    def _root(self, source: Source) -> Path:
+        given = source.root or self.root
+        return Path(given) if given else Path(source.name).parent
+
+
+def is_manifest(source: Source) -> bool:
+    """Whether a source is a manifest file rather than a folder that a reader understands.
+
+    Args:
+        source: any.
+
+    Example:
+        >>> is_manifest(Source("crops.csv")), is_manifest(Source("market1501"))
+        (True, False)
+    """
+    return source.name.endswith((".parquet", ".csv"))
+
+
+def part(source: str, split: str = ALL_ROWS) -> str:
+    """Name of a part of what `prepare` yields.
+
+    Args:
+        source: name of a source.
+        split: a split, or "*" for all its rows.
+
+    Example:
+        >>> part("data.image", "train")
+        'data.image/train'
+    """
+    return f"{source}/{split}"
+
+
+def prepare(job: Job) -> dict[str, Any]:
+    """Write the synthetic world if one is asked for, read every source, check it and save its manifest.
+
+    Args:
+        job: its section is a `Preparation`; its folder gets synthetic/LAYOUT/ and SOURCE.parquet.
+
+    Returns:
+        "sources": name -> numbers of images and tracklets; "parts": part -> digest of its rows and of the
+        sizes of their files.
+
+    Raises:
+        FileNotFoundError: a root is missing.
+        ValueError: an empty split, a file name that can't be parsed.
+    """
+    from reid_core.data.readers import read
+
+    section: Preparation = job.section
+    if section.synthetic is not None:
+        workers = job.runtime.threads or os.cpu_count() or 1
+        write_world(section.synthetic, job.folder / WORLD_FOLDER, workers)
+    counts: dict[str, Any] = {}
+    parts: dict[str, str] = {}
+    for name, source in section.sources.items():
+        root = job.roots[name]
+        manifest = read(str(job.files[name]) if name in job.files else source.name, root, **source.options)
+        rows = {split: _rows(name, manifest, split) for split in section.needed.get(name, ())}
+        for split in rows if name in section.tracklets else ():
+            if not rows[split].tracklets():
+                raise ValueError(
+                    f"{name}: the {split} split of {manifest.name} has no tracklets; use a source of videos"
+                )
+        manifest.save(manifest_file(job.folder, name))
+        counts[name] = {"images": len(manifest), "tracklets": len(manifest.tracklets())}
+        parts[part(name)] = rows_digest(manifest)
+        for split in manifest.table["split"].unique():
+            parts[part(name, split)] = rows_digest(manifest.select(split))
+    return {"sources": counts, "parts": parts}
+
+
+def manifest_file(prepared: Path, source: str) -> Path:
+    """Where a source's manifest is kept.
+
+    Args:
+        prepared: folder of the stage `prepare`.
+        source: its name.
+    """
+    return prepared / f"{source}.parquet"
+
+
+def load_rows(prepared: Path, source: str, root: Path, splits: Iterable[str] = ()) -> Manifest:
+    """Rows of a source, at the place where its images lie now.
+
+    Args:
+        prepared: folder of the stage `prepare`.
+        source: its name.
+        root: its folder.
+        splits: those wanted; none for all rows.
+    """
+    from reid_core.data.manifest import Manifest
+
+    saved = Manifest.load(manifest_file(prepared, source), root)
+    return saved.select(*splits) if splits else saved
+
+
+def write_world(synthetic: Synthetic, folder: Path, workers: int) -> None:
+    """Write each layout of a synthetic world that isn't there yet.
+
+    Args:
+        synthetic: layouts and dials.
+        folder: gets a folder per layout.
+        workers: processes.
+    """
+    from reid_core import synthetic as worlds
+
+    world = worlds.World(**synthetic.world)
+    for layout, given in synthetic.layouts.items():
+        options, people = dict(given), world
+        if layout == "folder" and "identities" in options:
+            first, end = options["identities"]
+            options["identities"] = range(first, end)
+            people = replace(world, identities=max(world.identities, end))
+        if not (folder / layout).exists():  # a layout appears only when it is whole
+            getattr(worlds, WRITERS[layout])(people, folder / layout, workers=workers, **options)
+
+
+def rows_digest(manifest: Manifest) -> str:
+    """Digest of rows and of the sizes of their files, the same wherever these lie and however often copied.
+
+    Args:
+        manifest: the rows.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    root, paths = str(manifest.root), manifest.table["path"].array
+    state = hashlib.sha256(manifest.digest.encode())
+    with ThreadPoolExecutor(THREADS) as pool:
+        blocks = range(0, len(paths), 4096)
+        for sizes in pool.map(lambda at: [_size(f"{root}/{path}") for path in paths[at : at + 4096]], blocks):
+            state.update(repr(sizes).encode())
+    return state.hexdigest()
+
+
+def scan(folder: Path, apart: Path | None = None) -> str:
+    """Digest of the relative names, sizes and times of all files below a folder; hidden ones are passed over.
+
+    Args:
+        folder: to look at; links are followed.
+        apart: folder below it that is left out, such as that of all runs.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    hidden = None if apart is None else os.path.realpath(apart)
+    with ThreadPoolExecutor(THREADS) as pool:
+        return _scan(str(folder), hidden, (), pool)
+
+
+def _scan(folder: str, hidden: str | None, above: tuple[str, ...], pool: ThreadPoolExecutor | None) -> str:
+    here = os.path.realpath(folder)
+    if here in above or here == hidden:
+        return ""
+    lines, folders = [], []
+    with os.scandir(folder) as found:
+        for item in found:
+            if item.name.startswith("."):
+                continue
+            if item.is_dir():
+                folders.append(item.name)
+            else:
+                lines.append(f"{item.name}\0{_size_and_time(item)}")
+    folders.sort()
+    below = [(f"{folder}/{name}", hidden, (*above, here), None) for name in folders]
+    digests = pool.map(lambda each: _scan(*each), below) if pool else [_scan(*each) for each in below]
+    lines += [f"{name}/\0{found}" for name, found in zip(folders, digests, strict=True)]
+    return hashlib.sha256("\n".join(sorted(lines)).encode(errors="surrogateescape")).hexdigest()
+
+
+def _size_and_time(item: os.DirEntry[str]) -> str:
+    try:
+        about = item.stat()
+    except FileNotFoundError:  # a link that leads nowhere
+        return "-"
+    return f"{about.st_size}\0{about.st_mtime_ns}"
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:  # within a shard or an LMDB, or missing, which whoever reads it will say
+        return 0
+
+
+def _rows(name: str, manifest: Manifest, split: str) -> Manifest:
+    try:
+        return manifest.select(split)
+    except ValueError as error:
+        raise ValueError(f"{name}: the {split} split is empty under {manifest.root} ({error})") from error

@@ -1,0 +1,250 @@
+"""A paper's tables as data: rows of settings, each run with what they share done once, beside its numbers."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import html
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from reid_core.files import atomic, write_atomically
+from reid_core.recipe.config import RecipeConfig, tracking_uri
+from reid_core.recipe.lease import hold
+from reid_core.recipe.runner import Recipe, needed, run, share_checks
+from reid_core.tracking.tracker import Tracker
+
+TABLES_FOLDER = "tables"
+C = TypeVar("C", bound=RecipeConfig)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Args:
+        title: the paper's.
+        overrides: dotted names in the configuration -> values.
+        paper: metric -> the paper's number, in per cent as it prints it.
+    """
+
+    title: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    paper: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table or a sweep of a paper.
+
+    Args:
+        name: the option's, such as "lambda_3".
+        title: what the paper calls it.
+        rows: its lines.
+        metrics: those shown, in order; names of `Recipe.results` or of the paper's numbers.
+        until: the last stage that a row needs.
+
+    Example:
+        >>> Table("k", "Tab. 9: k", [Row("k = 1", {"k": 1})], ["mAP"]).slug(0)
+        'k-1'
+    """
+
+    name: str
+    title: str
+    rows: Sequence[Row]
+    metrics: Sequence[str]
+    until: str | None = None
+
+    def slug(self, number: int) -> str:
+        """A row's name as one component of a path.
+
+        Args:
+            number: of the row.
+        """
+        return re.sub(r"[^A-Za-z0-9.]+", "-", self.rows[number].title).strip("-.").lower() or str(number)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A row's numbers.
+
+    Attributes:
+        row: the row.
+        run: the run's name.
+        metrics: metric -> ours, in per cent; None where the run has none.
+    """
+
+    row: Row
+    run: str
+    metrics: Mapping[str, float | None]
+
+
+def ablate(recipe: Recipe, config: RecipeConfig, table: Table) -> list[Found]:
+    """Run each row of a table as a run of its own, NAME.TABLE.ROW, and write the table beside the paper's.
+
+    What rows share (`prepare`, regions, features) is done once, since stages lie where their digest says.
+
+    Args:
+        recipe: the app's.
+        config: what all rows have in common.
+        table: its rows.
+
+    Returns:
+        The rows' numbers; also as CSV, Markdown, HTML and a figure in the run folder's tables/ and MLflow.
+
+    Raises:
+        ValueError: a row's settings can't work; all rows are checked before the first one runs.
+    """
+    rows = [
+        override(
+            dataclasses.replace(config, name=f"{config.name}.{table.name}.{table.slug(number)}"),
+            row.overrides,
+        )
+        for number, row in enumerate(table.rows)
+    ]
+    for one in rows:
+        needed(share_checks(recipe, one), table.until)
+    found = []
+    for row, one in zip(table.rows, rows, strict=True):
+        results = recipe.results(run(recipe, one, table.until))
+        ours = {name: 100 * results[name] if name in results else None for name in table.metrics}
+        found.append(Found(row, one.name, ours))
+    with (
+        hold(config.folder, f"run {config.experiment}/{config.name}", wait=False),
+        Tracker.start(config.experiment, config.name, config.folder, tracking_uri(config)) as tracker,
+    ):
+        for path in write(table, found, config.folder / TABLES_FOLDER):
+            tracker.artifact(path, TABLES_FOLDER)
+    return found
+
+
+def override(config: C, values: Mapping[str, Any]) -> C:
+    """A configuration with some settings changed.
+
+    Args:
+        config: dataclasses, nested.
+        values: dotted name -> value.
+
+    Returns:
+        A copy.
+
+    Raises:
+        ValueError: no such setting.
+
+    Example:
+        >>> override(RecipeConfig(), {"runtime.workers": 4}).runtime.workers
+        4
+    """
+    for name, value in values.items():
+        config = _replaced(config, name.split("."), value, name)
+    return config
+
+
+def _replaced(config: Any, path: Sequence[str], value: Any, name: str) -> Any:
+    if isinstance(config, Mapping):
+        inner = _replaced(config.get(path[0]), path[1:], value, name) if len(path) > 1 else value
+        return {**config, path[0]: inner}
+    if not dataclasses.is_dataclass(config) or not hasattr(config, path[0]):
+        raise ValueError(f"{name}: there is no such setting")
+    inner = _replaced(getattr(config, path[0]), path[1:], value, name) if len(path) > 1 else value
+    return dataclasses.replace(config, **{path[0]: inner})  # type: ignore[type-var]
+
+
+def write(table: Table, found: Sequence[Found], folder: Path) -> list[Path]:
+    """Write a table in each form.
+
+    Args:
+        table: what it is.
+        found: its rows' numbers.
+        folder: gets NAME.csv, .md, .html and .png.
+
+    Returns:
+        The files.
+    """
+    cells = list(_cells(table, found))
+    forms: dict[str, Callable[[list[list[str]], str], str]] = {"csv": _csv, "md": markdown, "html": _html}
+    files = []
+    for suffix, form in forms.items():
+        files.append(folder / f"{table.name}.{suffix}")
+        write_atomically(files[-1], form(cells, table.title))
+    files.append(folder / f"{table.name}.png")
+    with atomic(files[-1]) as temporary:
+        _figure(table, found).savefig(temporary, dpi=150)
+    return files
+
+
+def _cells(table: Table, found: Sequence[Found]) -> Iterable[list[str]]:
+    """The header, then a line per row: ours and the paper's number of each metric."""
+    yield ["", *(f"{name}{of}" for name in table.metrics for of in ("", " (paper)")), "run"]
+    for one in found:
+        numbers = [pair for name in table.metrics for pair in (one.metrics[name], one.row.paper.get(name))]
+        yield [one.row.title, *("" if number is None else f"{number:.1f}" for number in numbers), one.run]
+
+
+def markdown(cells: list[list[str]], title: str) -> str:
+    """A table as Markdown.
+
+    Args:
+        cells: lines of equal length, the header first.
+        title: stands above it.
+
+    Example:
+        >>> print(markdown([["", "mAP"], ["ours", "40.1"]], "Tab. 1"), end="")
+        Tab. 1, in per cent
+        <BLANKLINE>
+        |  | mAP |
+        | --- | ---: |
+        | ours | 40.1 |
+    """
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in cells]
+    rule = f"| {' | '.join(['---'] + ['---:'] * (len(cells[0]) - 1))} |"
+    return "\n".join([f"{title}, in per cent", "", lines[0], rule, *lines[1:]]) + "\n"
+
+
+def _csv(cells: list[list[str]], title: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(cells)
+    return text.getvalue()
+
+
+def _html(cells: list[list[str]], title: str) -> str:
+    head, *body = [
+        "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line)
+        for tag, line in [("th", cells[0]), *(("td", line) for line in cells[1:])]
+    ]
+    rows = "\n".join(f"<tr>{line}</tr>" for line in body)
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
+        "<style>body{font:16px/1.5 system-ui,sans-serif;margin:2rem}table{border-collapse:collapse}"
+        "th,td{padding:.3rem .8rem;border-bottom:1px solid #999;text-align:right}"
+        "th:first-child,td:first-child{text-align:left}</style>\n"
+        f"<h1>{html.escape(title)}</h1>\n<p>In per cent.</p>\n"
+        f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></html>\n"
+    )
+
+
+def _figure(table: Table, found: Sequence[Found]) -> Any:
+    """Ours and the paper's numbers over the rows, one panel per metric."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.6 * len(table.metrics), 3.2), layout="constrained")
+    titles = [one.row.title for one in found]
+    for axes, name in zip(
+        figure.subplots(1, len(table.metrics), squeeze=False)[0], table.metrics, strict=True
+    ):
+        for label, marker, values in (
+            ("here", "o", [one.metrics[name] for one in found]),
+            ("paper", "s", [one.row.paper.get(name) for one in found]),
+        ):
+            there = [(at, value) for at, value in enumerate(values) if value is not None]
+            if there:
+                axes.plot(*zip(*there, strict=True), marker=marker, label=label)
+        axes.set_xticks(range(len(titles)), titles, rotation=30, ha="right")
+        axes.set(ylabel=f"{name} (%)")
+        if axes.has_data():
+            axes.legend()
+    return figure
