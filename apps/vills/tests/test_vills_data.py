@@ -83,6 +83,10 @@ def test_unlabeled_people_may_lie_beyond_the_labelled_ones(tmp_path):
 def test_a_batch_has_the_shapes_of_the_objective(dataset, pool):
     videos = len(pool.images)
     batch = collate([dataset[Draw(0, 1)], dataset[Draw(1, 2)], dataset[Draw(videos, 3)]])
+    hidden, valid = (
+        {kind: int(batch[f"{kind}_{part}"].sum()) for kind in ("image", "video")}
+        for part in ("masks", "regions_valid")
+    )
     shapes = {name: tuple(value.shape) for name, value in batch.items() if torch.is_tensor(value)}
     assert shapes == {
         "images": (2, 2, 3, 32, 16),
@@ -94,7 +98,12 @@ def test_a_batch_has_the_shapes_of_the_objective(dataset, pool):
         "video_regions": (1, 3, 2, 3, 16, 8),
         "video_regions_valid": (1, 3),
         "frames": (1, 3, 32, 16),
+        "image_hidden": (hidden["image"],),
+        "image_region_places": (valid["image"],),
+        "video_hidden": (hidden["video"],),
+        "video_region_places": (valid["video"],),
     }
+    assert {kind: sum(batch[f"{kind}_region_counts"]) for kind in valid} == valid
     assert batch["unreadable"] == []
     assert batch["image_masks"].dtype == batch["video_regions_valid"].dtype == torch.bool
 

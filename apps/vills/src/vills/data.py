@@ -19,7 +19,7 @@ from reid_core.data.manifest import Manifest
 from reid_core.data.samplers import Batches, Draw, RandomBatches
 from reid_core.data.transforms import resize, ssl_transform
 from reid_lse import crop_regions, unpack_masks
-from reid_pretrain import block_mask
+from reid_pretrain import block_mask, index_views
 from vills.config import Config, PretrainConfig, sources
 from vills.prepare import manifest_file
 
@@ -266,7 +266,8 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Returns:
         images [b g 3 h w], image_masks [b g n], image_regions [b a 3 h' w'], image_regions_valid [b a];
         videos [v g t 3 h w], video_masks [v g t n], video_regions [v a t 3 h' w'], video_regions_valid [v a],
-        frames [v 3 h w], where there are videos; unreadable, a list.
+        frames [v 3 h w], where there are videos; and what `index_views` reads off masks and flags here, on
+        the host. unreadable, a list.
     """
     batch: dict[str, Any] = {"unreadable": [path for item in items for path in item["unreadable"]]}
     kinds = {
@@ -281,7 +282,7 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
             batch[f"{kind}_regions_valid"] = torch.stack([item["valid"] for item in chosen])
     if kinds["video"]:
         batch["frames"] = torch.stack([item["frame"] for item in kinds["video"]])
-    return batch
+    return index_views(batch)
 
 
 class ZippedBatches(Batches):

@@ -123,7 +123,8 @@ class SetEncoder(nn.Module):
 def checked_platform(platform: Tensor | None, sets: int, pbp: PBPConfig) -> Tensor:
     """Platform ids after a look at them.
 
-    On a GPU the look waits for the device: give ids on the CPU, as a data loader does, and it costs nothing.
+    With gradients on a GPU the device itself looks, so that no training step waits for it: an id out of range
+    is then a device-side assertion, as a label out of range is in torch's own losses.
 
     Raises:
         ValueError: none given, not one a set, or out of range.
@@ -140,10 +141,12 @@ def checked_platform(platform: Tensor | None, sets: int, pbp: PBPConfig) -> Tens
         raise ValueError(
             f"platform must be int64 [{sets}], one id a set, got {platform.dtype} {list(platform.shape)}"
         )
-    if not torch.compiler.is_compiling():  # looking at values would break the graph
-        wrong = platform[(platform < 0) | (platform > last)]
-        if len(wrong):
-            raise ValueError(f"platform ids must be 0 to {last} for {pbp.platforms}, got {wrong[0].item()}")
+    fits = (platform >= 0) & (platform <= last)
+    expected = f"platform ids must be 0 to {last} for {pbp.platforms}"
+    if platform.is_cuda and torch.is_grad_enabled():
+        torch._assert_async(fits.all(), expected)
+    elif not torch.compiler.is_compiling() and not fits.all():  # looking at values would break the graph
+        raise ValueError(f"{expected}, got {platform[~fits][0].item()}")
     return platform
 
 

@@ -180,11 +180,12 @@ class VSLAObjective(nn.Module):
 
     def _labels(self, pids: Tensor) -> Tensor:
         """Places of pids among the training identities."""
-        labels = torch.searchsorted(self.pids, pids.to(self.pids.device)).clamp(max=len(self.pids) - 1)
-        if not torch.compiler.is_compiling():  # looking at values would break the graph
-            unknown = pids[self.pids[labels].to(pids.device) != pids]
-            if len(unknown):
-                raise ValueError(
-                    f"pid {unknown[0].item()} is not of the {len(self.pids)} training identities"
-                )
+        pids = pids.to(self.pids.device)
+        labels = torch.searchsorted(self.pids, pids).clamp(max=len(self.pids) - 1)
+        known = self.pids[labels] == pids
+        of = f"is not of the {len(self.pids)} training identities"
+        if pids.is_cuda:  # a look from here would wait for all that the device still has to do
+            torch._assert_async(known.all(), f"a pid of the batch {of}")
+        elif not torch.compiler.is_compiling() and not known.all():  # a look would break the graph
+            raise ValueError(f"pid {pids[~known][0].item()} {of}")
         return labels

@@ -1,9 +1,11 @@
 from .blocks import block_mask
-from .cion import CION, CIONConfig, prototype_memory
+from .cion import CION, prototype_memory
+from .config import CIONConfig, VILLSConfig
 from .encoder import VideoImageEncoder
+from .indices import index_people, index_views
 from .losses import AlignmentLoss, DINOLoss, IdentityGuidedLoss, KoLeoLoss, MaskingLoss
 from .resampler import PerceiverResampler
-from .vills import VILLS, VILLSConfig
+from .vills import VILLS
 
 __version__: str
 
@@ -20,5 +22,7 @@ __all__ = [
     "VILLSConfig",
     "VideoImageEncoder",
     "block_mask",
+    "index_people",
+    "index_views",
     "prototype_memory",
 ]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,40 +10,14 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from reid_pretrain.config import CIONConfig
 from reid_pretrain.heads import PrototypeHead
-from reid_pretrain.losses.identity import IdentityGuidedLoss, Weighting
-from reid_pretrain.schedules import cosine
+from reid_pretrain.indices import index_people
+from reid_pretrain.losses.identity import IdentityGuidedLoss
+from reid_pretrain.teacher import SelfDistillation
 
 FLOAT = 4
 """Bytes of a float32."""
-
-
-@dataclass(frozen=True)
-class CIONConfig:
-    """Settings of the objective.
-
-    Attributes:
-        prototypes: K (DINO: 65,536).
-        head_hidden: width of the head's MLP (DINO: 2,048).
-        head_bottleneck: channels before the prototypes (DINO: 256).
-        head_batch_norm: whether the head's MLP has batch norms (DINO and CION: no); short trainings from
-            random weights need them.
-        weighting: "paper" (Eq. 9) or "released", see `IdentityGuidedLoss`.
-        student_temperature, teacher_temperature, centre_momentum: DINO's 0.1, 0.04 and 0.9.
-        momentum: of the teacher at the first step, 1 at the last by a cosine (DINO: 0.996).
-        freeze_prototypes_steps: steps in which the prototypes don't learn (DINO: the first epoch).
-    """
-
-    prototypes: int = 65_536
-    head_hidden: int = 2_048
-    head_bottleneck: int = 256
-    head_batch_norm: bool = False
-    weighting: Weighting = "paper"
-    student_temperature: float = 0.1
-    teacher_temperature: float = 0.04
-    centre_momentum: float = 0.9
-    momentum: float = 0.996
-    freeze_prototypes_steps: int = 0
 
 
 class Branch(nn.Module):
@@ -66,7 +38,7 @@ class Branch(nn.Module):
         return self.head(torch.cat(features), freeze_prototypes)
 
 
-class CION(nn.Module):
+class CION(SelfDistillation):
     """Identity-guided self-distillation of any backbone, CNN or transformer (CION 3.3, Eqs. 8-9).
 
     The teacher sees the global views, the student all of them; all views of all images of a person are to
@@ -92,15 +64,15 @@ class CION(nn.Module):
         torch.Size([])
     """
 
-    step: Tensor
+    student: Branch
+    teacher: Branch
 
     def __init__(self, backbone: nn.Module, config: CIONConfig | None = None, steps: int = 1):
-        super().__init__()
-        self.config = config = config or CIONConfig()
-        self.steps = steps
+        config = config or CIONConfig()
         dim: Any = backbone.dim
-        self.student = Branch(backbone, dim, config)
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        student = Branch(backbone, dim, config)
+        super().__init__(student, steps, config.momentum, config.freeze_prototypes_steps)
+        self.config = config
         self.loss = IdentityGuidedLoss(
             config.prototypes,
             config.weighting,
@@ -108,7 +80,6 @@ class CION(nn.Module):
             config.teacher_temperature,
             config.centre_momentum,
         )
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     def train(self, mode: bool = True) -> CION:
         """As `nn.Module.train`, but of the teacher only batch norms train."""
@@ -119,29 +90,24 @@ class CION(nn.Module):
                 module.train(mode)
         return self
 
-    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """
         Args:
             batch: "global" float [b g 3 h w], "local" float [b v 3 h' w'] if there are local views, "pid"
-                int64 [b] if images of a person go together.
+                int64 [b] if images of a person go together. With "person" int64 [b] and "people" int, which
+                `index_people` makes of the pids on the host, the step never waits for the device.
 
         Returns:
             `loss` (Eq. 9).
         """
         views = [batch[name] for name in ("global", "local") if name in batch]
+        person, people = batch.get("person"), batch.get("people")
+        if person is None and "pid" in batch:
+            person, people = index_people(batch["pid"])
         with torch.no_grad():
             teacher = self.teacher(views[:1])
-        student = self.student(views, bool(self.step < self.config.freeze_prototypes_steps))
-        return {"loss": self.loss(student, teacher, batch.get("pid"))}
-
-    @torch.no_grad()
-    def after_step(self, step: int) -> None:
-        """The teacher follows the student; call it after optimiser step number `step` (from 0)."""
-        momentum = cosine(self.config.momentum, 1.0, step, self.steps)
-        pairs = zip(self.teacher.parameters(), self.student.parameters(), strict=True)
-        teacher, student = zip(*pairs, strict=True)
-        torch._foreach_lerp_(list(teacher), list(student), 1 - momentum)
-        self.step.fill_(step + 1)
+        student = self.student(views, self.freeze_prototypes)
+        return {"loss": self.loss(student, teacher, person, people)}
 
 
 def prototype_memory(config: CIONConfig, images: int, global_views: int = 2, local_views: int = 8) -> int:

@@ -2,52 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from reid_pretrain.config import VILLSConfig
 from reid_pretrain.encoder import VideoImageEncoder
 from reid_pretrain.heads import EmbeddingHead, PrototypeHead
+from reid_pretrain.indices import MODALITIES, index_views
 from reid_pretrain.losses import AlignmentLoss, DINOLoss, KoLeoLoss, MaskingLoss
-from reid_pretrain.schedules import cosine
-
-MODALITIES = ("image", "video")
-
-
-@dataclass(frozen=True)
-class VILLSConfig:
-    """Settings of the objective.
-
-    Attributes:
-        prototypes: K of the feature and masking heads (DINO: 65,536; the paper is silent).
-        head_hidden: width of the heads' MLPs (DINO: 2,048).
-        head_bottleneck: channels before the prototypes (DINO: 256).
-        embedding: channels of the alignment space (the paper is silent; DINO's bottleneck).
-        feature_weight, masking_weight, koleo_weight, alignment_weight: lambda_1..4 of Eq. 12 (4.3.2: 1, 1, 3
-            and 2).
-        student_temperature, teacher_temperature, centre_momentum: DINO's 0.1, 0.04 and 0.9.
-        alignment_temperature: CLIP's 0.07, learnt.
-        momentum: of the teacher at the first step, 1 at the last by a cosine (DINO: 0.996).
-        freeze_prototypes_steps: steps in which the prototypes don't learn (DINO: the first epoch).
-    """
-
-    prototypes: int = 65_536
-    head_hidden: int = 2_048
-    head_bottleneck: int = 256
-    embedding: int = 256
-    feature_weight: float = 1.0
-    masking_weight: float = 1.0
-    koleo_weight: float = 3.0
-    alignment_weight: float = 2.0
-    student_temperature: float = 0.1
-    teacher_temperature: float = 0.04
-    centre_momentum: float = 0.9
-    alignment_temperature: float = 0.07
-    momentum: float = 0.996
-    freeze_prototypes_steps: int = 0
+from reid_pretrain.teacher import SelfDistillation
 
 
 class Branch(nn.Module):
@@ -61,7 +27,7 @@ class Branch(nn.Module):
         self.masking_heads = nn.ModuleDict({name: PrototypeHead(*shape) for name in MODALITIES})
 
 
-class VILLS(nn.Module):
+class VILLS(SelfDistillation):
     """Self-supervised learning of images and videos with one encoder (VILLS 3.2).
 
     The teacher sees the original images and videos, the student sees them too, with patches hidden, and the
@@ -73,14 +39,13 @@ class VILLS(nn.Module):
         steps: optimiser steps of the whole training, for the momentum schedule.
     """
 
-    step: Tensor
+    student: Branch
+    teacher: Branch
 
     def __init__(self, model: VideoImageEncoder, config: VILLSConfig | None = None, steps: int = 1):
-        super().__init__()
-        self.config = config = config or VILLSConfig()
-        self.steps = steps
-        self.student = Branch(model, config)
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        config = config or VILLSConfig()
+        super().__init__(Branch(model, config), steps, config.momentum, config.freeze_prototypes_steps)
+        self.config = config
         self.alignment_heads = nn.ModuleDict(
             {name: EmbeddingHead(model.dim, config.embedding, config.head_hidden) for name in MODALITIES}
         )
@@ -94,16 +59,16 @@ class VILLS(nn.Module):
         self.masking_loss = nn.ModuleDict({name: MaskingLoss(*distillation) for name in MODALITIES})
         self.koleo_loss = KoLeoLoss()
         self.alignment_loss = AlignmentLoss(config.alignment_temperature)
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
-    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """
         Args:
             batch: normalised floats and boolean masks, for b images, v videos, g views, a areas:
                 images [b g 3 h w], image_masks [b g n], image_regions [b a 3 h' w'],
                 image_regions_valid [b a], videos [v g t 3 h w], video_masks [v g t n],
                 video_regions [v a t 3 h' w'], video_regions_valid [v a], and frames [v 3 h w], one of each
-                video. Either modality may be missing.
+                video. Either modality may be missing. With what `index_views` adds to it on the host, the
+                step never waits for the device.
 
         Returns:
             `loss` (Eq. 12) and its parts: feature, masking, koleo (means over the modalities that are there)
@@ -113,6 +78,8 @@ class VILLS(nn.Module):
         videos = None
         for name in MODALITIES:
             if f"{name}s" in batch:
+                if f"{name}_hidden" not in batch:
+                    batch = index_views(batch)
                 losses, tokens = self.distil(name, batch)
                 for part, value in losses.items():
                     parts[part].append(value)
@@ -136,32 +103,28 @@ class VILLS(nn.Module):
             loss = loss + config.alignment_weight * losses["alignment"]
         return {"loss": loss, **losses}
 
-    def distil(self, name: str, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    def distil(self, name: str, batch: Mapping[str, Any]) -> tuple[dict[str, Tensor], Tensor]:
         """Eqs. 8-10 for one modality; also the student's tokens of the first view, [b L d]."""
-        views = batch[f"{name}s"]
-        masks = batch[f"{name}_masks"]
-        number, count = views.shape[:2]
-        views = views.transpose(0, 1).flatten(0, 1)  # the views of one image are `number` rows apart
-        masks = masks.transpose(0, 1).flatten(0, 1)
-        if masks.sum() == 1:  # the heads' batch norm can't see one patch alone: this batch hides none
-            masks = torch.zeros_like(masks)
-        student, teacher = self.student, self.teacher
-        freeze = bool(self.step < self.config.freeze_prototypes_steps)
+        number, count = batch[f"{name}s"].shape[:2]
+        # The views of one image are `number` rows apart.
+        views, masks = (batch[f"{name}{part}"].transpose(0, 1).flatten(0, 1) for part in ("s", "_masks"))
+        hidden = batch[f"{name}_hidden"]
+        student, teacher, freeze = self.student, self.teacher, self.freeze_prototypes
 
         with torch.no_grad():
             patches, tokens = teacher.model.encode(views)
             teacher_features = teacher.feature_heads[name](tokens).unflatten(0, (count, number))
-            teacher_hidden = teacher.masking_heads[name](patches[masks])
+            teacher_hidden = teacher.masking_heads[name](patches.flatten(0, -2).index_select(0, hidden))
 
         patches, tokens = student.model.encode(views, masks)
-        hidden = student.masking_heads[name](patches[masks], freeze)
-        valid = batch[f"{name}_regions_valid"]
-        area_of, image_of = valid.T.nonzero(as_tuple=True)  # area by area
-        regions = student.model(batch[f"{name}_regions"][image_of, area_of]) if len(image_of) else tokens[:0]
+        student_hidden = student.masking_heads[name](patches.flatten(0, -2).index_select(0, hidden), freeze)
+        places, counts = batch[f"{name}_region_places"], batch[f"{name}_region_counts"]
+        regions = tokens[:0]
+        if len(places):
+            regions = student.model(batch[f"{name}_regions"].flatten(0, 1).index_select(0, places))
         logits = student.feature_heads[name](torch.cat([tokens, regions]), freeze)
-        split = [len(tokens), *valid.sum(0).tolist()]
-        globals_, *locals_ = logits.split(split)
-        images = image_of.split(split[1:])
+        globals_, *locals_ = logits.split([len(tokens), *counts])
+        images = (places // len(counts)).split(counts)
 
         losses = {
             "feature": self.feature_loss[name](
@@ -169,16 +132,7 @@ class VILLS(nn.Module):
                 teacher_features,
                 list(zip(locals_, images, strict=True)),
             ),
-            "masking": self.masking_loss[name](hidden, teacher_hidden, masks),
+            "masking": self.masking_loss[name](student_hidden, teacher_hidden, masks, hidden),
             "koleo": torch.stack([self.koleo_loss(t.flatten(1)) for t in tokens.split(number)]).mean(),
         }
         return losses, tokens[:number]
-
-    @torch.no_grad()
-    def after_step(self, step: int) -> None:
-        """The teacher follows the student; call it after optimiser step number `step` (from 0)."""
-        momentum = cosine(self.config.momentum, 1.0, step, self.steps)
-        pairs = zip(self.teacher.parameters(), self.student.parameters(), strict=True)
-        teacher, student = zip(*pairs, strict=True)
-        torch._foreach_lerp_(list(teacher), list(student), 1 - momentum)
-        self.step.fill_(step + 1)

@@ -22,7 +22,7 @@ from reid_core.data.transforms import MultiCrop
 from reid_core.models.backbones import build_backbone
 from reid_core.processes import ranks
 from reid_core.training.loop import fit
-from reid_pretrain import CION, prototype_memory
+from reid_pretrain import CION, index_people, prototype_memory
 
 BACKBONE_FILE = "backbone.safetensors"
 GLOBAL_VIEWS = 2
@@ -121,11 +121,14 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         items: of an `ImageDataset` with `MultiCrop`.
 
     Returns:
-        global [b 2 3 h w], local [b v 3 h' w'] where there are local views, pid [b]; unreadable, a list.
+        global [b 2 3 h w], local [b v 3 h' w'] where there are local views, person [b] and people, the people
+        of the batch numbered here, on the host; unreadable, a list.
     """
+    person, people = index_people(torch.tensor([item["pid"] for item in items]))
     return {
         **{name: torch.stack([item["image"][name] for item in items]) for name in items[0]["image"]},
-        "pid": torch.tensor([item["pid"] for item in items]),
+        "person": person,
+        "people": people,
         "unreadable": [path for item in items for path in item["unreadable"]],
     }
 

@@ -171,14 +171,17 @@ class ReIDObjective(nn.Module):
             `[b]` int64 in 0..num_classes-1.
 
         Raises:
-            ValueError: a pid is not in the training set.
+            ValueError: a pid is not in the training set. On a GPU it is a device-side assertion, as a label
+                out of range is in torch's own losses: a look from here would wait for the device.
         """
         labels = torch.searchsorted(self.pids, pids).clamp(max=len(self.pids) - 1)
-        unknown = pids[self.pids[labels] != pids]
-        if len(unknown):
+        known = self.pids[labels] == pids
+        of = f"which is not among the {len(self.pids)} identities given to ReIDObjective as pids"
+        if pids.is_cuda:
+            torch._assert_async(known.all(), f"the batch holds a pid {of}")
+        elif not known.all():
             raise ValueError(
-                f"the batch holds pid {int(unknown[0])}, which is not among the {len(self.pids)} identities "
-                "given to ReIDObjective as pids; draw batches from the same manifest"
+                f"the batch holds pid {int(pids[~known][0])}, {of}; draw batches from the same manifest"
             )
         return labels
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reid_pretrain.distributed import gather, rank
+from reid_pretrain.losses.distillation import full_precision
 
 MAX_SCALE = 100.0  # CLIP clips its scale there
 
@@ -39,8 +40,8 @@ class AlignmentLoss(nn.Module):
             raise ValueError(
                 f"videos {tuple(videos.shape)} and frames {tuple(frames.shape)} must be pairs of rows"
             )
-        videos = F.normalize(videos.float(), dim=-1)
-        frames = F.normalize(frames.float(), dim=-1)
+        videos = F.normalize(full_precision(videos), dim=-1)
+        frames = F.normalize(full_precision(frames), dim=-1)
         with torch.no_grad():  # the parameter, as CLIP does: clamping its exponential would stop its gradient
             self.log_scale.clamp_(max=math.log(MAX_SCALE))
         scale = self.log_scale.exp()

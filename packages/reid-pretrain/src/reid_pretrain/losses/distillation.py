@@ -47,6 +47,6 @@ class Centre(nn.Module):
         Ranks may have different numbers of rows, or none, but every rank must call this.
         """
         rows = full_precision(logits).flatten(0, -2)
-        total = sum_across_ranks(torch.cat([rows.sum(0), rows.new_tensor([len(rows)])]))
+        total = sum_across_ranks(torch.cat([rows.sum(0), rows.new_full((1,), len(rows))]))
         mean = (total[:-1] / total[-1].clamp(min=1)).to(self.value)
         self.value.lerp_(mean, ((total[-1] > 0) * (1 - self.momentum)).to(self.value))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
+from reid_pretrain.config import Weighting
+from reid_pretrain.indices import index_people
 from reid_pretrain.losses.distillation import Centre, full_precision
-
-Weighting = Literal["paper", "released"]
 
 
 class IdentityGuidedLoss(nn.Module):
@@ -62,12 +62,16 @@ class IdentityGuidedLoss(nn.Module):
         self.student_temperature = student_temperature
         self.centre = Centre(dim, teacher_temperature, centre_momentum)
 
-    def forward(self, student: Tensor, teacher: Tensor, pids: Tensor | None = None) -> Tensor:
+    def forward(
+        self, student: Tensor, teacher: Tensor, pids: Tensor | None = None, people: int | None = None
+    ) -> Tensor:
         """
         Args:
             student: logits of all views, the global ones first, float [v b k].
             teacher: logits of the global views, float [g b k], g <= v.
             pids: whom each image shows, int64 [b]; None takes each image for a person of its own (DINO).
+            people: how many people there are, where pids are their numbers from 0 as `index_people` makes
+                them; None looks, and waits for the device.
 
         Returns:
             The mean over the people of the batch, a scalar; where ranks have equally many people, the mean
@@ -83,16 +87,19 @@ class IdentityGuidedLoss(nn.Module):
                 f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)}: expected [v b k] and "
                 "[g b k] of the same images, g of 1..v"
             )
-        person = torch.arange(batch, device=student.device)
-        if pids is not None:
-            person = pids.unique(return_inverse=True)[1]
-        images = person.bincount()
+        if pids is None:
+            person, people = torch.arange(batch, device=student.device), batch
+        elif people is None:
+            person, people = index_people(pids)
+        else:
+            person = pids
+        images = person.new_zeros(people).index_add(0, person, torch.ones_like(person))
         if views == 1 and (self.weighting == "released" or (images == 1).any()):
             raise ValueError("a single view has no other view to be compared with: give more views")
 
         def of_person(x: Tensor) -> Tensor:
             """[b ...] -> [people ...]: sums over each person's images."""
-            return x.new_zeros(len(images), *x.shape[1:]).index_add(0, person, x)
+            return x.new_zeros(people, *x.shape[1:]).index_add(0, person, x)
 
         target = self.centre(teacher)
         with torch.autocast(student.device.type, enabled=False):

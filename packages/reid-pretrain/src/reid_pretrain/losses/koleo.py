@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reid_pretrain.distributed import gather, rank
+from reid_pretrain.losses.distillation import full_precision
 
 
 class KoLeoLoss(nn.Module):
@@ -29,7 +30,7 @@ class KoLeoLoss(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Float [b d], b >= 2 over all ranks -> a scalar."""
-        x = F.normalize(features.float(), dim=-1)
+        x = F.normalize(full_precision(features), dim=-1)
         every = gather(x)
         if len(every) < 2:
             raise ValueError(f"KoLeo needs a neighbour: got a batch of {len(every)}, expected at least 2")
@@ -37,7 +38,7 @@ class KoLeoLoss(nn.Module):
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             similarity = x @ every.T
             own = torch.arange(len(x), device=x.device)
-            similarity[own, own + rank() * len(x)] = -2.0
+            similarity.scatter_(1, (own + rank() * len(x))[:, None], -2.0)
             nearest = similarity.argmax(1)
         distance = F.pairwise_distance(x, every[nearest], eps=self.eps)
         return -(distance + self.eps).log().mean()

@@ -39,12 +39,14 @@ class MaskingLoss(nn.Module):
         self.student_temperature = student_temperature
         self.centre = Centre(dim, teacher_temperature, centre_momentum)
 
-    def forward(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, mask: Tensor, hidden: Tensor | None = None) -> Tensor:
         """
         Args:
             student: logits of the hidden patches in raster order, float [m k], m = mask.sum().
             teacher: logits of the same patches, float [m k].
             mask: bool [b n] (or [b t n]), True where a patch was hidden.
+            hidden: int64 [m], places of the hidden patches in the flattened mask; None looks, and waits for
+                the device.
 
         Returns:
             A scalar; zero, still attached to the student, where nothing is hidden. In training mode the
@@ -52,7 +54,9 @@ class MaskingLoss(nn.Module):
         """
         loss = cross_entropy(self.centre(teacher), student, self.student_temperature)
         flat = mask.flatten(1)
-        weight = (1.0 / flat.sum(1).clamp(min=1))[:, None].expand_as(flat)[flat]
+        if hidden is None:
+            hidden = flat.flatten().nonzero()[:, 0]
+        weight = (1.0 / flat.sum(1).clamp(min=1))[hidden // flat.shape[1]]
         if self.training:
             self.centre.update(teacher)
         return (loss * weight).sum() / len(flat)

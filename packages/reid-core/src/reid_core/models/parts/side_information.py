@@ -38,10 +38,12 @@ class SideInformation(nn.Module):
     def forward(self, camid: Tensor) -> Tensor:
         """Camera ids [b] int64 -> [b d]. A camera that was not in training is an error."""
         index = torch.searchsorted(self.camids, camid).clamp(max=len(self.camids) - 1)
-        unknown = camid[self.camids[index] != camid]
-        if len(unknown):
+        known = self.camids[index] == camid
+        if camid.is_cuda and self.training:  # a look from here would wait for the device in every step
+            torch._assert_async(known.all(), "a camera of the batch is not among the training set's")
+        elif not known.all():
             raise ValueError(
-                f"camera {int(unknown[0])} is not among the training set's {self.camids.tolist()}: a model "
-                "with side information serves the cameras it was trained on; build one without camids"
+                f"camera {int(camid[~known][0])} is not among the training set's {self.camids.tolist()}: a "
+                "model with side information serves the cameras it was trained on; build one without camids"
             )
         return self.weight * self.embedding[index]
