@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,12 @@ import torch
 from torch import nn
 
 from reid_core.files import atomic
+from reid_core.training.finite import list_some, not_finite
+
+LAST = "last.ckpt"
+"""The last checkpoint of a training: weights, the optimiser's state, the step and the digest."""
+FINAL = "final.pt"
+"""What a training ended with: weights, the step and the digest."""
 
 
 def write_checkpoint(state: dict[str, Any], path: Path) -> None:
@@ -55,50 +62,77 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     return state
 
 
-def load_checkpoint(path: Path, objective: nn.Module, steps: int) -> dict[str, Any]:
+def load_checkpoint(path: Path, objective: nn.Module, steps: int, digest: str = "") -> dict[str, Any]:
     """Load a checkpoint into an objective, or say why it does not fit.
 
     Args:
         path: the file.
         objective: module that takes over the weights.
         steps: optimiser steps of the whole training.
+        digest: of all that the training's result depends on. A checkpoint without one is taken for this
+            training's.
 
     Returns:
         What `read_checkpoint` returns.
 
     Raises:
-        ValueError: the checkpoint is of another architecture, or beyond the training's last step.
+        ValueError: the checkpoint was made under another digest, is of another architecture, is beyond the
+            training's last step, or holds weights that are not finite.
     """
     state = read_checkpoint(path)
+    check_digest(path, state, digest)
     if state["step"] > steps:
         raise ValueError(
             f"{path} is at step {state['step']}, beyond steps={steps}; "
             "use another folder for a shorter training"
         )
-    theirs, ours = state["state_dict"], objective.state_dict()
+    weights, ours = state["state_dict"], objective.state_dict()
     differences = {
-        "missing": [name for name in ours if name not in theirs],
-        "unexpected": [name for name in theirs if name not in ours],
+        "missing": [name for name in ours if name not in weights],
+        "unexpected": [name for name in weights if name not in ours],
         "of another shape": [
-            f"{name} {_shape(theirs[name])} instead of {_shape(ours[name])}"
+            f"{name} {_shape(weights[name])} instead of {_shape(ours[name])}"
             for name in ours
-            if name in theirs and _shape(theirs[name]) != _shape(ours[name])
+            if name in weights and _shape(weights[name]) != _shape(ours[name])
         ],
     }
     if any(differences.values()):
-        found = "; ".join(f"{kind}: {_some(names)}" for kind, names in differences.items() if names)
+        found = "; ".join(f"{kind}: {list_some(names)}" for kind, names in differences.items() if names)
         raise ValueError(
             f"{path} holds another architecture than this {type(objective).__name__} ({found}); train it "
             "in another folder, move the file away to begin anew, or restore the settings it was trained with"
         )
-    objective.load_state_dict(theirs)
+    objective.load_state_dict(weights)
+    if bad := not_finite(objective):
+        raise ValueError(
+            f"{path} holds weights that are not finite ({list_some(bad)}), so nothing can go on from "
+            "it; move the file away to begin anew"
+        )
     return state
+
+
+def check_digest(path: Path, state: Mapping[str, Any], digest: str) -> None:
+    """Refuse a checkpoint that was made under another digest.
+
+    Args:
+        path: the checkpoint's file, for the message.
+        state: its content; one without a digest passes.
+        digest: of all that this training's result depends on.
+
+    Raises:
+        ValueError: the digests differ.
+
+    Example:
+        >>> check_digest(Path("last.ckpt"), {"digest": "a1"}, "b2")
+        Traceback (most recent call last):
+        ValueError: last.ckpt was made under digest 'a1', not 'b2'; use another folder, or its own settings
+    """
+    if (theirs := state.get("digest", "")) not in ("", digest):
+        raise ValueError(
+            f"{path} was made under digest {theirs!r}, not {digest!r}; use another folder, or its "
+            "own settings"
+        )
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
     return tuple(value.shape) if torch.is_tensor(value) else None
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest

@@ -2,12 +2,92 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from math import ceil
+from typing import Literal, TypeVar
+
+from reid_core.processes import Machine
+
+LR_RANGE = 100
+"""Highest learning rate over that at the end of the cosine, where a `Training` names none."""
+
+AnySettings = TypeVar("AnySettings", bound="Settings")
+
+
+@dataclass(kw_only=True)
+class Settings:
+    """What a training does at each step, however long it is: `TrainConfig` and `Training` have these.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """AdamW (DINO), Adam (Bag of Tricks: Luo et al., CVPRW 2019) or SGD (TransReID: He et al., ICCV 2021)."""
+    lr: float = 3.5e-4
+    """Highest learning rate, reached after the warm-up."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    nesterov: bool = False
+    """Whether SGD's momentum is Nesterov's."""
+    weight_decay: float = 0.04
+    """Weight decay at the start: decoupled in AdamW, added to the gradient in Adam and SGD."""
+    weight_decay_end: float | None = None
+    """Weight decay at the end of its cosine (DINO: 0.4); null keeps it constant."""
+    decay_vectors: bool = False
+    """Whether norms, biases and other parameters with fewer than two axes have weight decay too (Bag of
+    Tricks, TransReID); DINO's have none."""
+    weight_decay_bias: float | None = None
+    """Constant weight decay of biases (WEIGHT_DECAY_BIAS of Bag of Tricks and TransReID); null treats them as
+    norms."""
+    bias_lr_factor: float = 1.0
+    """Factor of the learning rate of biases (BIAS_LR_FACTOR; TransReID: 2)."""
+    head_lr_factor: float = 1.0
+    """Factor of the learning rate of `heads` (TransReID's LARGE_FC_LR: 2; fast-reid's HEADS_LR_FACTOR)."""
+    heads: tuple[str, ...] = ("classifier",)
+    """Modules that `head_lr_factor` is meant for: one of these is a part of the parameter's dotted name."""
+    milestone_factor: float = 0.1
+    """Factor of the learning rate at each milestone (Bag of Tricks: 0.1)."""
+    clip_grad: float | None = None
+    """Largest norm of a gradient; null does not clip."""
+    clip_mode: Literal["global", "parameter"] = "global"
+    """Whether `clip_grad` bounds the norm of the whole gradient (torch's clip_grad_norm_, which Lightning
+    calls) or that of each parameter's gradient by itself (clip_gradients in DINO's and iBOT's utils.py)."""
+    precision: str = "32-true"
+    """Lightning's precision: 32-true, bf16-mixed, 16-mixed, ...; "auto" is bf16-mixed where the device
+    multiplies bfloat16 matrices in hardware, else 32-true."""
+    accumulate: int = 1
+    """Batches whose gradients are summed up for one optimiser step."""
+    checkpoint_every: int = 500
+    """Optimiser steps between two checkpoints."""
+    log_every: int = 20
+    """Optimiser steps between two records of the metrics."""
+
+    def __post_init__(self) -> None:
+        for name in ("accumulate", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
+        for name, known in (("optimizer", ("adamw", "adam", "sgd")), ("clip_mode", ("global", "parameter"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r}; expected one of {', '.join(known)}")
+        if self.lr <= 0:
+            raise ValueError(f"lr={self.lr}; expected a positive number")
+        for name in ("weight_decay", "weight_decay_end", "weight_decay_bias", "clip_grad", "bias_lr_factor",
+                     "head_lr_factor"):  # fmt: skip
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}; it must not be negative")
+        if not 0 <= self.momentum < 1 or (self.nesterov and self.momentum == 0):
+            raise ValueError(
+                f"momentum={self.momentum}, nesterov={self.nesterov}; expected 0 <= momentum < 1, and more "
+                "than 0 for Nesterov's"
+            )
+        if not 0 < self.milestone_factor <= 1:
+            raise ValueError(f"milestone_factor={self.milestone_factor}; expected 0 < milestone_factor <= 1")
 
 
 @dataclass
-class TrainConfig:
-    """How to train.
+class TrainConfig(Settings):
+    """How to train, with all lengths in optimiser steps: what `fit` takes.
 
     Example:
         >>> TrainConfig(steps=1000, precision="bf16-mixed").warmup_steps
@@ -19,23 +99,15 @@ class TrainConfig:
 
     steps: int = 10_000
     """Optimiser steps of the whole training."""
-    lr: float = 3.5e-4
-    """Highest learning rate, reached after the warm-up."""
+    warmup_steps: int = 100
+    """Steps in which the learning rate rises linearly to `lr`; fewer than `steps`."""
     min_lr: float = 1e-6
     """Learning rate at the end of the cosine."""
     milestones: tuple[int, ...] = ()
-    """Steps from each of which on the rate is a tenth of what it was before; none for the cosine."""
-    warmup_steps: int = 100
-    """Steps in which the learning rate rises linearly to `lr`; fewer than `steps`."""
-    weight_decay: float = 0.04
-    """AdamW's decoupled weight decay at the start; parameters with fewer than two axes have none."""
-    weight_decay_end: float | None = None
-    """Weight decay at the end of its cosine; None keeps it constant."""
-    clip_grad: float | None = None
-    """Largest norm of the whole gradient; None does not clip."""
-    precision: str = "32-true"
-    """Lightning's precision: 32-true, bf16-mixed, 16-mixed, ...; "auto" is bf16-mixed where the device
-    multiplies bfloat16 matrices in hardware, else 32-true."""
+    """Steps from each of which on the rate is `milestone_factor` of what it was; none for the cosine."""
+    cosine_start: int = 0
+    """Step at which the cosine begins; the rate is `lr` between the warm-up and it (fast-reid's
+    DELAY_EPOCHS)."""
     accelerator: str = "auto"
     """Lightning's accelerator: auto, cpu, gpu, mps, ..."""
     devices: int | str = 1
@@ -44,19 +116,13 @@ class TrainConfig:
     """Machines."""
     strategy: str = "auto"
     """Lightning's strategy: auto, ddp, ddp_find_unused_parameters_true, fsdp, ..."""
-    accumulate: int = 1
-    """Batches whose gradients are summed up for one optimiser step."""
-    checkpoint_every: int = 500
-    """Optimiser steps between two checkpoints."""
-    log_every: int = 20
-    """Optimiser steps between two records of the metrics."""
     workers: int = 0
     """Processes that load data on each rank; 0 loads in the training process."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "accumulate", "checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
+        super().__post_init__()
+        if self.steps < 1:
+            raise ValueError(f"steps={self.steps}; it must be at least 1")
         if not 0 <= self.warmup_steps < self.steps:
             raise ValueError(
                 f"warmup_steps={self.warmup_steps}; it must be at least 0 and less than steps={self.steps}"
@@ -65,7 +131,106 @@ class TrainConfig:
             raise ValueError(
                 f"milestones={self.milestones}; they must be positive steps, each after the last"
             )
-        if self.lr <= 0 or not 0 <= self.min_lr <= self.lr:
-            raise ValueError(f"lr={self.lr}, min_lr={self.min_lr}; expected 0 <= min_lr <= lr and 0 < lr")
-        if self.weight_decay < 0 or (self.weight_decay_end or 0) < 0 or (self.clip_grad or 0) < 0:
-            raise ValueError("weight_decay, weight_decay_end and clip_grad must not be negative")
+        if not 0 <= self.cosine_start < self.steps or (self.cosine_start and self.milestones):
+            raise ValueError(
+                f"cosine_start={self.cosine_start}, milestones={self.milestones}; expected 0 <= cosine_start "
+                f"< steps={self.steps}, and no milestones beside it"
+            )
+        if not 0 <= self.min_lr <= self.lr:
+            raise ValueError(f"lr={self.lr}, min_lr={self.min_lr}; expected 0 <= min_lr <= lr")
+
+
+@dataclass
+class Training(Settings):
+    """How to train, with each length in epochs or in optimiser steps: what a recipe's configuration holds.
+
+    An epoch is one pass over the pool. Where both are given, steps count.
+
+    Example:
+        >>> training = Training(epochs=120, warmup_epochs=5, decay_epochs=(40, 70))
+        >>> config = training.resolve(steps_per_epoch=100, machine=Machine())
+        >>> config.steps, config.warmup_steps, config.milestones
+        (12000, 500, (4000, 7000))
+    """
+
+    epochs: float = 120.0
+    """Length in passes over the pool (Bag of Tricks and TransReID: 120)."""
+    steps: int | None = None
+    """Length in optimiser steps, in place of `epochs`."""
+    warmup_epochs: float = 0.0
+    """Linear warm-up in epochs (Bag of Tricks and DINO: 10; TransReID: 5); at most half the training."""
+    warmup_steps: int | None = None
+    """Linear warm-up in steps, in place of `warmup_epochs`."""
+    decay_epochs: tuple[float, ...] = ()
+    """Epochs at which the rate falls by `milestone_factor` (Bag of Tricks: 40 and 70); none lets it fall in a
+    cosine."""
+    milestones: tuple[int, ...] = ()
+    """The same in steps, in place of `decay_epochs`."""
+    cosine_start_epochs: float = 0.0
+    """Epoch at which the cosine begins, the rate being constant from the warm-up to it (fast-reid's
+    DELAY_EPOCHS)."""
+    cosine_start: int | None = None
+    """The same in steps, in place of `cosine_start_epochs`."""
+    min_lr: float | None = None
+    """Learning rate at the end of the cosine (DINO: 1e-6); null for a hundredth of `lr`."""
+    precision: str = "auto"
+    """Lightning's precision; "auto" is bf16-mixed where the hardware multiplies it, else 32-true."""
+
+    def resolve(self, steps_per_epoch: int, machine: Machine) -> TrainConfig:
+        """The settings of `fit`: the one place where epochs become optimiser steps.
+
+        Args:
+            steps_per_epoch: batches of one pass over the pool; `accumulate` of them make one optimiser step.
+            machine: what the training runs on.
+
+        Returns:
+            Settings with all lengths in steps.
+
+        Raises:
+            ValueError: a length is out of its range, such as an empty training or a milestone of 0.
+        """
+
+        def count(epochs: float) -> float:
+            return epochs * steps_per_epoch / self.accumulate
+
+        steps = max(1, ceil(count(self.epochs))) if self.steps is None else self.steps
+        warmup = self.warmup_steps
+        if warmup is None:
+            warmup = min(round(count(self.warmup_epochs)), steps // 2)
+        cosine_start = self.cosine_start
+        if cosine_start is None:
+            cosine_start = round(count(self.cosine_start_epochs))
+        return TrainConfig(
+            **{field.name: getattr(self, field.name) for field in fields(Settings)},
+            steps=steps,
+            warmup_steps=warmup,
+            min_lr=self.lr / LR_RANGE if self.min_lr is None else self.min_lr,
+            milestones=self.milestones or tuple(max(1, round(count(e))) for e in self.decay_epochs),
+            cosine_start=cosine_start,
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            num_nodes=machine.num_nodes,
+            strategy=machine.strategy,
+            workers=machine.workers,
+        )
+
+
+def strip_logging(settings: AnySettings) -> AnySettings:
+    """A training's settings without those that don't change its result, for digests.
+
+    Args:
+        settings: a `Training` or `TrainConfig`.
+
+    Returns:
+        A copy in which checkpointing, logging and a `TrainConfig`'s workers have their defaults.
+
+    Example:
+        >>> strip_logging(Training(log_every=1)) == strip_logging(Training(checkpoint_every=9))
+        True
+        >>> strip_logging(TrainConfig(workers=4)) == TrainConfig()
+        True
+    """
+    kept = {name: getattr(Settings, name) for name in ("checkpoint_every", "log_every")}
+    if isinstance(settings, TrainConfig):
+        kept["workers"] = TrainConfig.workers
+    return replace(settings, **kept)

@@ -20,8 +20,9 @@ from reid_core.files import atomic, claim, digest, finish, finished
 from reid_core.models.features import extract, valid_path
 from reid_core.processes import share
 from reid_core.training.checkpoints import read_checkpoint, write_checkpoint
-from reid_core.training.config import TrainConfig
+from reid_core.training.config import TrainConfig, strip_logging
 from reid_core.training.loop import FINAL, LAST, fit
+from reid_core.training.protocols import Logger
 from reid_core.training.unsupervised.clusters import MIN_SAMPLES, centroids, cluster, within_cameras
 from reid_core.training.unsupervised.colours import StripeColours
 from reid_core.training.unsupervised.memory import MOMENTUM, TEMPERATURE, ClusterMemory
@@ -90,7 +91,7 @@ def train_clusters(
     config: TrainConfig | None = None,
     seed: int = 0,
     fingerprint: str = "",
-    logger: Any = None,
+    logger: Logger | None = None,
     rank: int = 0,
     world_size: int = 1,
 ) -> list[dict[str, int]]:
@@ -126,7 +127,7 @@ def train_clusters(
             None for the published 200 steps at 3.5e-4 with a weight decay of 5e-4.
         seed: of batches, augmentation and dropout.
         fingerprint: whatever else the result depends on, such as the transforms' settings.
-        logger: anything with `metrics(dict, step)`; has "clusters" and "outliers" at each round's first step.
+        logger: gets each round's metrics, with "clusters" and "outliers" at each round's first step.
         rank: of this process.
         world_size: number of processes.
 
@@ -169,9 +170,8 @@ def train_clusters(
         single = replace(settings, rounds=1, colour_rounds=int(number < settings.colour_rounds))
         lr = config.lr * settings.decay ** (number // settings.decay_every)
         trained = replace(config, lr=lr, min_lr=lr, warmup_steps=0)
-        result_only = replace(trained, workers=0, checkpoint_every=1, log_every=1)
         out = Path(folder) / f"round_{number:03}"
-        begun = {"settings": single, "train": result_only, "seed": seed, "inputs": inputs}
+        begun = {"settings": single, "train": strip_logging(trained), "seed": seed, "inputs": inputs}
         work = _Round(
             model,
             manifest,
@@ -231,7 +231,7 @@ class _Round:
     settings: ClusterContrastConfig
     config: TrainConfig
     seed: int
-    logger: Any
+    logger: Logger | None
     rank: int
     world_size: int
 
@@ -363,10 +363,10 @@ class _From:
     """A logger whose steps begin elsewhere."""
 
     first: int
-    logger: Any
+    logger: Logger
 
-    def metrics(self, metrics: dict[str, float], step: int) -> None:
-        self.logger.metrics(metrics, step=self.first + step)
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        self.logger.metrics(values, step=self.first + step)
 
 
 def _weights(file: Path) -> dict[str, Tensor]:
