@@ -16,6 +16,7 @@ from reid_core.data.transforms import eval_transform
 from reid_core.files import write_atomically
 from reid_core.models.features import extract
 from reid_core.models.heads import ReIDModel
+from reid_core.training.protocols import Logger
 from reid_eval import PROTOCOLS
 from reid_eval import evaluate as score
 
@@ -37,7 +38,11 @@ NAMES = {
 
 
 def evaluate(
-    config: Config, target: Manifest, models: Mapping[str, ReIDModel], folder: Path, logger: Any = None
+    config: Config,
+    target: Manifest,
+    models: Mapping[str, ReIDModel],
+    folder: Path,
+    logger: Logger | None = None,
 ) -> dict[str, Any]:
     """Score models on the target's queries and gallery.
 
@@ -46,7 +51,7 @@ def evaluate(
         target: its manifest.
         models: by name, see NAMES.
         folder: the stage's folder; gets features and results.json.
-        logger: anything with `metrics(dict, step)`.
+        logger: gets the metrics; None logs nothing.
 
     Returns:
         Model -> mAP, rank_1, rank_5, rank_10 and more, rates in 0..1.

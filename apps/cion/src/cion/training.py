@@ -18,6 +18,7 @@ from reid_core.models.weights import load_weights
 from reid_core.training.checkpoints import read_checkpoint, write_checkpoint
 from reid_core.training.config import TrainConfig
 from reid_core.training.loop import FINAL, fit
+from reid_core.training.protocols import Logger
 from reid_core.training.unsupervised import train_clusters
 
 
@@ -81,14 +82,16 @@ def count_identities(manifest: Manifest) -> int:
     return len(set(labelled(manifest).pids.tolist()))
 
 
-def train_source(config: Config, source: Manifest, folder: Path, logger: Any = None) -> dict[str, Any]:
+def train_source(
+    config: Config, source: Manifest, folder: Path, logger: Logger | None = None
+) -> dict[str, Any]:
     """Train on the source with its labels, as Luo et al. (CVPRW 2019): BNNeck, label smoothing, triplets.
 
     Args:
         config: the whole configuration.
         source: its manifest.
         folder: the stage's folder; gets final.pt.
-        logger: anything with `metrics(dict, step)`.
+        logger: gets the metrics; None logs nothing.
 
     Returns:
         The numbers of images and identities.
@@ -114,7 +117,12 @@ def train_source(config: Config, source: Manifest, folder: Path, logger: Any = N
 
 
 def train_target(
-    config: Config, target: Manifest, model: ReIDModel, rounds: Path, folder: Path, logger: Any = None
+    config: Config,
+    target: Manifest,
+    model: ReIDModel,
+    rounds: Path,
+    folder: Path,
+    logger: Logger | None = None,
 ) -> dict[str, Any]:
     """Learn from the target's training images by Cluster Contrast; their pids aren't looked at.
 
@@ -124,7 +132,7 @@ def train_target(
         model: with the weights to begin with; it holds the final ones afterwards.
         rounds: folder of the rounds. It is beside the stage's, for more rounds go on after those there are.
         folder: the stage's folder; gets final.pt.
-        logger: anything with `metrics(dict, step)`.
+        logger: gets the metrics; None logs nothing.
 
     Returns:
         Numbers of clusters and outliers in the last round.

@@ -18,6 +18,7 @@ from reid_core.data.transforms import eval_transform
 from reid_core.files import write_atomically
 from reid_core.models.features import extract, valid_path
 from reid_core.models.heads import ReIDModel
+from reid_core.training.protocols import Logger
 from reid_eval import PROTOCOLS, Result
 from reid_eval import evaluate as score
 from vills.config import Config
@@ -64,7 +65,7 @@ MODES = {
 
 
 def evaluate(
-    config: Config, prepared: Path, variants: Mapping[str, Path], folder: Path, logger: Any = None
+    config: Config, prepared: Path, variants: Mapping[str, Path], folder: Path, logger: Logger | None = None
 ) -> dict[str, Any]:
     """Score each fine-tuned model and draw figures of the first.
 
@@ -73,7 +74,7 @@ def evaluate(
         prepared: folder of the prepare stage.
         variants: "pretrained" or "scratch" -> folder of its finetune stage.
         folder: the stage's folder; gets features, results.json and figures/.
-        logger: anything with `metrics(dict, step)`.
+        logger: gets the metrics; None logs nothing.
 
     Returns:
         Variant -> mode -> mAP, rank_1, rank_5, rank_10, rank_20 and more, all in 0..1.

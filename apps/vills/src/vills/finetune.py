@@ -18,6 +18,7 @@ from reid_core.data.transforms import train_transform
 from reid_core.models.heads import ReIDModel, ReIDObjective
 from reid_core.processes import ranks
 from reid_core.training.loop import fit
+from reid_core.training.protocols import Logger
 from vills.config import Config, FinetuneConfig, Size, train_config
 from vills.model import Descriptor, build_model, load_teacher
 from vills.prepare import manifest_file
@@ -189,7 +190,12 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def finetune(
-    config: Config, init: str, prepared: Path, teacher: Path | None, folder: Path, logger: Any = None
+    config: Config,
+    init: str,
+    prepared: Path,
+    teacher: Path | None,
+    folder: Path,
+    logger: Logger | None = None,
 ) -> dict[str, Any]:
     """Train encoder, resampler and a ReID head on labelled images and clips (VILLS supplement 1).
 
@@ -199,7 +205,7 @@ def finetune(
         prepared: folder of the prepare stage.
         teacher: the teacher's file; not read for "scratch".
         folder: the stage's folder; gets final.pt, the weights of the objective.
-        logger: anything with `metrics(dict, step)`.
+        logger: gets the metrics; None logs nothing.
 
     Returns:
         Numbers of identities, images, clips and steps.

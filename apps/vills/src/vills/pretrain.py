@@ -12,6 +12,7 @@ from reid_core.data.samplers import RandomBatches, mix
 from reid_core.processes import ranks
 from reid_core.training.config import TrainConfig
 from reid_core.training.loop import fit
+from reid_core.training.protocols import Logger
 from reid_pretrain import VILLS
 from vills.config import Config, train_config
 from vills.data import Grids, Pool, VillsDataset, ZippedBatches, collate, load_pool
@@ -20,7 +21,7 @@ from vills.regions import load_masks
 
 
 def pretrain(
-    config: Config, prepared: Path, regions: Path, folder: Path, logger: Any = None
+    config: Config, prepared: Path, regions: Path, folder: Path, logger: Logger | None = None
 ) -> dict[str, Any]:
     """Train VILLS' objective and keep the teacher.
 
@@ -29,7 +30,7 @@ def pretrain(
         prepared: folder of the prepare stage.
         regions: folder of the lse stage.
         folder: the stage's folder; gets teacher.pt and the training's own files.
-        logger: anything with `metrics(dict, step)`.
+        logger: gets the metrics; None logs nothing.
 
     Returns:
         Numbers of images, videos, steps, and of unreadable files.

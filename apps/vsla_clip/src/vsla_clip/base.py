@@ -19,6 +19,7 @@ from reid_core.data.transforms import train_transform
 from reid_core.synthetic import World, write_folder
 from reid_core.training.checkpoints import read_checkpoint
 from reid_core.training.loop import FINAL, fit
+from reid_core.training.protocols import Logger
 from vsla_clip.captions import CONTEXT, caption
 from vsla_clip.config import Captioned, Config, train_config
 
@@ -104,14 +105,16 @@ class CaptionObjective(nn.Module):
         self.clip.logit_scale.clamp_(0, MAX_SCALE)
 
 
-def train_clip(config: Config, settings: Captioned, folder: Path, logger: Any = None) -> dict[str, Any]:
+def train_clip(
+    config: Config, settings: Captioned, folder: Path, logger: Logger | None = None
+) -> dict[str, Any]:
     """The clip stage: draw captioned people and train a CLIP on them from random weights.
 
     Args:
         config: the whole configuration.
         settings: its clip.captioned.
         folder: the stage's folder; gets people/ and final.pt.
-        logger: anything with `metrics(dict, step)`.
+        logger: gets the metrics; None logs nothing.
 
     Returns:
         Numbers of people and images.

@@ -14,6 +14,7 @@ from reid_adapters import SetEncoder
 from reid_core.data.manifest import Manifest
 from reid_core.files import write_atomically
 from reid_core.models.features import valid_path
+from reid_core.training.protocols import Logger
 from reid_eval import PROTOCOLS
 from reid_eval import evaluate as score
 from vsla_clip.clips import even_clips
@@ -54,7 +55,7 @@ class OnPlatform(nn.Module):
 
 
 def evaluate(
-    config: Config, manifest: Manifest, encoder: SetEncoder, folder: Path, logger: Any = None
+    config: Config, manifest: Manifest, encoder: SetEncoder, folder: Path, logger: Logger | None = None
 ) -> dict[str, Any]:
     """Score an encoder on the queries and the gallery.
 
@@ -63,7 +64,7 @@ def evaluate(
         manifest: of the data set.
         encoder: clips -> features.
         folder: the stage's folder; gets features and results.json.
-        logger: anything with `metrics(dict, step)`.
+        logger: gets the metrics; None logs nothing.
 
     Returns:
         "all", and with several platforms "ground to aerial" and the like -> mAP, rank_1, ... in 0..1.
@@ -83,7 +84,7 @@ def evaluate(
             found[f"{name} to {others[0]}"] = _score(config, part, gallery)
     write_atomically(folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
     if logger is not None:
-        logger.metrics(flat_metrics(found))
+        logger.metrics(flat_metrics(found), step=0)
     return found
 
 

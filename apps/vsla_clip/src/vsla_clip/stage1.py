@@ -16,6 +16,7 @@ from reid_core.data.samplers import RandomBatches
 from reid_core.models.features import extract, valid_path
 from reid_core.training.checkpoints import read_checkpoint
 from reid_core.training.loop import FINAL, fit
+from reid_core.training.protocols import Logger
 from vsla_clip.clips import FeatureRows, even_clips, training_rows
 from vsla_clip.config import Config, train_config
 
@@ -23,7 +24,7 @@ FEATURES_FILE = "features.npy"
 
 
 def learn_prompts(
-    config: Config, manifest: Manifest, clip: open_clip.CLIP, folder: Path, logger: Any = None
+    config: Config, manifest: Manifest, clip: open_clip.CLIP, folder: Path, logger: Logger | None = None
 ) -> dict[str, Any]:
     """Learn the prompts of the training identities, on features that the frozen encoder makes once.
 
@@ -32,7 +33,7 @@ def learn_prompts(
         manifest: of the data set.
         clip: open_clip's, with nothing attached.
         folder: the stage's folder; gets features.npy and final.pt.
-        logger: anything with `metrics(dict, step)`.
+        logger: gets the metrics; None logs nothing.
 
     Returns:
         Numbers of identities, of clips, and of those that couldn't be read.

@@ -14,6 +14,7 @@ from reid_core.data.manifest import Manifest
 from reid_core.data.samplers import PKBatches
 from reid_core.training.checkpoints import read_checkpoint
 from reid_core.training.loop import FINAL, fit
+from reid_core.training.protocols import Logger
 from vsla_clip.clips import training_clips, training_rows
 from vsla_clip.config import Config, train_config
 from vsla_clip.methods import Method, attached
@@ -29,7 +30,7 @@ def train_encoder(
     method: Method,
     stage1: Path | None,
     folder: Path,
-    logger: Any = None,
+    logger: Logger | None = None,
 ) -> dict[str, Any]:
     """Train what a method attaches to the image encoder.
 
@@ -40,7 +41,7 @@ def train_encoder(
         method: what to train.
         stage1: folder of stage one, for methods that are aligned with its text features.
         folder: the stage's folder; gets final.pt, and adapter/ where the base stays as it is.
-        logger: anything with `metrics(dict, step)`.
+        logger: gets the metrics; None logs nothing.
 
     Returns:
         Trainable parameters of the encoder, and all of its parameters.

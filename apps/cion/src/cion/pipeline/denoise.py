@@ -14,6 +14,7 @@ from cion.pipeline.config import RunConfig
 from reid_core.data.manifest import UNKNOWN, Manifest
 from reid_core.data.samplers import permutation
 from reid_core.models.features import valid_path
+from reid_core.training.protocols import Logger
 from reid_denoise import LEVELS, denoise, score
 
 TITLES = {
@@ -25,7 +26,12 @@ TITLES = {
 
 
 def find_identities(
-    config: RunConfig, videos: Manifest, features: Path, truth: Path | None, folder: Path, logger: Any = None
+    config: RunConfig,
+    videos: Manifest,
+    features: Path,
+    truth: Path | None,
+    folder: Path,
+    logger: Logger | None = None,
 ) -> dict[str, Any]:
     """Denoise up to each level (CION 3.2), print what it did, and save the identities.
 
@@ -36,7 +42,7 @@ def find_identities(
         truth: *.npy, int [n], who is on each image; None where nobody knows.
         folder: the stage's folder; gets LEVEL.npy, int64 [n], -1 for discarded images, and raw.npy, the
             tracklets.
-        logger: anything with `metrics(dict, step)`.
+        logger: gets the metrics; None logs nothing.
 
     Returns:
         Level -> images, identities and, where the truth is known, pairwise precision, recall and f1.

@@ -16,13 +16,14 @@ from reid_core.data.transforms import eval_transform
 from reid_core.models.features import extract, valid_path
 from reid_core.models.weights import load_weights
 from reid_core.training.loop import FINAL
+from reid_core.training.protocols import Logger
 from reid_core.training.unsupervised import within_cameras
 
 FEATURES_FILE, EXTRACTED_FILE = "features.npy", "extracted.npy"
 
 
 def train_extractor(
-    config: RunConfig, labelled: Manifest, folder: Path, logger: Any = None
+    config: RunConfig, labelled: Manifest, folder: Path, logger: Logger | None = None
 ) -> dict[str, Any]:
     """Train the extractor on other people, whose labels are known.
 
@@ -30,7 +31,7 @@ def train_extractor(
         config: the whole configuration.
         labelled: their manifest; its train split counts.
         folder: the stage's folder; gets final.pt.
-        logger: anything with `metrics(dict, step)`.
+        logger: gets the metrics; None logs nothing.
 
     Returns:
         The numbers of images and identities.

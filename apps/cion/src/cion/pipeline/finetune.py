@@ -25,6 +25,7 @@ from reid_core.models.weights import load_weights
 from reid_core.processes import ranks
 from reid_core.training.checkpoints import read_checkpoint
 from reid_core.training.loop import fit
+from reid_core.training.protocols import Logger
 
 
 class FineTuned(nn.Module):
@@ -89,7 +90,7 @@ def finetune(
     target: Manifest,
     weights: Path | None,
     folder: Path,
-    logger: Any = None,
+    logger: Logger | None = None,
 ) -> dict[str, Any]:
     """Train on labelled images.
 
@@ -100,7 +101,7 @@ def finetune(
         target: the manifest; the labelled rows of its train split count.
         weights: checkpoint of the backbone; None begins with random weights. The head is the same draw.
         folder: the stage's folder; gets final.pt.
-        logger: anything with `metrics(dict, step)`.
+        logger: gets the metrics; None logs nothing.
 
     Returns:
         The numbers of images, identities and steps.

@@ -22,6 +22,7 @@ from reid_core.data.transforms import MultiCrop
 from reid_core.models.backbones import build_backbone
 from reid_core.processes import ranks
 from reid_core.training.loop import fit
+from reid_core.training.protocols import Logger
 from reid_pretrain import CION, index_people, prototype_memory
 
 BACKBONE_FILE = "backbone.safetensors"
@@ -29,7 +30,7 @@ GLOBAL_VIEWS = 2
 
 
 def pretrain(
-    config: RunConfig, images: Manifest, guided: bool, folder: Path, logger: Any = None
+    config: RunConfig, images: Manifest, guided: bool, folder: Path, logger: Logger | None = None
 ) -> dict[str, Any]:
     """Train CION's objective and keep the teacher's backbone.
 
@@ -38,7 +39,7 @@ def pretrain(
         images: those with an identity, which is their pid.
         guided: False takes each image for a person of its own, N_id = 1: DINO.
         folder: the stage's folder; gets backbone.safetensors and the training's own files.
-        logger: anything with `metrics(dict, step)`.
+        logger: gets the metrics; None logs nothing.
 
     Returns:
         Numbers of images, identities, steps, and of identities with fewer images than the largest N_id, which
