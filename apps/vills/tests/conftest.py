@@ -3,9 +3,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from vills.cli import main
+from reid_core.cli.recipes import parse_config
+from reid_core.recipe import Job
+from vills.cli import APP, main
+from vills.recipe import RECIPE
 
-TINY = Path(__file__).parent / "tiny.yaml"
+TINY = Path(__file__).parents[1] / "configs" / "tiny.yaml"
 
 
 @pytest.fixture(scope="session")
@@ -14,13 +17,26 @@ def tiny(tmp_path_factory):
     runs = tmp_path_factory.mktemp("vills") / "runs"
     command = ["--config", str(TINY), "--runs", str(runs)]
     assert main(["run", *command, "--traceback"]) == 0
-    folder = runs / "tiny" / "a"
+    folder = runs / "vills_tiny" / "a"
     data = folder / "prepare" / "synthetic"
     roots = ["--data.synthetic", "null", "--data.image.root", str(data / "market1501")]
     roots += ["--data.video.root", str(data / "mars")]
     roots += ["--data.pretrain", f"[{{name: folder, root: {data / 'folder'}}}]"]
+
+    def config(*options, on_disk=False):
+        return parse_config(APP, ["run", *command, *(roots if on_disk else []), *options])
+
+    def job(stage, chosen, prepared=folder / "prepare"):
+        """What a stage of a configuration gets, over the run's files."""
+        one = next(one for one in RECIPE.stages(chosen) if one.name == stage)
+        inputs = {name: folder / name for name in one.reads} | {"prepare": prepared}
+        roots = RECIPE.sources(chosen).roots(prepared)
+        return Job(one.section, inputs, one.files, folder, "", chosen.runtime, None, roots, one.reads)
+
     return SimpleNamespace(
         command=command,
+        config=config,
+        job=job,
         folder=folder,
         runs=runs,
         data=data,

@@ -103,7 +103,7 @@ async def _sees(port, address, condition):
 @pytest.fixture(scope="module")
 def runs(tiny):
     client = mlflow.MlflowClient(tracking_uri=tiny.store)
-    experiment = client.get_experiment_by_name("tiny").experiment_id
+    experiment = client.get_experiment_by_name("vills_tiny").experiment_id
     found = [run for run in client.search_runs([experiment]) if "superseded" not in run.data.tags]
     parent = next(run for run in found if run.info.run_name == "a")
     nested = {
@@ -134,7 +134,7 @@ def test_pretraining_shows_loss_curves(ui, sees, runs):
 
 @pytest.mark.parametrize("picture", ["cmc", "ranked_mix", "attention_image", "attention_clip"])
 def test_evaluation_shows_its_pictures(ui, sees, runs, picture):
-    place, _, nested = runs
+    place, parent, _ = runs
     images = f"[...document.querySelectorAll('img[alt=\"figures/{picture}.png\"]')]"
     shown = f"{images}.some(image => image.naturalWidth > 100)"
-    assert sees(f"{ui}/{place}/{nested['evaluate']}/artifacts/figures/{picture}.png", shown)
+    assert sees(f"{ui}/{place}/{parent}/artifacts/figures/{picture}.png", shown)

@@ -10,24 +10,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reid_core.data.samplers import Draw
-from vills.cli import parse_config
-from vills.config import Synthetic
+from reid_core.recipe import Synthetic, run
+from reid_core.recipe.sources import write_world
 from vills.data import Grids, VillsDataset, collate, load_pool
-from vills.evaluate import load_sides
-from vills.finetune import JointBatches, labelled
-from vills.prepare import write_world
-from vills.pretrain import make_batches
-from vills.regions import load_masks
+from vills.labelled import JointBatches
+from vills.recipe import RECIPE
+from vills.stages.evaluate import load_sides
+from vills.stages.finetune import load_labelled
+from vills.stages.lse import load_masks
+from vills.stages.pretrain import make_batches
 
 
 @pytest.fixture(scope="module")
 def config(tiny):
-    return parse_config(["run", *tiny.command])
+    return tiny.config()
+
+
+def pool_of(tiny, config, **options):
+    job = tiny.job("pretrain", config, **options)
+    return load_pool(job, job.section.pool)
 
 
 @pytest.fixture(scope="module")
 def pool(tiny, config):
-    return load_pool(config, tiny.folder / "prepare")
+    return pool_of(tiny, config)
 
 
 @pytest.fixture(scope="module")
@@ -52,20 +58,18 @@ def test_videos_are_rows_of_the_video_source_in_frame_order(pool):
 
 
 def test_one_data_set_for_images_and_videos_is_held_once(tiny, tmp_path):
-    config = parse_config(["run", *tiny.on_disk, "--data.image.name", "mars"])
+    config = tiny.config("--data.image.name", "mars", "--name", "once", "--runs", str(tmp_path), on_disk=True)
     config.data.image.root = config.data.video.root
     config.data.pretrain = []
-    from vills.prepare import prepare
-
-    prepare(config, tmp_path)
-    pool = load_pool(config, tmp_path)
+    run(RECIPE, config, "prepare")
+    pool = pool_of(tiny, config, prepared=config.folder / "prepare")
     assert len(pool.parts) == 1
     assert len(pool) == len(pool.images) == sum(len(rows) for rows in pool.videos)
 
 
 def test_a_repeated_source_weighs_more_in_the_pool(config, pool, tiny):
-    again = parse_config(["run", *tiny.command, "--data.image.repeat", "3", "--data.video.repeat", "2"])
-    repeated = load_pool(again, tiny.folder / "prepare")
+    again = tiny.config("--data.image.repeat", "3", "--data.video.repeat", "2")
+    repeated = pool_of(tiny, again)
     market, mars, _ = pool.parts
     assert len(repeated.images) == len(pool.images) + 2 * len(market)
     assert len(repeated.videos) == len(pool.videos) + len(mars.tracklets())
@@ -75,7 +79,7 @@ def test_a_repeated_source_weighs_more_in_the_pool(config, pool, tiny):
 def test_unlabeled_people_may_lie_beyond_the_labelled_ones(tmp_path):
     layouts = {"folder": {"identities": [4, 6], "frames": 1, "progress": False}}
     world = {"identities": 3, "cameras": 1, "height": 32, "width": 16}
-    write_world(Synthetic(layouts, world), tmp_path, workers=1)
+    write_world(Synthetic(world, layouts), tmp_path, workers=1)
     truth = pd.read_parquet(tmp_path / "folder" / "truth.parquet")
     assert set(truth.identity) == {4, 5}
 
@@ -127,13 +131,13 @@ def test_the_two_views_of_an_image_differ(dataset):
 
 def test_evaluation_may_see_more_frames_than_training(config, tiny):
     chosen = replace(config, evaluate=replace(config.evaluate, frames=3))
-    sides = load_sides(chosen, tiny.folder / "prepare")
+    sides = load_sides(tiny.job("evaluate", chosen))
     assert sides["gallery_clips"].dataset[0]["clip"].shape[0] == 3
-    assert load_sides(config, tiny.folder / "prepare")["gallery_clips"].dataset[0]["clip"].shape[0] == 2
+    assert load_sides(tiny.job("evaluate", config))["gallery_clips"].dataset[0]["clip"].shape[0] == 2
 
 
-def test_every_step_draws_images_and_videos_in_the_configured_numbers(config, pool):
-    batches, _ = make_batches(config, pool)
+def test_every_step_draws_images_and_videos_in_the_configured_numbers(tiny, config, pool):
+    batches, _ = make_batches(tiny.job("pretrain", config).section, config.runtime, pool)
     for step in (0, 11):
         indices = [draw.index for draw in batches.batch(step)]
         assert sum(index < len(pool.images) for index in indices) == config.pretrain.image_batch
@@ -165,10 +169,8 @@ def test_ranks_share_one_batch_out_among_them(step):
 
 
 def test_different_people_get_different_classes(tiny, config):
-    from dataclasses import replace
-
     other = replace(config, data=replace(config.data, same_people=False))
-    data = labelled(other, tiny.folder / "prepare")
+    data = load_labelled(tiny.job("finetune/scratch", other))
     images = set(data.images.manifest.pids.tolist())
     clip = data[Draw(data.first_clip, 0)]
     assert clip["clip_pid"] not in images

@@ -26,7 +26,7 @@ def weights(path):
 @pytest.fixture(scope="module")
 def tracked(tiny):
     client = mlflow.MlflowClient(tracking_uri=tiny.store)
-    experiment = client.get_experiment_by_name("tiny")
+    experiment = client.get_experiment_by_name("vills_tiny")
     runs = client.search_runs([experiment.experiment_id])
     runs = [run for run in runs if "superseded" not in run.data.tags]
     parent = next(run for run in runs if run.info.run_name == "a")
@@ -75,17 +75,17 @@ def test_parent_run_has_the_whole_configuration_and_the_results(tracked):
     assert {"image/mAP", "video/rank_1", "mix/rank_20", "scratch/image/mAP"} <= set(parent.data.metrics)
     assert "version.torch" in parent.data.tags
     assert "mlflow.source.git.commit" in parent.data.tags
-    assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["config.yaml"]
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"config.yaml", "figures"}
 
 
 def test_each_stage_has_a_nested_run_with_losses_and_pictures(tracked):
-    client, _, nested = tracked
+    client, parent, nested = tracked
     assert set(nested) == set(STAGES)
     history = client.get_metric_history(nested["pretrain"].info.run_id, "loss")
     assert [point.step for point in history] == list(range(1, 13))
     assert {"feature", "masking", "koleo", "alignment", "lr"} <= set(nested["pretrain"].data.metrics)
     assert {"id", "triplet", "accuracy"} <= set(nested["finetune/pretrained"].data.metrics)
-    pictures = client.list_artifacts(nested["evaluate"].info.run_id, "figures")
+    pictures = client.list_artifacts(parent.info.run_id, "figures")
     assert {file.path.removeprefix("figures/") for file in pictures} == {
         *("cmc.png", "attention_image.png", "attention_clip.png"),
         *("ranked_image.png", "ranked_video.png", "ranked_mix.png"),
@@ -98,31 +98,31 @@ def test_a_second_call_skips_everything_and_force_redoes_the_stage(tiny, tracked
     assert main(["run", *tiny.command]) == 0
     said = capsys.readouterr()
     assert stamps(tiny.folder) == before
-    assert said.err.count("skipped") == len(STAGES)
+    assert said.err.count("reused") == len(STAGES)
     assert "image-to-video" in said.out  # the table is printed all the same
-    assert main(["evaluate", *tiny.command, "--force"]) == 0
+    assert main(["evaluate", *tiny.command, "--force", "evaluate"]) == 0
     changed = {stage for stage, stamp in stamps(tiny.folder).items() if stamp != before[stage]}
     assert changed == {"evaluate"}
 
 
 KILLED_AT_STEP_FIVE = """
 import os, signal, sys
-import reid_core.training.loop
+import reid_core.training.module
 from vills.cli import main
 
-def write(state, path, original=reid_core.training.loop.write_checkpoint):
+def write(state, path, original=reid_core.training.module.write_checkpoint):
     if state["step"] == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     original(state, path)
 
-reid_core.training.loop.write_checkpoint = write
+reid_core.training.module.write_checkpoint = write
 main(sys.argv[1:])
 """
 
 
-def test_killed_in_mid_pretraining_it_resumes_to_the_same_bits(tiny):
-    command = ["pretrain", *tiny.on_disk, "--name", "killed"]
-    folder = tiny.runs / "tiny" / "killed" / "pretrain"
+def test_killed_in_mid_pretraining_it_resumes_to_the_same_bits(tiny, tmp_path):
+    command = ["pretrain", *tiny.on_disk, "--runs", str(tmp_path)]
+    folder = tmp_path / "vills_tiny" / "a" / "pretrain"
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_AT_STEP_FIVE, *command],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -138,3 +138,39 @@ def test_killed_in_mid_pretraining_it_resumes_to_the_same_bits(tiny):
     whole = weights(tiny.folder / "pretrain" / "teacher.pt")
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_going_back_to_old_settings_runs_nothing_and_both_weights_are_there(tiny, capsys):
+    assert main(["pretrain", *tiny.command, "--pretrain.objective.koleo_weight", "0.1"]) == 0
+    other = (tiny.folder / "pretrain").resolve()
+    capsys.readouterr()
+    assert main(["pretrain", *tiny.command]) == 0
+    assert capsys.readouterr().err.count("reused") == 3
+    assert (other / "teacher.pt").exists() and (tiny.folder / "pretrain" / "teacher.pt").exists()
+    assert other != (tiny.folder / "pretrain").resolve()
+
+
+def test_checkpoints_and_weights_name_the_digest_that_they_were_made_under(tiny):
+    record = json.loads((tiny.folder / "pretrain" / "stage.json").read_text())
+    for name in ("teacher.pt", "final.pt", "last.ckpt"):
+        state = torch.load(tiny.folder / "pretrain" / name, weights_only=True)
+        assert state["digest"] == record["digest"]
+
+
+@pytest.mark.slow
+def test_rows_of_a_table_share_what_they_can(tiny):
+    assert (
+        main(["ablate", "lambda_2", *tiny.command, "--name", "table", "--finetune.init", "pretrained"]) == 0
+    )
+    made = {path.name.rpartition("-")[0] for path in (tiny.runs / "stages").iterdir() if path.is_dir()}
+    assert {"prepare", "vills-lse", "vills-pretrain"} <= made
+    runs = tiny.runs / "vills_tiny"
+    rows = sorted(path.name for path in runs.glob("table.lambda_2.*") if path.is_dir())
+    assert rows == ["table.lambda_2.lambda-2-1.0", "table.lambda_2.lambda-2-2.0", "table.lambda_2.w-o-l-m"]
+    for stage in ("prepare", "lse"):
+        assert {(runs / row / stage).resolve() for row in rows} == {(tiny.folder / stage).resolve()}
+    assert len({(runs / row / "pretrain").resolve() for row in rows}) == 3
+    tables = runs / "table" / "tables"
+    assert {path.suffix for path in tables.iterdir()} == {".csv", ".md", ".html", ".png"}
+    lines = (tables / "lambda_2.csv").read_text().splitlines()
+    assert len(lines) == 4 and "92.0" in lines[1]  # the paper's number beside ours

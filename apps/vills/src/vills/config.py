@@ -1,44 +1,25 @@
-"""Everything that `vills` can be told, typed; `vills run --help` prints it."""
+"""Everything that `vills` can be told beside what every recipe can; `vills run --help` prints it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import ceil
-from pathlib import Path
 from typing import Any, Literal
 
-from reid_core.processes import Machine
-from reid_core.training.config import TrainConfig
-from reid_pretrain import VILLSConfig
+from reid_core.recipe.config import RecipeConfig
+from reid_core.recipe.sources import Source, Sources, Synthetic, part
+from reid_core.training.config import Training
+from reid_pretrain.config import VILLSConfig
 
 Size = tuple[int, int]
+LABELLED_SPLITS = ("train", "query", "gallery")
 
 
 @dataclass
-class Source:
-    """A data set on disk and the reader that understands it."""
+class PoolSource(Source):
+    """A data set that may be pre-trained on."""
 
-    name: str = ""
-    """Reader: market1501, mars, pku_reid or folder."""
-    root: str = ""
-    """Folder of the data set as released; empty takes data.root."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """The reader's own options, such as train_fraction and seed of pku_reid."""
     repeat: int = 1
     """Times that pre-training's pool holds it, so that a small data set isn't drowned by a large one."""
-
-
-@dataclass
-class Synthetic:
-    """A synthetic world that `prepare` writes out as Market-1501 and MARS, to be read by their readers."""
-
-    layouts: dict[str, dict[str, Any]] = field(
-        default_factory=lambda: {"market1501": {}, "mars": {}, "folder": {}}
-    )
-    """Layouts to write (market1501, mars, folder) with the options of each layout's writer; a folder's
-    `identities: [first, end]` may lie beyond the labelled people: passers-by of the same cameras."""
-    world: dict[str, Any] = field(default_factory=dict)
-    """Dials of reid_core.synthetic.World: identities, cameras, seed, height, width, occlusion, ..."""
 
 
 @dataclass
@@ -47,13 +28,13 @@ class DataConfig:
 
     root: str = ""
     """Folder for each source that names none of its own."""
-    image: Source | None = None
+    image: PoolSource | None = None
     """Labelled images: train, query and gallery. None leaves images out."""
-    video: Source | None = None
+    video: PoolSource | None = None
     """Labelled tracklets: train, query and gallery. None leaves videos out."""
     same_people: bool = False
     """Whether a pid means the same person in image and video (one data set, or one world)."""
-    pretrain: list[Source] = field(default_factory=list)
+    pretrain: list[PoolSource] = field(default_factory=list)
     """Further unlabeled sources: single images are pre-trained on as images, sub-folders as videos."""
     pretrain_splits: list[str] = field(default_factory=lambda: ["train"])
     """Splits of image and video that are pre-trained on, without their labels."""
@@ -91,48 +72,24 @@ class LSEConfig:
     """Areas A of Eq. 5 (the paper's best number is three); at most eight."""
     size: Size = (128, 64)
     """Height and width in pixels that images are segmented at and masks are kept at."""
-    workers: int = 2
-    """Threads."""
-    block: int = 256
-    """Images after which progress is put on disk."""
-
-
-@dataclass
-class Training:
-    """One training's length and optimiser; lengths are in epochs over the pool and are turned into steps."""
-
-    epochs: float = 100.0
-    """Passes over the pool (VILLS supplement 2: 100 for pre-training)."""
-    steps: int | None = None
-    """Optimiser steps in place of epochs."""
-    warmup_epochs: float = 10.0
-    """Linear warm-up (DINO: 10)."""
-    lr: float = 5e-4
-    """Highest learning rate (DINO: 5e-4 for a batch of 256)."""
-    min_lr: float = 1e-6
-    """Learning rate at the end (DINO: 1e-6)."""
-    weight_decay: float = 0.04
-    """Weight decay at the start (DINO: 0.04)."""
-    weight_decay_end: float | None = 0.4
-    """Weight decay at the end (DINO: 0.4); null keeps it constant."""
-    clip_grad: float | None = 3.0
-    """Largest norm of the gradient (DINO: 3.0); null does not clip."""
-    accumulate: int = 1
-    """Batches an optimiser step."""
-    precision: str = "auto"
-    """Lightning's precision; "auto" is bf16-mixed where the hardware multiplies it, else 32-true."""
-    checkpoint_every: int = 100
-    """Optimiser steps between two checkpoints."""
-    log_every: int = 10
-    """Optimiser steps between two records of the losses."""
 
 
 @dataclass
 class PretrainConfig:
     """Self-supervised pre-training (VILLS 3.2)."""
 
-    train: Training = field(default_factory=Training)
-    """Length and optimiser."""
+    train: Training = field(
+        default_factory=lambda: Training(
+            epochs=100,  # VILLS supplement 2
+            warmup_epochs=10,  # DINO, as are the others
+            lr=5e-4,
+            min_lr=1e-6,
+            weight_decay=0.04,
+            weight_decay_end=0.4,
+            clip_grad=3.0,
+        )
+    )
+    """Length and optimiser; an epoch is one pass over the images of the pool (else its videos)."""
     image_batch: int = 128
     """Images a step over all ranks (VILLS supplement 2: 128 for ViT-S)."""
     video_batch: int = 32
@@ -181,12 +138,7 @@ class FinetuneConfig:
     """A teacher.pt in place of this run's own; pre-training is then left out."""
     train: Training = field(
         default_factory=lambda: Training(
-            epochs=60,
-            warmup_epochs=5,
-            lr=3.5e-4,
-            weight_decay=0.05,
-            weight_decay_end=None,
-            clip_grad=None,
+            epochs=60, warmup_epochs=5, lr=3.5e-4, min_lr=1e-6, weight_decay=0.05
         )
     )
     """Length and optimiser. An epoch has as many batches as there are images (else clips) for one pass."""
@@ -224,15 +176,12 @@ class EvaluateConfig:
 
     metric: Literal["cosine", "euclidean"] = "cosine"
     """Distance between descriptors."""
-    protocol: Literal["market1501", "pku_reid", "prid2011"] = "market1501"
-    """Gallery rows that count: market1501 (MARS, MSMT17) leaves out the query's person in its own camera,
-    pku_reid (VIPeR) that whole camera, prid2011 (iLIDS-VID) nothing."""
+    protocol: str | None = None
+    """Gallery rows that count, by a data set's name (reid_eval.PROTOCOLS); null for each source's own."""
     flip: bool = False
     """Whether a descriptor is the mean of that of the input and that of its mirror image."""
     frames: int | None = None
     """Frames of a clip, spread evenly over its tracklet; null as in fine-tuning."""
-    batch_size: int = 64
-    """Images or clips at a time."""
     ranked_queries: int = 6
     """Queries in the picture of ranked lists."""
     top: int = 10
@@ -240,121 +189,147 @@ class EvaluateConfig:
 
 
 @dataclass
-class Config:
+class Config(RecipeConfig):
     """A whole run."""
 
     experiment: str = "vills"
     """MLflow experiment, and folder below runs."""
-    name: str = "run"
-    """Name of the run, and folder below the experiment."""
-    runs: str = "runs"
-    """Folder of all runs."""
-    tracking_uri: str | None = None
-    """MLflow store; null for MLFLOW_TRACKING_URI, else mlflow.db in the folder of all runs."""
-    seed: int = 0
-    """Seed of weights, batches and augmentation."""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     lse: LSEConfig = field(default_factory=LSEConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    machine: Machine = field(default_factory=Machine)
 
     @property
-    def folder(self) -> Path:
-        """The run folder, runs/EXPERIMENT/NAME."""
-        return Path(self.runs) / self.experiment / self.name
-
-    @property
-    def needs_pretraining(self) -> bool:
-        """Whether fine-tuning reads this run's own teacher."""
-        return self.finetune.init != "scratch" and self.finetune.checkpoint is None
+    def variants(self) -> tuple[str, ...]:
+        """What is fine-tuned: "pretrained", "scratch" or both."""
+        init = self.finetune.init
+        return ("pretrained", "scratch") if init == "both" else (init,)
 
 
-def sources(data: DataConfig) -> dict[str, Source]:
-    """Every source by its dotted name in the configuration.
+@dataclass(frozen=True)
+class Part:
+    """A source in pre-training's pool.
+
+    Attributes:
+        source: its name.
+        splits: those pre-trained on; none for all rows.
+        images: whether single rows are images; of a labelled source, whether all are.
+        videos: whether tracklets are videos.
+        repeat: times that the pool holds it.
+    """
+
+    source: str
+    splits: tuple[str, ...]
+    images: bool
+    videos: bool
+    repeat: int
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Sizes of a model's inputs.
+
+    Attributes:
+        image: height and width of an image.
+        frame: height and width of a clip's frame.
+        frames: of a clip.
+    """
+
+    image: Size
+    frame: Size
+    frames: int
+
+
+def sources(config: Config) -> Sources:
+    """Every data source by its dotted name.
 
     Args:
-        data: the data configuration.
-
-    Returns:
-        Dotted name -> source, without those that are None.
+        config: the whole configuration.
 
     Example:
-        >>> list(sources(DataConfig(image=Source("market1501"), pretrain=[Source("folder")])))
+        >>> data = DataConfig(image=PoolSource("market1501"), pretrain=[PoolSource("folder")])
+        >>> list(sources(Config(data=data)).by_name)
         ['data.image', 'data.pretrain.0']
     """
+    data = config.data
     named = {"data.image": data.image, "data.video": data.video}
     named |= {f"data.pretrain.{number}": source for number, source in enumerate(data.pretrain)}
-    return {name: source for name, source in named.items() if source is not None}
+    there = {name: source for name, source in named.items() if source is not None}
+    labelled = [name for name in ("data.image", "data.video") if name in there]
+    tracked = [name for name in labelled if name == "data.video"]
+    return Sources(there, data.root, data.synthetic, {name: LABELLED_SPLITS for name in labelled}, tracked)
 
 
-def written(data: DataConfig, source: Source) -> bool:
-    """Whether a source is a layout of the synthetic world that `prepare` writes.
+def pool_parts(config: Config) -> list[Part]:
+    """What is pre-trained on, in the pool's order.
 
-    Args:
-        data: the data configuration.
-        source: one of its sources.
-
-    Returns:
-        True when it has no root of its own and its layout is written.
-
-    Example:
-        >>> written(DataConfig(synthetic=Synthetic()), Source("mars"))
-        True
-    """
-    return data.synthetic is not None and not source.root and source.name in data.synthetic.layouts
-
-
-def train_config(train: Training, machine: Machine, steps_per_epoch: int) -> TrainConfig:
-    """The training loop's settings, with epochs turned into optimiser steps.
+    Rows of data.image are images and tracklets of data.video are videos, in the splits that are pre-trained
+    on; in further sources single rows are images and tracklets are videos.
 
     Args:
-        train: a training's settings.
-        machine: what it runs on.
-        steps_per_epoch: batches of one pass over the pool.
+        config: the whole configuration.
+    """
+    data, parts = config.data, []
+    splits = tuple(data.pretrain_splits)
+    if data.image is not None and splits:
+        parts.append(Part("data.image", splits, True, False, data.image.repeat))
+    if data.video is not None and splits:
+        parts.append(Part("data.video", splits, False, True, data.video.repeat))
+    for number, source in enumerate(data.pretrain):
+        parts.append(Part(f"data.pretrain.{number}", (), True, True, source.repeat))
+    return parts
 
-    Returns:
-        Settings for `reid_core.training.loop.fit`.
+
+def pool_reads(config: Config) -> list[str]:
+    """Parts of what `prepare` yields that the pool holds.
+
+    Args:
+        config: the whole configuration.
 
     Example:
-        >>> train_config(Training(epochs=10, warmup_epochs=1), Machine(), steps_per_epoch=7).steps
-        70
+        >>> pool_reads(
+        ...     Config(data=DataConfig(image=PoolSource("market1501"), pretrain=[PoolSource("folder")]))
+        ... )
+        ['data.image/train', 'data.pretrain.0/*']
     """
-    steps = train.steps or max(1, ceil(train.epochs * steps_per_epoch / train.accumulate))
-    warmup = min(round(train.warmup_epochs * steps_per_epoch / train.accumulate), max(0, steps // 2))
-    return TrainConfig(
-        steps=steps,
-        lr=train.lr,
-        min_lr=train.min_lr,
-        warmup_steps=warmup,
-        weight_decay=train.weight_decay,
-        weight_decay_end=train.weight_decay_end,
-        clip_grad=train.clip_grad,
-        precision=train.precision,
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        num_nodes=machine.num_nodes,
-        strategy=machine.strategy,
-        accumulate=train.accumulate,
-        checkpoint_every=train.checkpoint_every,
-        log_every=train.log_every,
-        workers=machine.workers,
+    return [part(one.source, split) for one in pool_parts(config) for split in one.splits or ("*",)]
+
+
+def pretraining_shapes(config: Config) -> Shapes:
+    """Sizes that the model is built for.
+
+    Args:
+        config: the whole configuration.
+    """
+    before = config.pretrain
+    return Shapes(before.image_size, before.frame_size, before.frames)
+
+
+def finetuning_shapes(config: Config) -> Shapes:
+    """Sizes in fine-tuning, those of pre-training where it names none.
+
+    Args:
+        config: the whole configuration.
+
+    Example:
+        >>> finetuning_shapes(Config()).image
+        (256, 128)
+    """
+    tune, before = config.finetune, config.pretrain
+    return Shapes(
+        tune.image_size or before.image_size,
+        tune.frame_size or before.frame_size,
+        tune.frames or before.frames,
     )
 
 
-def result_only(train: Training) -> Training:
-    """A training's settings without those that don't change its result, for fingerprints.
+def evaluation_shapes(config: Config) -> Shapes:
+    """Sizes in evaluation, those of fine-tuning but for the frames of a clip where it names them.
 
     Args:
-        train: the settings.
-
-    Returns:
-        A copy in which checkpointing and logging have their defaults.
-
-    Example:
-        >>> result_only(Training(log_every=1)) == result_only(Training(log_every=9))
-        True
+        config: the whole configuration.
     """
-    return replace(train, checkpoint_every=Training.checkpoint_every, log_every=Training.log_every)
+    tuned = finetuning_shapes(config)
+    return replace(tuned, frames=config.evaluate.frames or tuned.frames)

@@ -18,10 +18,10 @@ from reid_core.data.frames import sample_frames
 from reid_core.data.manifest import Manifest
 from reid_core.data.samplers import Batches, Draw, RandomBatches
 from reid_core.data.transforms import resize, ssl_transform
+from reid_core.recipe import Job
 from reid_lse import crop_regions, unpack_masks
 from reid_pretrain import block_mask, index_views
-from vills.config import Config, PretrainConfig, sources
-from vills.prepare import manifest_file
+from vills.config import Part, PretrainConfig
 
 REPLACEMENTS = 64
 """Items tried in place of an unreadable one before giving up."""
@@ -45,11 +45,6 @@ class Pool(NamedTuple):
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 
-    @property
-    def digest(self) -> str:
-        """Digests of the parts, in order."""
-        return " ".join(part.digest for part in self.parts)
-
     def file(self, row: int) -> Path:
         """Absolute path of a row's image.
 
@@ -64,16 +59,12 @@ class Pool(NamedTuple):
         return manifest.root / manifest.table["path"].iat[row - int(self.starts[part])]
 
 
-def load_pool(config: Config, folder: Path) -> Pool:
-    """The pool of a run, from its manifests.
-
-    Rows of data.image are images and tracklets of data.video are videos, in the splits that are pre-trained
-    on; where both are the same data set its rows are held once. In further sources single rows are images and
-    tracklets are videos.
+def load_pool(job: Job, parts: Sequence[Part]) -> Pool:
+    """The pool of a run, from its manifests; a data set that is two sources at once is held once.
 
     Args:
-        config: the whole configuration.
-        folder: folder of the prepare stage.
+        job: of a stage that reads what the parts name.
+        parts: what is pre-trained on.
 
     Returns:
         The pool.
@@ -81,35 +72,31 @@ def load_pool(config: Config, folder: Path) -> Pool:
     Raises:
         ValueError: there is neither an image nor a video.
     """
-    parts: list[Manifest] = []
+    manifests: list[Manifest] = []
     seen: dict[tuple[str, str], int] = {}
     images: list[np.ndarray] = []
     videos: list[np.ndarray] = []
-    for name, source in sources(config.data).items():
-        manifest = Manifest.load(manifest_file(folder, name))
-        if not name.startswith("data.pretrain"):
-            manifest = _distinct(manifest.select(*config.data.pretrain_splits))
+    for one in parts:
+        manifest = job.manifest(one.source, *one.splits)
+        if one.splits:
+            manifest = _distinct(manifest)
         key = (manifest.digest, str(manifest.root))
         if key not in seen:
-            seen[key] = sum(len(part) for part in parts)
-            parts.append(manifest)
+            seen[key] = sum(len(other) for other in manifests)
+            manifests.append(manifest)
         first = seen[key]
-        tracklets = manifest.tracklets()
-        if name == "data.image":
-            images += [first + np.arange(len(manifest))] * source.repeat
-        elif name == "data.video":
-            videos += [first + rows for rows in tracklets] * source.repeat
-        else:
-            in_tracklet = np.zeros(len(manifest), dtype=bool)
-            for rows in tracklets:
-                in_tracklet[rows] = True
-            images += [first + np.flatnonzero(~in_tracklet)] * source.repeat
-            videos += [first + rows for rows in tracklets] * source.repeat
-    starts = np.cumsum([0, *(len(part) for part in parts)])[:-1]
+        tracklets = manifest.tracklets() if one.videos else []
+        single = np.ones(len(manifest), dtype=bool)
+        for rows in tracklets:
+            single[rows] = False
+        if one.images:
+            images += [first + np.flatnonzero(single)] * one.repeat
+        videos += [first + rows for rows in tracklets] * one.repeat
+    starts = np.cumsum([0, *(len(manifest) for manifest in manifests)])[:-1]
     rows = np.concatenate(images) if images else np.empty(0, dtype=np.int64)
     if not len(rows) and not videos:
         raise ValueError("there is nothing to pre-train on: data has no image and no tracklet")
-    return Pool(parts, starts, rows, videos)
+    return Pool(manifests, starts, rows, videos)
 
 
 def _distinct(manifest: Manifest) -> Manifest:
@@ -134,7 +121,7 @@ class VillsDataset(Dataset[dict[str, Any]]):
 
     Args:
         pool: what is pre-trained on.
-        masks: uint8 [N h w], the region cache (see `vills.regions`), a row for each of the pool's.
+        masks: uint8 [N h w], the region cache (see `vills.stages.lse`), one row for each of the pool's.
         areas: number of areas in it.
         config: sizes, views and augmentation.
         grids: patches of an image and of a frame.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,18 +15,16 @@ from reid_core.data.transforms import eval_transform, resize
 from reid_core.models.heads import ReIDModel
 from reid_eval import PROTOCOLS, Result, ranked
 from reid_eval.figures import attention_figure, cmc_figure, ranked_list_figure, save_figure
-from vills.config import Config
-from vills.finetune import sizes
-
-if TYPE_CHECKING:
-    from vills.evaluate import Side
+from vills.config import EvaluateConfig, Shapes, Size
+from vills.modes import MODES, TITLES, Side
 
 ATTENTION_IMAGES = 4
 """Images in the picture of attention."""
 
 
 def draw_figures(
-    config: Config,
+    settings: EvaluateConfig,
+    shapes: Shapes,
     model: ReIDModel,
     sides: Mapping[str, Side],
     features: Mapping[str, np.ndarray],
@@ -36,7 +34,8 @@ def draw_figures(
     """Draw everything that the sources allow.
 
     Args:
-        config: the whole configuration.
+        settings: of the evaluation.
+        shapes: sizes of images and clips.
         model: the fine-tuned model, in eval mode.
         sides: queries and galleries by name.
         features: their features by the same names.
@@ -46,8 +45,6 @@ def draw_figures(
     Returns:
         The files: cmc.png, ranked_MODE.png, attention_image.png, attention_clip.png.
     """
-    from vills.evaluate import MODES, TITLES
-
     folder.mkdir(parents=True, exist_ok=True)
     drawn = [
         save_figure(
@@ -57,18 +54,18 @@ def draw_figures(
     for mode in results:
         names = MODES[mode]
         drawn.append(
-            _ranked_list(config, sides, features, names.query, names.gallery, folder / f"ranked_{mode}.png")
+            _ranked_list(settings, sides, features, names.query, names.gallery, folder / f"ranked_{mode}.png")
         )
     extractor: Any = model.extractor
     if "query_images" in sides:
-        drawn.append(_attention_image(config, extractor.model, sides["query_images"], folder))
+        drawn.append(_attention_image(shapes.image, extractor.model, sides["query_images"], folder))
     if "query_clips" in sides:
-        drawn.append(_attention_clip(config, extractor.model, sides["query_clips"], folder))
+        drawn.append(_attention_clip(shapes.frame, extractor.model, sides["query_clips"], folder))
     return drawn
 
 
 def _ranked_list(
-    config: Config,
+    settings: EvaluateConfig,
     sides: Mapping[str, Side],
     features: Mapping[str, np.ndarray],
     query: str,
@@ -76,7 +73,7 @@ def _ranked_list(
     path: Path,
 ) -> Path:
     """Evenly spaced queries with their first answers."""
-    count = min(config.evaluate.ranked_queries, len(sides[query].pids))
+    count = min(settings.ranked_queries, len(sides[query].pids))
     rows = np.unique(np.linspace(0, len(sides[query].pids) - 1, count).astype(int))
     asked, answers = sides[query], sides[gallery]
     lists = ranked(
@@ -86,16 +83,15 @@ def _ranked_list(
         answers.pids,
         asked.camids[rows],
         answers.camids,
-        metric=config.evaluate.metric,
-        protocol=PROTOCOLS[config.evaluate.protocol],
-        k=min(config.evaluate.top, len(answers.pids)),
+        metric=settings.metric,
+        protocol=PROTOCOLS[answers.protocol],
+        k=min(settings.top, len(answers.pids)),
     )
     pictures = [asked.pictures[row] for row in rows]
     return save_figure(ranked_list_figure(pictures, answers.pictures, lists.indices, lists.correct), path)
 
 
-def _attention_image(config: Config, model: Any, side: Side, folder: Path) -> Path:
-    size = sizes(config)[0]
+def _attention_image(size: Size, model: Any, side: Side, folder: Path) -> Path:
     rows = np.unique(np.linspace(0, len(side.pictures) - 1, ATTENTION_IMAGES).astype(int))
     pictures = torch.stack([resize(read_image(side.pictures[row]), size) for row in rows])
     images = eval_transform(size)(pictures)
@@ -105,9 +101,8 @@ def _attention_image(config: Config, model: Any, side: Side, folder: Path) -> Pa
     return save_figure(attention_figure(list(pictures), maps), folder / "attention_image.png")
 
 
-def _attention_clip(config: Config, model: Any, side: Side, folder: Path) -> Path:
+def _attention_clip(size: Size, model: Any, side: Side, folder: Path) -> Path:
     dataset: Any = side.dataset
-    size = sizes(config)[1]
     track = dataset.tracklets[0]
     places = np.linspace(0, len(track) - 1, dataset.frames).round().astype(int)
     pictures = torch.stack([resize(read_image(dataset.manifest.files[track[at]]), size) for at in places])

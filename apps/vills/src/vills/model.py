@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from reid_core.files import plain
+from reid_core.files import atomic, plain
 from reid_core.models.backbones import build_backbone
 from reid_pretrain import PerceiverResampler, VideoImageEncoder
-from vills.config import ModelConfig, Size
+from vills.config import ModelConfig, Shapes
 
 TEACHER_FILE = "teacher.pt"
 NAMED = 5
@@ -38,13 +37,12 @@ class Descriptor(nn.Module):
         return self.model.descriptor(x)
 
 
-def build_model(config: ModelConfig, image_size: Size, frames: int) -> VideoImageEncoder:
+def build_model(config: ModelConfig, shapes: Shapes) -> VideoImageEncoder:
     """A randomly initialised encoder with its resampler, drawn from torch's generator.
 
     Args:
         config: architecture.
-        image_size: (height, width) in pixels that position embeddings are made for.
-        frames: frames that the time embedding is made for.
+        shapes: image size and frames that the embeddings of place and time are made for.
 
     Returns:
         The model.
@@ -53,41 +51,70 @@ def build_model(config: ModelConfig, image_size: Size, frames: int) -> VideoImag
         ValueError: an unknown backbone, or widths and heads that don't fit.
 
     Example:
-        >>> build_model(ModelConfig(options={"depth": 1}), (32, 16), frames=2)(
-        ...     torch.zeros(1, 3, 32, 16)
-        ... ).shape
+        >>> model = build_model(ModelConfig(options={"depth": 1}), Shapes((32, 16), (32, 16), frames=2))
+        >>> model(torch.zeros(1, 3, 32, 16)).shape
         torch.Size([1, 4, 128])
     """
-    encoder = build_backbone(config.backbone, image_size, drop_path=config.drop_path, **config.options)
+    encoder = build_backbone(config.backbone, shapes.image, drop_path=config.drop_path, **config.options)
     resampler = PerceiverResampler(
         encoder.dim,
         num_tokens=config.tokens,
         depth=config.resampler_depth,
         heads=config.resampler_heads,
-        max_frames=frames,
+        max_frames=shapes.frames,
     )
     return VideoImageEncoder(encoder, resampler)
 
 
+def check_model(config: ModelConfig, *shapes: Shapes) -> None:
+    """Refuse a model that can't be built or can't take its inputs, on shapes alone: no weight is made.
+
+    Args:
+        config: architecture.
+        shapes: of all inputs that it will be given; it is built for the first.
+
+    Raises:
+        ValueError: an unknown backbone, an unknown option, heads or sizes that don't fit.
+    """
+    with torch.device("meta"):
+        try:
+            model = build_model(config, shapes[0])
+        except TypeError as error:
+            raise ValueError(f"model.options: {error}") from error
+        for shape in shapes:
+            for name, size in (
+                ("an image", (1, 3, *shape.image)),
+                ("a clip", (1, shape.frames, 3, *shape.frame)),
+            ):
+                try:
+                    model.descriptor(torch.empty(size))
+                except (ValueError, RuntimeError, AssertionError) as error:
+                    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+                    raise ValueError(
+                        f"model.backbone={config.backbone} does not take {name} of {size[-2:]}, "
+                        f"{shape.frames} frames: {said}"
+                    ) from error
+
+
 def save_teacher(
-    model: VideoImageEncoder, config: ModelConfig, image_size: Size, frames: int, path: Path
+    model: VideoImageEncoder, config: ModelConfig, shapes: Shapes, digest: str, path: Path
 ) -> None:
-    """Write the teacher's encoder and resampler, without heads: `{"state_dict", "config"}`.
+    """Write the teacher's encoder and resampler, without heads: `{"state_dict", "config", "digest"}`.
 
     Args:
         model: the teacher's model.
         config: its architecture.
-        image_size: what it was built for.
-        frames: what it was built for.
+        shapes: what it was built for.
+        digest: of the stage that trained it.
         path: file to write, whole or not at all.
     """
     state = {
         "state_dict": {name: value.cpu() for name, value in model.state_dict().items()},
-        "config": plain({"model": config, "image_size": list(image_size), "frames": frames}),
+        "config": plain({"model": config, "image_size": list(shapes.image), "frames": shapes.frames}),
+        "digest": digest,
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    with atomic(path) as temporary:
+        torch.save(state, temporary)
 
 
 def load_teacher(path: Path | str, model: VideoImageEncoder) -> None:

@@ -1,257 +1,224 @@
-"""The recipe: stages in the order of the data, each with its fingerprint and its nested run."""
+"""VILLS' recipe: which stages there are, what each reads, and what can be checked before them."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
-from rich.console import Console
-
-from reid_core.files import file_digest, plain, write_atomically
-from reid_core.processes import process_rank
-from reid_core.recipe.old_stage import Stage
+from reid_core.data.manifest import Manifest
+from reid_core.processes import check_processes, ranks
+from reid_core.recipe import Recipe, Stage, part
+from reid_core.recipe.runner import Summaries
+from reid_core.recipe.sources import PREPARE
+from reid_core.recipe.stage import Parts
 from reid_core.tracking.tracker import Tracker
-from vills.check import check
-from vills.config import Config, DataConfig, result_only, sources, written
-from vills.data import load_pool
-from vills.evaluate import evaluate, flat_metrics, print_table
-from vills.finetune import finetune
-from vills.model import TEACHER_FILE
-from vills.prepare import prepare
-from vills.pretrain import pretrain
-from vills.regions import extract_regions
-
-STAGES = ("prepare", "lse", "pretrain", "finetune", "evaluate")
-CONFIG_FILE = "config.yaml"
-MEMBERS = ("vills", "reid-core", "reid-lse", "reid-pretrain", "reid-eval")
-"""Members whose versions enter a fingerprint: a new release does the work anew."""
-
-Work = Callable[[Path, Tracker], dict[str, Any]]
+from vills.config import (
+    Config,
+    evaluation_shapes,
+    finetuning_shapes,
+    pool_parts,
+    pool_reads,
+    pretraining_shapes,
+    sources,
+)
+from vills.model import check_model
+from vills.stages.evaluate import Evaluation, evaluate, flatten_results, print_table
+from vills.stages.finetune import FineTuning, finetune
+from vills.stages.lse import RegionCache, check_areas, extract_regions
+from vills.stages.pretrain import PreTraining, pretrain
 
 
-def run(config: Config, until: str = "evaluate", force: bool = False) -> dict[str, Any]:
-    """Run the recipe's stages up to one of them; what is done already is skipped.
+def stages(config: Config) -> list[Stage]:
+    """The stages of a configuration, in order.
 
     Args:
         config: the whole configuration.
-        until: prepare, lse, pretrain, finetune or evaluate.
-        force: do the last stage again; with `until="evaluate"` from `vills run`, see `run_all`.
+    """
+    before, tune = config.pretrain, config.finetune
+    pool, pooled = pool_parts(config), pool_reads(config)
+    segmented = [replace(one, repeat=1) for one in pool]
+    labelled = sources(config).needed
+    result = [
+        sources(config).stage(),
+        Stage("lse", extract_regions, RegionCache(segmented, config.lse), {PREPARE: pooled}),
+        Stage(
+            "pretrain",
+            pretrain,
+            PreTraining(
+                pool, len(config.lse.areas), replace(before, checkpoint=None), config.model, config.seed
+            ),
+            {PREPARE: pooled, "lse": None},
+            files={} if before.checkpoint is None else {"checkpoint": Path(before.checkpoint)},
+            collective=True,
+        ),
+    ]
+    trained = {variant: _fine_tuning(config, variant) for variant in config.variants}
+    for variant, section in trained.items():
+        reads: dict[str, Parts] = {PREPARE: [part(name, "train") for name in labelled]}
+        files = {}
+        if section.pretrained and tune.checkpoint is None:
+            reads["pretrain"] = None
+        elif section.pretrained:
+            files["teacher"] = Path(str(tune.checkpoint))
+        result.append(Stage(f"finetune/{variant}", finetune, section, reads, files, collective=True))
+    tests = [part(name, split) for name in labelled for split in ("query", "gallery")]
+    shapes = evaluation_shapes(config)
+    result.append(
+        Stage(
+            "evaluate",
+            evaluate,
+            Evaluation(config.evaluate, trained, protocols(config), shapes),
+            {PREPARE: tests, **{f"finetune/{variant}": None for variant in trained}},
+        )
+    )
+    return result
 
-    Returns:
-        The summaries of the stages by name.
+
+def _fine_tuning(config: Config, variant: str) -> FineTuning:
+    """What a variant's stage gets: a model from scratch doesn't depend on pre-training's settings."""
+    return FineTuning(
+        variant == "pretrained",
+        replace(config.finetune, init="both", checkpoint=None),
+        config.model,
+        pretraining_shapes(config),
+        finetuning_shapes(config),
+        config.data.same_people,
+        tuple(sources(config).needed),
+        config.seed,
+    )
+
+
+def protocols(config: Config) -> dict[str, str]:
+    """Source -> the name of its evaluation's protocol.
+
+    Args:
+        config: the whole configuration.
+    """
+    from reid_eval import PROTOCOLS
+
+    named = {"data.image": config.data.image, "data.video": config.data.video}
+    return {
+        name: config.evaluate.protocol or (source.name if source.name in PROTOCOLS else "market1501")
+        for name, source in named.items()
+        if source is not None
+    }
+
+
+def check(config: Config) -> None:
+    """Refuse what can be seen to be wrong before anything is read, written or trained.
+
+    Args:
+        config: the whole configuration.
 
     Raises:
-        ValueError: a setting that can't work.
-        FileNotFoundError: a root or checkpoint that isn't there.
+        ValueError: a setting that can't work; the message names it.
+        FileNotFoundError: a checkpoint that isn't there.
     """
-    return Recipe(config, until, {until} if force else set()).run()
+    from reid_eval import PROTOCOLS
+
+    data, tune, before = config.data, config.finetune, config.pretrain
+    if data.image is None and data.video is None:
+        raise ValueError("data.image and data.video are both missing: give at least one source")
+    for name, path in (("pretrain.checkpoint", before.checkpoint), ("finetune.checkpoint", tune.checkpoint)):
+        if path is not None and not Path(path).is_file():
+            raise FileNotFoundError(f"{name}: there is no file {path}; give a teacher.pt")
+    if tune.init == "scratch" and tune.checkpoint is not None:
+        raise ValueError("finetune.init=scratch takes no finetune.checkpoint: leave one of them out")
+    if "pretrained" in config.variants and tune.checkpoint is None and not pool_parts(config):
+        raise ValueError(
+            "nothing to pre-train on: data.pretrain is empty, and data.pretrain_splits names no split of "
+            "data.image and data.video"
+        )
+    check_areas(config.lse)
+    if config.evaluate.protocol is not None and config.evaluate.protocol not in PROTOCOLS:
+        raise ValueError(
+            f"evaluate.protocol={config.evaluate.protocol!r}: expected one of {', '.join(PROTOCOLS)}"
+        )
+    _check_batches(config)
+    if before.views < 2 and not config.lse.areas:
+        raise ValueError("pretrain.views=1 without areas leaves the student nothing to match")
+    check_processes(config.runtime, "vills.cli")
+    shapes = (pretraining_shapes(config), finetuning_shapes(config), evaluation_shapes(config))
+    check_model(config.model, *shapes)
 
 
-def run_all(config: Config, force: bool = False) -> dict[str, Any]:
-    """Run the whole recipe.
+def _check_batches(config: Config) -> None:
+    data, tune, before = config.data, config.finetune, config.pretrain
+    images = tune.image_instances if data.image is not None else 0
+    clips = tune.clip_instances if data.video is not None else 0
+    if images + clips < 2:
+        raise ValueError(
+            f"finetune.image_instances={tune.image_instances} and clip_instances={tune.clip_instances} leave "
+            f"{images + clips} examples per identity; the triplet loss needs at least 2"
+        )
+    if data.same_people and not (images and clips):
+        raise ValueError(
+            "data.same_people joins images and clips, but one of them is not trained on: set it to false"
+        )
+    world = ranks(config.runtime)[1]
+    for name, number in (
+        ("pretrain.image_batch", before.image_batch),
+        ("pretrain.video_batch", before.video_batch),
+        ("finetune.identities", tune.identities),
+    ):
+        if number % world:
+            raise ValueError(f"{name}={number} can't be divided over {world} processes")
+
+
+def check_data(config: Config, rows: Callable[..., Manifest]) -> None:
+    """Refuse what can be seen to be wrong as soon as the sources have been read.
 
     Args:
         config: the whole configuration.
-        force: do every stage again.
+        rows: source and splits -> rows.
 
-    Returns:
-        The summaries of the stages by name.
+    Raises:
+        ValueError: too few people for a batch.
     """
-    return Recipe(config, "evaluate", set(STAGES) if force else set()).run()
+    import numpy as np
+
+    tune = config.finetune
+    people: dict[str, set[int]] = {}
+    for name, instances in (("data.image", tune.image_instances), ("data.video", tune.clip_instances)):
+        if name in sources(config).by_name and instances:
+            train = rows(name, "train")
+            people[name] = set(np.unique(train.pids[train.pids >= 0]).tolist())
+    if config.data.same_people:
+        people = {" and ".join(people): set.intersection(*people.values())}
+    for name, there in people.items():
+        if len(there) < tune.identities:
+            raise ValueError(
+                f"finetune.identities={tune.identities}, but {name} has {len(there)} people to train on"
+            )
+    if not config.data.pretrain and config.data.image is not None and "pretrained" in config.variants:
+        warnings.warn("data.pretrain is empty: pre-training sees the labelled data sets alone", stacklevel=2)
 
 
-class Recipe:
-    """Stages of one run and what passes between them: their folders and fingerprints.
+def publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:
+    """Print the table and log the pictures of an evaluation.
 
     Args:
         config: the whole configuration.
-        until: the last stage to run.
-        forced: stages to do again.
+        folder: stage -> its folder.
+        summaries: stage -> its summary.
+        tracker: the run.
     """
-
-    def __init__(self, config: Config, until: str, forced: set[str]) -> None:
-        check(config)
-        self.config, self.until, self.forced = config, until, forced
-        self.code = " ".join(f"{name} {importlib.metadata.version(name)}" for name in MEMBERS)
-        self.console = Console(stderr=True, quiet=process_rank() > 0)
-        self.summaries: dict[str, Any] = {}
-
-    def run(self) -> dict[str, Any]:
-        """Run the stages.
-
-        Returns:
-            The summaries of the stages by name.
-        """
-        config = self.config
-        if config.machine.threads is not None:
-            torch.set_num_threads(config.machine.threads)
-        uri = config.tracking_uri or default_uri(config)
-        tracker = Tracker.start(config.experiment, config.name, config.folder, uri)
-        with tracker:
-            if process_rank() == 0:
-                text = yaml.safe_dump(plain(config), sort_keys=False)
-                write_atomically(config.folder / CONFIG_FILE, text)
-                tracker.artifact(config.folder / CONFIG_FILE)
-            tracker.params(plain(config))
-            self._stages(tracker)
-        return self.summaries
-
-    def _stages(self, tracker: Tracker) -> None:
-        config, settings, tune = self.config, self.config.pretrain, self.config.finetune
-        prepared = self._stage(
-            tracker,
-            "prepare",
-            {"sources": sources(config.data), "root": config.data.root, "synthetic": config.data.synthetic},
-            _changes(config.data),
-            lambda folder, _: prepare(config, folder),
-        )
-        data = {"prepare": _digests(self.summaries["prepare"])}
-        if self.until == "prepare":
-            return
-        teacher: Path | None = Path(tune.checkpoint) if tune.checkpoint else None
-        after = data
-        if config.needs_pretraining or self.until in ("lse", "pretrain"):
-            pool = load_pool(config, prepared)
-            lse = replace(config.lse, workers=0, block=0)
-            regions = self._stage(
-                tracker,
-                "lse",
-                lse,
-                {"pool": pool.digest},
-                lambda folder, _: extract_regions(pool, config.lse, folder),
-            )
-            if self.until == "lse":
-                return
-            inputs = {"pool": pool.digest, "lse": self.fingerprints["lse"]}
-            if settings.checkpoint is not None:
-                inputs["checkpoint"] = file_digest(Path(settings.checkpoint))
-            chosen = replace(settings, train=result_only(settings.train), checkpoint=None)
-            trained = self._stage(
-                tracker,
-                "pretrain",
-                {"pretrain": chosen, "model": config.model, "seed": config.seed},
-                inputs,
-                lambda folder, logger: pretrain(config, prepared, regions, folder, logger),
-                collective=True,
-            )
-            if self.until == "pretrain":
-                return
-            if config.needs_pretraining:
-                teacher = trained / TEACHER_FILE
-        variants: dict[str, Path] = {}
-        for init in ("pretrained", "scratch"):
-            if tune.init not in (init, "both"):
-                continue
-            after = dict(data)
-            if init == "pretrained" and teacher is not None:
-                after["teacher"] = file_digest(teacher)
-            variants[init] = self._stage(
-                tracker,
-                f"finetune/{init}",
-                self._finetune_settings(init),
-                after,
-                lambda folder, logger, init=init: finetune(config, init, prepared, teacher, folder, logger),  # type: ignore[misc]
-                collective=True,
-            )
-        if self.until == "finetune":
-            return
-        done = {name: self.fingerprints[f"finetune/{name}"] for name in variants}
-        self._stage(
-            tracker,
-            "evaluate",
-            {"evaluate": config.evaluate, "sizes": [tune.image_size, tune.frame_size, tune.frames]},
-            done,
-            lambda folder, logger: self._evaluate(prepared, variants, folder, logger),
-        )
-        found = self.summaries["evaluate"]
-        tracker.metrics(flat_metrics(found))
-        if process_rank() == 0:
-            print_table(found)
-
-    def _finetune_settings(self, init: str) -> dict[str, Any]:
-        """What decides a fine-tuned model: a model from scratch doesn't depend on pre-training's settings."""
-        config, before = self.config, self.config.pretrain
-        tune = replace(
-            config.finetune, train=result_only(config.finetune.train), init="scratch", checkpoint=None
-        )
-        sizes = {"image": before.image_size, "frame": before.frame_size, "frames": before.frames}
-        return {
-            "finetune": tune,
-            "init": init,
-            "model": config.model,
-            "sizes": sizes,
-            "same_people": config.data.same_people,
-            "seed": config.seed,
-        }
-
-    def _evaluate(
-        self, prepared: Path, variants: dict[str, Path], folder: Path, logger: Tracker
-    ) -> dict[str, Any]:
-        found = evaluate(self.config, prepared, variants, folder, logger)
-        for picture in sorted((folder / "figures").glob("*.png")):
-            logger.artifact(picture, "figures")
-        return found
-
-    def _stage(
-        self,
-        tracker: Tracker,
-        name: str,
-        config: Any,
-        inputs: dict[str, str],
-        work: Work,
-        collective: bool = False,
-    ) -> Path:
-        """Run one stage in its nested MLflow run, unless it is done; its folder."""
-        forced = name.split("/")[0] in self.forced
-        stage = Stage(name, self.config.folder, config, inputs, self.code, forced)
-        self.fingerprints = {**getattr(self, "fingerprints", {}), name: stage.fingerprint}
-        if stage.done and not forced:
-            self.console.print(f"[dim]{name}: done before, skipped[/dim] ({stage.folder})")
-            self.summaries[name] = stage.summary
-            return stage.folder
-        self.console.print(f"[bold]{name}[/bold]{' (resumed)' if stage.resumable and not forced else ''}")
-        with tracker.child(name, fresh=not stage.resumable or forced) as nested:
-            nested.params(plain(config) if isinstance(plain(config), dict) else {})
-            nested.tags({"fingerprint": stage.fingerprint})
-            self.summaries[name] = stage.run(lambda folder: work(folder, nested), collective)
-        return stage.folder
+    for picture in sorted((folder("evaluate") / "figures").glob("*.png")):
+        tracker.artifact(picture, "figures")
+    print_table(summaries["evaluate"])
 
 
-def default_uri(config: Config) -> str | None:
-    """MLflow store of a run whose configuration names none.
+def results(summaries: Summaries) -> dict[str, float]:
+    """Metrics of a run.
 
     Args:
-        config: the whole configuration.
-
-    Returns:
-        None where MLFLOW_TRACKING_URI is to be used, else the database in the folder of all runs.
-
-    Example:
-        >>> import os
-        >>> default_uri(Config()) if "MLFLOW_TRACKING_URI" not in os.environ else "sqlite:///runs/mlflow.db"
-        'sqlite:///runs/mlflow.db'
+        summaries: stage -> its summary.
     """
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        return None
-    return f"sqlite:///{Path(config.runs).as_posix()}/mlflow.db"
+    found: dict[str, Any] = summaries.get("evaluate", {})
+    return flatten_results(found)
 
 
-def _changes(data: DataConfig) -> dict[str, str]:
-    """When folders of the sources last changed: files added or taken away make `prepare` read them again."""
-    changes = {}
-    for name, source in sources(data).items():
-        if not written(data, source):
-            root = Path(source.root or data.root)
-            folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
-            changes[name] = " ".join(f"{folder.name} {folder.stat().st_mtime_ns}" for folder in folders)
-    return changes
-
-
-def _digests(summary: dict[str, Any]) -> str:
-    return " ".join(str(summary[name]["digest"]) for name in sorted(summary))
+RECIPE = Recipe("vills", sources, stages, check, check_data, results, publish)

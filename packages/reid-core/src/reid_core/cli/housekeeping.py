@@ -17,6 +17,9 @@ from reid_core.recipe import lease, store
 if TYPE_CHECKING:
     from reid_core.recipe.tables import Table
 
+WIDTH = 200
+"""Columns of a table that does not go to a terminal."""
+
 
 def status(options: Any) -> int:
     """List stages; no lock is taken.
@@ -25,20 +28,14 @@ def status(options: Any) -> int:
         options: runs.
     """
     grid = Grid(box=HORIZONTALS, show_edge=False)
-    for title in ("stage", "state", "size", "minutes", "finished", "used by"):
-        grid.add_column(title, justify="right" if title in ("size", "minutes") else "left", overflow="fold")
+    for title in ("stage", "state", "size", "minutes", "finished (UTC)", "used by"):
+        grid.add_column(title, justify="right" if title in ("size", "minutes") else "left", no_wrap=True)
     for entry in store.entries(Path(options.runs)):
         state = f"{entry.state} by {entry.owner}" if entry.owner else entry.state
         minutes = "" if entry.seconds is None else f"{entry.seconds / 60:.1f}"
-        grid.add_row(
-            entry.folder.name,
-            state,
-            decimal(entry.bytes),
-            minutes,
-            entry.finished or "",
-            " ".join(entry.runs),
-        )
-    Console().print(grid)
+        finished = (entry.finished or "")[:16].replace("T", " ")
+        grid.add_row(entry.folder.name, state, decimal(entry.bytes), minutes, finished, " ".join(entry.runs))
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(grid)
     return 0
 
 

@@ -123,7 +123,8 @@ def _acquire_from_other(lease: SoftFileLease, what: str, wait: bool) -> None:
     if not wait and other and _is_here(other):
         raise Busy(f"{what} is being written by {name}: wait for it to end, or choose another --name")
     until = "it ends" if wait else f"its lease of {LEASE_SECONDS:g} s runs out"
-    Console(stderr=True).print(f"{what} is being written by {name}; waiting until {until}", highlight=False)
+    message = f"{what} is being written by {name}; waiting until {until}"
+    Console(stderr=True).print(message, highlight=False, soft_wrap=True)
     try:
         lease.acquire(timeout=-1 if wait else LEASE_SECONDS + 2 * lease.poll_interval + 1)
     except Timeout as error:

@@ -167,7 +167,7 @@ class _Session:
             if state["summary"] is None:
                 state["summary"] = self._work(stage, folder, state)
             else:
-                self.console.print(f"[dim]{stage.name}: done, reused[/dim] ({folder})")
+                self.console.print(f"[dim]{stage.name}: done, reused[/dim] ({folder})", soft_wrap=True)
             self.summaries[stage.name] = state["summary"]
 
     def check_data(self) -> None:

@@ -89,7 +89,7 @@ class Sources:
             ValueError: no name, no root, no such reader or layout.
             FileNotFoundError: a root or manifest file that isn't there.
         """
-        from reid_core.data.readers import READERS
+        from reid_core.data.readers import READERS, WITHDRAWN
 
         if self.synthetic is not None:
             for layout in self.synthetic.layouts:
@@ -105,12 +105,15 @@ class Sources:
                     raise FileNotFoundError(f"{name}.name: there is no file {source.name}")
                 continue
             if source.name not in READERS:
+                for withdrawn, why in WITHDRAWN.items():
+                    if source.name.startswith(withdrawn):
+                        raise ValueError(f"{name}.name: {why}")
                 raise ValueError(f"{name}.name: no reader {source.name!r}; there are {', '.join(READERS)}")
             if self._is_written(source):
                 continue
             root = source.root or self.root
             if not root:
-                raise ValueError(f"{name}.root is empty: give the folder of {source.name}")
+                raise ValueError(f"{name}.root and data.root are empty: give the folder of {source.name}")
             if not Path(root).is_dir():
                 raise FileNotFoundError(
                     f"{name}.root: there is no folder {root}; give the folder of {source.name}"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from math import ceil
-from typing import Literal, TypeVar
+from typing import Literal
 
-from reid_core.processes import Machine
+from reid_core.processes import Runtime
 
 LR_RANGE = 100
 """Highest learning rate over that at the end of the cosine, where a `Training` names none."""
-
-AnySettings = TypeVar("AnySettings", bound="Settings")
 
 
 @dataclass(kw_only=True)
@@ -58,15 +56,10 @@ class Settings:
     multiplies bfloat16 matrices in hardware, else 32-true."""
     accumulate: int = 1
     """Batches whose gradients are summed up for one optimiser step."""
-    checkpoint_every: int = 500
-    """Optimiser steps between two checkpoints."""
-    log_every: int = 20
-    """Optimiser steps between two records of the metrics."""
 
     def __post_init__(self) -> None:
-        for name in ("accumulate", "checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate={self.accumulate}; it must be at least 1")
         for name, known in (("optimizer", ("adamw", "adam", "sgd")), ("clip_mode", ("global", "parameter"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected one of {', '.join(known)}")
@@ -118,11 +111,16 @@ class TrainConfig(Settings):
     """Lightning's strategy: auto, ddp, ddp_find_unused_parameters_true, fsdp, ..."""
     workers: int = 0
     """Processes that load data on each rank; 0 loads in the training process."""
+    checkpoint_every: int = 500
+    """Optimiser steps between two checkpoints."""
+    log_every: int = 20
+    """Optimiser steps between two records of the metrics."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 1:
-            raise ValueError(f"steps={self.steps}; it must be at least 1")
+        for name in ("steps", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
         if not 0 <= self.warmup_steps < self.steps:
             raise ValueError(
                 f"warmup_steps={self.warmup_steps}; it must be at least 0 and less than steps={self.steps}"
@@ -148,7 +146,7 @@ class Training(Settings):
 
     Example:
         >>> training = Training(epochs=120, warmup_epochs=5, decay_epochs=(40, 70))
-        >>> config = training.resolve(steps_per_epoch=100, machine=Machine())
+        >>> config = training.resolve(steps_per_epoch=100, runtime=Runtime())
         >>> config.steps, config.warmup_steps, config.milestones
         (12000, 500, (4000, 7000))
     """
@@ -176,12 +174,12 @@ class Training(Settings):
     precision: str = "auto"
     """Lightning's precision; "auto" is bf16-mixed where the hardware multiplies it, else 32-true."""
 
-    def resolve(self, steps_per_epoch: int, machine: Machine) -> TrainConfig:
+    def resolve(self, steps_per_epoch: int, runtime: Runtime) -> TrainConfig:
         """The settings of `fit`: the one place where epochs become optimiser steps.
 
         Args:
             steps_per_epoch: batches of one pass over the pool; `accumulate` of them make one optimiser step.
-            machine: what the training runs on.
+            runtime: what the training runs on.
 
         Returns:
             Settings with all lengths in steps.
@@ -207,30 +205,11 @@ class Training(Settings):
             min_lr=self.lr / LR_RANGE if self.min_lr is None else self.min_lr,
             milestones=self.milestones or tuple(max(1, round(count(e))) for e in self.decay_epochs),
             cosine_start=cosine_start,
-            accelerator=machine.accelerator,
-            devices=machine.devices,
-            num_nodes=machine.num_nodes,
-            strategy=machine.strategy,
-            workers=machine.workers,
+            accelerator=runtime.accelerator,
+            devices=runtime.devices,
+            num_nodes=runtime.num_nodes,
+            strategy=runtime.strategy,
+            workers=runtime.workers,
+            checkpoint_every=runtime.checkpoint_every,
+            log_every=runtime.log_every,
         )
-
-
-def strip_logging(settings: AnySettings) -> AnySettings:
-    """A training's settings without those that don't change its result, for digests.
-
-    Args:
-        settings: a `Training` or `TrainConfig`.
-
-    Returns:
-        A copy in which checkpointing, logging and a `TrainConfig`'s workers have their defaults.
-
-    Example:
-        >>> strip_logging(Training(log_every=1)) == strip_logging(Training(checkpoint_every=9))
-        True
-        >>> strip_logging(TrainConfig(workers=4)) == TrainConfig()
-        True
-    """
-    kept = {name: getattr(Settings, name) for name in ("checkpoint_every", "log_every")}
-    if isinstance(settings, TrainConfig):
-        kept["workers"] = TrainConfig.workers
-    return replace(settings, **kept)

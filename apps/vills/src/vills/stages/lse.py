@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +16,69 @@ from reid_core.data.decoding import UnreadableImage, read_image
 from reid_core.data.transforms import resize
 from reid_core.files import write_atomically
 from reid_core.progress import Progress
-from reid_lse import LocalSemanticExtractor, pack_masks
-from vills.config import LSEConfig
-from vills.data import Pool
+from reid_core.recipe import Job
+from reid_lse import AREAS, LocalSemanticExtractor, pack_masks
+from vills.config import LSEConfig, Part
+from vills.data import Pool, load_pool
 
 MASKS_FILE = "masks.npy"
 PART_FILE = "masks.part.npy"
 NOTES_FILE = "progress.json"
+BLOCK = 256
+"""Images after which progress is put on disk."""
 UNREADABLE_FILE = "unreadable.txt"
 
 
-def extract_regions(pool: Pool, config: LSEConfig, folder: Path) -> dict[str, Any]:
-    """Segment every image of the pool once (VILLS Eqs. 1-4); regions are cut from the masks in training.
+@dataclass(frozen=True)
+class RegionCache:
+    """What the stage gets.
 
-    Killed and called again, it goes on after the last finished block.
+    Attributes:
+        pool: what is pre-trained on.
+        lse: areas, size and segmenter.
+    """
+
+    pool: list[Part]
+    lse: LSEConfig
+
+
+def check_areas(config: LSEConfig) -> None:
+    """Refuse areas that can't be segmented.
 
     Args:
-        pool: rows to segment.
         config: areas, size and segmenter.
-        folder: the stage's folder; gets masks.npy, uint8 [N h w] with a bit an area, and unreadable.txt.
+
+    Raises:
+        ValueError: unknown or repeated ones, none, or more than a byte holds.
+
+    Example:
+        >>> check_areas(LSEConfig(areas=["nohead"]))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: lse.areas=['nohead']: expected 1 to 8 of head, torso, legs, ..., each once
+    """
+    areas = config.areas
+    if not 1 <= len(areas) <= 8 or len(set(areas)) < len(areas) or set(areas) - set(AREAS):
+        raise ValueError(f"lse.areas={areas}: expected 1 to 8 of {', '.join(AREAS)}, each once")
+
+
+def extract_regions(job: Job) -> dict[str, Any]:
+    """Segment every image of the pool once (VILLS Eqs. 1-4); regions are cut from the masks in training.
+
+    Interrupted and called again, it resumes after the last finished block.
+
+    Args:
+        job: its section is a `RegionCache`; its folder gets masks.npy, uint8 [N h w] with one bit per area,
+            and unreadable.txt.
 
     Returns:
         Number of images and of unreadable ones, and the share of images in which each area was found.
 
     Raises:
-        ValueError: an unknown keypoint predictor, segmenter or area.
+        ValueError: an unknown keypoint predictor or segmenter.
     """
+    config, folder = job.section.lse, job.folder
+    pool = load_pool(job, job.section.pool)
+    workers = job.runtime.workers or os.cpu_count() or 1
     extractor = LocalSemanticExtractor(config.keypoints, config.segmenter, tuple(config.areas))
     shape = (len(pool), *config.size)
     part, notes = folder / PART_FILE, folder / NOTES_FILE
@@ -48,11 +87,11 @@ def extract_regions(pool: Pool, config: LSEConfig, folder: Path) -> dict[str, An
     state = state or {"rows": 0, "unreadable": [], "found": [0] * len(config.areas)}
     with (
         Progress("lse", len(pool), state["rows"]) as progress,
-        ThreadPoolExecutor(max(1, config.workers)) as threads,
+        ThreadPoolExecutor(workers) as threads,
     ):
         while state["rows"] < len(pool):
-            rows = range(state["rows"], min(len(pool), state["rows"] + config.block))
-            step = -(-len(rows) // (4 * max(1, config.workers)))
+            rows = range(state["rows"], min(len(pool), state["rows"] + BLOCK))
+            step = -(-len(rows) // (4 * workers))
             chunks = [rows[at : at + step] for at in range(0, len(rows), step)]
             work = threads.map(lambda chunk: _segment(pool, chunk, config.size, extractor), chunks)
             for chunk, (packed, unreadable) in zip(chunks, work, strict=True):

@@ -1,0 +1,1 @@
+"""The stages of VILLS, one file each."""

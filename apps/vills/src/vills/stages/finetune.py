@@ -1,0 +1,177 @@
+"""The finetune stage: the teacher's encoder and resampler, with a ReID head, on labelled images and clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from reid_core.data.datasets import ImageDataset, TrackletDataset
+from reid_core.data.manifest import Manifest
+from reid_core.data.transforms import train_transform
+from reid_core.models.heads import ReIDModel, ReIDObjective
+from reid_core.processes import ranks
+from reid_core.recipe import Job
+from reid_core.training.loop import FINAL, fit
+from vills.config import FinetuneConfig, ModelConfig, Shapes, Size
+from vills.labelled import JointBatches, Labelled, collate
+from vills.model import TEACHER_FILE, Descriptor, build_model, load_teacher
+
+MODEL_FILE = FINAL
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """What the stage gets.
+
+    Attributes:
+        pretrained: whether it begins with a teacher; else from scratch, with the same budget.
+        finetune: how.
+        model: the encoder and resampler.
+        built_for: sizes that the model was pre-trained with.
+        shapes: sizes of images and clips here.
+        same_people: whether a pid means the same person in images and clips.
+        labelled: names of the sources.
+        seed: of weights, batches and augmentation.
+    """
+
+    pretrained: bool
+    finetune: FinetuneConfig
+    model: ModelConfig
+    built_for: Shapes
+    shapes: Shapes
+    same_people: bool
+    labelled: tuple[str, ...]
+    seed: int
+
+
+class FineTuningObjective(ReIDObjective):
+    """ReIDObjective with a learning rate of its own for the extractor.
+
+    Args:
+        model: the extractor with its BNNeck.
+        pids: person ids of the training set.
+        encoder_lr_scale: the extractor's learning rate as a factor of the head's.
+        options: of ReIDObjective.
+    """
+
+    def __init__(
+        self, model: ReIDModel, pids: Sequence[int], encoder_lr_scale: float = 1.0, **options: Any
+    ) -> None:
+        super().__init__(model, pids, **options)
+        self.encoder_lr_scale = encoder_lr_scale
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups for the training loop.
+
+        Returns:
+            The extractor's parameters and the others, each with its factor.
+        """
+        extractor = list(self.model.extractor.parameters())
+        inside = {id(parameter) for parameter in extractor}
+        others = [parameter for parameter in self.parameters() if id(parameter) not in inside]
+        return [
+            {"params": extractor, "lr_multiplier": self.encoder_lr_scale},
+            {"params": others, "lr_multiplier": 1.0},
+        ]
+
+
+def finetune(job: Job) -> dict[str, Any]:
+    """Train encoder, resampler and a ReID head on labelled images and clips (VILLS supplement 1).
+
+    Args:
+        job: its section is a `FineTuning`; its folder gets final.pt, the weights of the objective.
+
+    Returns:
+        Numbers of identities, images, clips and steps.
+
+    Raises:
+        CheckpointError: the teacher is of another architecture.
+    """
+    section: FineTuning = job.section
+    tune = section.finetune
+    data = load_labelled(job)
+    image_pids = data.images.manifest.pids if data.images is not None else np.empty(0, dtype=np.int64)
+    clip_pids = data.clips.pids + data.shift if data.clips is not None else np.empty(0, dtype=np.int64)
+    layout = (tune.identities, tune.image_instances, tune.clip_instances, section.same_people)
+    pids = np.unique(np.concatenate([image_pids, clip_pids]))
+    rows, instances = (len(image_pids), layout[1]) if len(image_pids) else (len(clip_pids), layout[2])
+    schedule = tune.train.resolve(-(-rows // (tune.identities * instances)), job.runtime)
+    batches = JointBatches(
+        image_pids,
+        clip_pids,
+        *layout,
+        schedule.steps * schedule.accumulate,
+        section.seed,
+        *ranks(job.runtime),
+    )
+    objective = build_finetuning(section, pids.tolist())
+    if section.pretrained:
+        descriptor: Any = objective.model.extractor
+        load_teacher(job.files.get("teacher") or job.inputs["pretrain"] / TEACHER_FILE, descriptor.model)
+    fit(objective, data, batches, collate, schedule, job.folder, section.seed, job.logger, job.digest)
+    return {
+        "identities": len(pids),
+        "images": len(image_pids),
+        "clips": len(clip_pids),
+        "steps": schedule.steps,
+    }
+
+
+def build_finetuning(section: FineTuning, pids: Sequence[int]) -> FineTuningObjective:
+    """The fine-tuning objective with random weights, a function of the seed.
+
+    Args:
+        section: what the stage gets.
+        pids: person ids of the training set.
+
+    Returns:
+        The objective.
+    """
+    tune = section.finetune
+    torch.manual_seed(section.seed)
+    model = build_model(section.model, section.built_for)
+    reid = ReIDModel(Descriptor(model), model.dim, len(pids))
+    return FineTuningObjective(
+        reid,
+        pids,
+        tune.encoder_lr_scale,
+        label_smoothing=tune.label_smoothing,
+        margin=tune.margin,
+        normalize=tune.normalize,
+    )
+
+
+def load_labelled(job: Job) -> Labelled:
+    """The training split of images and clips as one data set.
+
+    Args:
+        job: its section is a `FineTuning`.
+
+    Returns:
+        The data set; clips' pids are shifted where they name other people.
+    """
+    section: FineTuning = job.section
+    tune, shapes = section.finetune, section.shapes
+    images = clips = None
+    if "data.image" in section.labelled and tune.image_instances:
+        images = ImageDataset(_training_rows(job, "data.image"), _augment(tune, shapes.image))
+    if "data.video" in section.labelled and tune.clip_instances:
+        rows = _training_rows(job, "data.video")
+        clips = TrackletDataset(rows, _augment(tune, shapes.frame), shapes.frames, "sparse")
+    shift = 0
+    if images is not None and clips is not None and not section.same_people:
+        shift = int(images.manifest.pids.max()) + 1
+    return Labelled(images, clips, shift)
+
+
+def _training_rows(job: Job, source: str) -> Manifest:
+    rows = job.manifest(source, "train")
+    return rows.where(rows.pids >= 0)
+
+
+def _augment(tune: FinetuneConfig, size: Size) -> Any:
+    return train_transform(size, padding=tune.padding, erasing=tune.erasing, jitter=tune.jitter)

@@ -1,0 +1,145 @@
+"""The pretrain stage: images, videos and their regions -> the teacher's encoder and resampler."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reid_core.data.samplers import RandomBatches, mix
+from reid_core.processes import Runtime, process_rank, ranks
+from reid_core.recipe import Job
+from reid_core.training.config import TrainConfig
+from reid_core.training.loop import fit
+from reid_pretrain import VILLS
+from vills.config import ModelConfig, Part, PretrainConfig, Shapes
+from vills.data import Grids, Pool, VillsDataset, ZippedBatches, collate, load_pool
+from vills.model import TEACHER_FILE, build_model, load_teacher, save_teacher
+from vills.stages.lse import load_masks
+
+
+@dataclass(frozen=True)
+class PreTraining:
+    """What the stage gets.
+
+    Attributes:
+        pool: what is pre-trained on.
+        areas: number of areas in the region cache.
+        pretrain: how.
+        model: the encoder and resampler.
+        seed: of weights, batches and augmentation.
+    """
+
+    pool: list[Part]
+    areas: int
+    pretrain: PretrainConfig
+    model: ModelConfig
+    seed: int
+
+    @property
+    def shapes(self) -> Shapes:
+        """Sizes that the model is built for."""
+        return Shapes(self.pretrain.image_size, self.pretrain.frame_size, self.pretrain.frames)
+
+
+def pretrain(job: Job) -> dict[str, Any]:
+    """Train VILLS' objective and keep the teacher.
+
+    Args:
+        job: its section is a `PreTraining`; its folder gets teacher.pt and the training's own files.
+
+    Returns:
+        Numbers of images, videos, steps, and of unreadable files.
+
+    Raises:
+        CheckpointError: the checkpoint to start from is of another architecture.
+    """
+    section: PreTraining = job.section
+    settings, folder = section.pretrain, job.folder
+    pool = load_pool(job, section.pool)
+    batches, schedule = make_batches(section, job.runtime, pool)
+    objective = build_objective(section, schedule, job.files.get("checkpoint"))
+    encoder = objective.student.model.encoder
+    dataset = VillsDataset(
+        pool,
+        load_masks(job.inputs["lse"]),
+        section.areas,
+        settings,
+        Grids(encoder.grid(settings.image_size), encoder.grid(settings.frame_size)),
+    )
+    fit(objective, dataset, batches, collate, schedule, folder, section.seed, job.logger, job.digest)
+    if process_rank() == 0:
+        save_teacher(
+            objective.teacher.model, section.model, section.shapes, job.digest, folder / TEACHER_FILE
+        )
+    unreadable = folder / "unreadable.txt"
+    return {
+        "images": len(pool.images),
+        "videos": len(pool.videos),
+        "steps": schedule.steps,
+        "unreadable": len(unreadable.read_text().splitlines()) if unreadable.exists() else 0,
+    }
+
+
+def build_objective(section: PreTraining, schedule: TrainConfig, checkpoint: Path | None = None) -> VILLS:
+    """VILLS' objective with freshly drawn weights, or those of a checkpoint.
+
+    Args:
+        section: what the stage gets.
+        schedule: the training's length.
+        checkpoint: a teacher.pt to start from.
+
+    Returns:
+        The objective.
+    """
+    settings = section.pretrain
+    torch.manual_seed(section.seed)
+    model = build_model(section.model, section.shapes)
+    if checkpoint is not None:
+        load_teacher(checkpoint, model)
+    share = settings.freeze_prototypes_epochs / settings.train.epochs if settings.train.epochs else 0.0
+    frozen = min(schedule.steps, round(share * schedule.steps))
+    return VILLS(
+        model, dataclasses.replace(settings.objective, freeze_prototypes_steps=frozen), schedule.steps
+    )
+
+
+def make_batches(section: PreTraining, runtime: Runtime, pool: Pool) -> tuple[ZippedBatches, TrainConfig]:
+    """Batches of images beside batches of videos; an epoch is one pass over the images (else the videos).
+
+    Args:
+        section: what the stage gets.
+        runtime: what it runs on.
+        pool: what is pre-trained on.
+
+    Returns:
+        The sampler of this rank, and the training's settings.
+
+    Raises:
+        ValueError: no batch is left of either kind.
+    """
+    settings = section.pretrain
+    sizes = {
+        "images": (len(pool.images), settings.image_batch),
+        "videos": (len(pool.videos), settings.video_batch),
+    }
+    used = {kind: pair for kind, pair in sizes.items() if pair[0] and pair[1]}
+    if not used:
+        raise ValueError(
+            f"nothing to pre-train on: {len(pool.images)} images with pretrain.image_batch="
+            f"{settings.image_batch}, {len(pool.videos)} videos with video_batch={settings.video_batch}"
+        )
+    rows, size = used.get("images", used.get("videos", (1, 1)))
+    schedule = settings.train.resolve(-(-rows // size), runtime)
+    rank, world = ranks(runtime)
+    samplers: dict[str, RandomBatches] = {
+        kind: RandomBatches(
+            count, batch, schedule.steps * schedule.accumulate, mix(section.seed, number), rank, world
+        )
+        for number, (kind, (count, batch)) in enumerate(used.items(), start=1)
+    }
+    both = ZippedBatches(samplers.get("images"), samplers.get("videos"), first_video=len(pool.images))
+    return both, schedule
