@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from reid_core.recipe.config import RecipeConfig
-from reid_core.recipe.sources import Source, Sources, Synthetic, part
+from reid_core.recipe.rows import part
+from reid_core.recipe.sources import Source, Sources, Synthetic
 from reid_core.training.config import Training
 from reid_pretrain.config import VILLSConfig
 

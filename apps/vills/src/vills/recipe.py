@@ -11,8 +11,8 @@ from typing import Any
 from reid_core.data.manifest import Manifest
 from reid_core.processes import check_processes, ranks
 from reid_core.recipe import Recipe, Stage, part
+from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
-from reid_core.recipe.sources import PREPARE
 from reid_core.recipe.stage import Parts
 from reid_core.tracking.tracker import Tracker
 from vills.config import (

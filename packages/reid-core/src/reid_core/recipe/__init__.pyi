@@ -1,8 +1,9 @@
 from .config import RecipeConfig
 from .lease import Busy
 from .nested import run_stage
+from .rows import part
 from .runner import Recipe, run
-from .sources import Source, Sources, Synthetic, part
+from .sources import Source, Sources, Synthetic
 from .stage import Job, Stage
 from .store import StageError
 from .tables import Row, Table, ablate

@@ -18,7 +18,8 @@ from reid_core.processes import process_rank, share
 from reid_core.recipe import store
 from reid_core.recipe.config import RecipeConfig, check_names, tracking_uri
 from reid_core.recipe.lease import hold
-from reid_core.recipe.sources import PREPARE, Sources, scan
+from reid_core.recipe.rows import PREPARE, load_rows
+from reid_core.recipe.sources import Sources, scan
 from reid_core.recipe.stage import Job, Stage
 from reid_core.tracking.tracker import Tracker
 
@@ -172,8 +173,6 @@ class _Session:
 
     def check_data(self) -> None:
         """What can be checked only now that the data have been read."""
-        from reid_core.recipe.sources import load_rows
-
         prepared = self.folders[PREPARE]
         roots = self.sources.roots(prepared)
         self.recipe.check_data(

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reid_core.recipe.rows import PREPARE, manifest_file, part
 from reid_core.recipe.stage import Job, Stage
 
 if TYPE_CHECKING:
     from reid_core.data.manifest import Manifest
 
-PREPARE = "prepare"
 WORLD_FOLDER = "synthetic"
-ALL_ROWS = "*"
 WRITERS = {"market1501": "write_market1501", "mars": "write_mars", "folder": "write_folder"}
 """Layouts of the synthetic world, and who writes each."""
 THREADS = 16
@@ -171,20 +170,6 @@ def is_manifest(source: Source) -> bool:
     return source.name.endswith((".parquet", ".csv"))
 
 
-def part(source: str, split: str = ALL_ROWS) -> str:
-    """Name of a part of what `prepare` yields.
-
-    Args:
-        source: name of a source.
-        split: a split, or "*" for all its rows.
-
-    Example:
-        >>> part("data.image", "train")
-        'data.image/train'
-    """
-    return f"{source}/{split}"
-
-
 def prepare(job: Job) -> dict[str, Any]:
     """Write the synthetic world if one is asked for, read every source, check it and save its manifest.
 
@@ -222,31 +207,6 @@ def prepare(job: Job) -> dict[str, Any]:
         for split in manifest.table["split"].unique():
             parts[part(name, split)] = rows_digest(manifest.select(split))
     return {"sources": counts, "parts": parts}
-
-
-def manifest_file(prepared: Path, source: str) -> Path:
-    """Where a source's manifest is kept.
-
-    Args:
-        prepared: folder of the stage `prepare`.
-        source: its name.
-    """
-    return prepared / f"{source}.parquet"
-
-
-def load_rows(prepared: Path, source: str, root: Path, splits: Iterable[str] = ()) -> Manifest:
-    """Rows of a source, at the place where its images lie now.
-
-    Args:
-        prepared: folder of the stage `prepare`.
-        source: its name.
-        root: its folder.
-        splits: those wanted; none for all rows.
-    """
-    from reid_core.data.manifest import Manifest
-
-    saved = Manifest.load(manifest_file(prepared, source), root)
-    return saved.select(*splits) if splits else saved
 
 
 def write_world(synthetic: Synthetic, folder: Path, workers: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reid_core.files import digest, file_digest
+from reid_core.recipe.rows import PREPARE, load_rows, part
 
 if TYPE_CHECKING:
     from reid_core.data.manifest import Manifest
@@ -108,8 +109,6 @@ class Job:
         Raises:
             ValueError: a split that the stage has not said it reads.
         """
-        from reid_core.recipe.sources import PREPARE, load_rows, part
-
         declared = self.parts[PREPARE]
         undeclared = [
             name

@@ -20,7 +20,7 @@ from reid_core.files import atomic, claim, digest, finish, finished
 from reid_core.models.features import extract, valid_path
 from reid_core.processes import share
 from reid_core.training.checkpoints import read_checkpoint, write_checkpoint
-from reid_core.training.config import TrainConfig, strip_logging
+from reid_core.training.config import TrainConfig
 from reid_core.training.loop import FINAL, LAST, fit
 from reid_core.training.protocols import Logger
 from reid_core.training.unsupervised.clusters import MIN_SAMPLES, centroids, cluster, within_cameras
@@ -171,7 +171,8 @@ def train_clusters(
         lr = config.lr * settings.decay ** (number // settings.decay_every)
         trained = replace(config, lr=lr, min_lr=lr, warmup_steps=0)
         out = Path(folder) / f"round_{number:03}"
-        begun = {"settings": single, "train": strip_logging(trained), "seed": seed, "inputs": inputs}
+        result_only = replace(trained, workers=0, checkpoint_every=1, log_every=1)
+        begun = {"settings": single, "train": result_only, "seed": seed, "inputs": inputs}
         work = _Round(
             model,
             manifest,
