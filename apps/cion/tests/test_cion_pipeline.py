@@ -113,7 +113,7 @@ def kill_at(path):
     if path.parent.as_posix().endswith(stage):
         os.kill(os.getpid(), signal.SIGKILL)
 
-def write_checkpoint(state, path, original=reid_core.training.loop.write_checkpoint):
+def write_checkpoint(state, path, original=reid_core.training.module.write_checkpoint):
     if str(state["step"]) == step:
         kill_at(path)
     original(state, path)
@@ -123,7 +123,7 @@ def write_atomically(path, text, original=reid_core.recipe.old_stage.write_atomi
         kill_at(path)
     original(path, text)
 
-reid_core.training.loop.write_checkpoint = write_checkpoint
+reid_core.training.module.write_checkpoint = write_checkpoint
 reid_core.recipe.old_stage.write_atomically = write_atomically
 main(sys.argv[2:])
 """

@@ -10,7 +10,7 @@ import mlflow
 import pytest
 import torch
 
-import reid_core.training.loop
+import reid_core.training.module
 from cion.cli import build_parser, main
 from cion.config import Config
 from cion.training import build_model, train_target
@@ -105,7 +105,7 @@ def test_a_second_call_skips_everything_and_more_rounds_go_on(tiny, capsys):
 
 def test_killed_within_a_round_it_goes_on_to_the_same_bits(tiny, monkeypatch):
     command = [*tiny.on_disk, "--name", "killed"]
-    write = reid_core.training.loop.write_checkpoint
+    write = reid_core.training.module.write_checkpoint
 
     def dies(state, path):
         if state["step"] == 2 and path.parent.name == "round_001":
@@ -113,7 +113,7 @@ def test_killed_within_a_round_it_goes_on_to_the_same_bits(tiny, monkeypatch):
         write(state, path)
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
-        patch.setattr(reid_core.training.loop, "write_checkpoint", dies)
+        patch.setattr(reid_core.training.module, "write_checkpoint", dies)
         main(command)
     folder = tiny.runs / "tiny" / "killed"
     first = folder / "rounds" / "round_000" / "done.json"
