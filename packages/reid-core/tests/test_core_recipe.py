@@ -95,7 +95,9 @@ def sources(config):
     return Sources({"data": config.data}, "", config.synthetic, {"data": ("train", "query", "gallery")})
 
 
-TOY = Recipe("toy", sources, stages, results=lambda summaries: {"product": summaries["multiply"]["product"]})
+TOY = Recipe(
+    "toy", "toy.cli", sources, stages, results=lambda summaries: {"product": summaries["multiply"]["product"]}
+)
 
 
 @pytest.fixture(scope="module")

@@ -81,8 +81,8 @@ class PretrainConfig:
 
     train: Training = field(
         default_factory=lambda: Training(
-            epochs=100,  # VILLS supplement 2
-            warmup_epochs=10,  # DINO, as are the others
+            epochs=100.0,  # VILLS supplement 2
+            warmup_epochs=10.0,  # DINO, as are the others
             lr=5e-4,
             min_lr=1e-6,
             weight_decay=0.04,
@@ -139,7 +139,7 @@ class FinetuneConfig:
     """A teacher.pt in place of this run's own; pre-training is then left out."""
     train: Training = field(
         default_factory=lambda: Training(
-            epochs=60, warmup_epochs=5, lr=3.5e-4, min_lr=1e-6, weight_decay=0.05
+            epochs=60.0, warmup_epochs=5.0, lr=3.5e-4, min_lr=1e-6, weight_decay=0.05
         )
     )
     """Length and optimiser. An epoch has as many batches as there are images (else clips) for one pass."""

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reid_core.files import atomic, plain
+from reid_core.files import plain
 from reid_core.models.backbones import build_backbone
+from reid_core.training.checkpoints import write_checkpoint
 from reid_pretrain import PerceiverResampler, VideoImageEncoder
 from vills.config import ModelConfig, Shapes
 
@@ -113,8 +114,7 @@ def save_teacher(
         "config": plain({"model": config, "image_size": list(shapes.image), "frames": shapes.frames}),
         "digest": digest,
     }
-    with atomic(path) as temporary:
-        torch.save(state, temporary)
+    write_checkpoint(state, path)
 
 
 def load_teacher(path: Path | str, model: VideoImageEncoder) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reid_core.data.manifest import Manifest
-from reid_core.processes import check_processes, ranks
+from reid_core.processes import ranks
 from reid_core.recipe import Recipe, Stage, part
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
@@ -140,7 +140,6 @@ def check(config: Config) -> None:
     _check_batches(config)
     if before.views < 2 and not config.lse.areas:
         raise ValueError("pretrain.views=1 without areas leaves the student nothing to match")
-    check_processes(config.runtime, "vills.cli")
     shapes = (pretraining_shapes(config), finetuning_shapes(config), evaluation_shapes(config))
     check_model(config.model, *shapes)
 
@@ -221,4 +220,4 @@ def results(summaries: Summaries) -> dict[str, float]:
     return flatten_results(found)
 
 
-RECIPE = Recipe("vills", sources, stages, check, check_data, results, publish)
+RECIPE = Recipe("vills", "vills.cli", sources, stages, check, check_data, results, publish)

@@ -171,7 +171,7 @@ def plain(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a plain value, independent of the order of keys.
+    """SHA-256 of a plain value, independent of the order of keys and of how a number is written (1 or 1.0).
 
     Args:
         value: whatever `plain` takes.
@@ -180,10 +180,18 @@ def digest(value: Any) -> str:
         64 hexadecimal digits.
 
     Example:
-        >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}), digest({"a": 1}) == digest({"a": 2})
+        >>> digest({"a": 1, "b": 2}) == digest({"b": 2.0, "a": 1}), digest({"a": 1}) == digest({"a": 2})
         (True, False)
     """
-    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_whole_as_int(plain(value)), sort_keys=True).encode()).hexdigest()
+
+
+def _whole_as_int(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole_as_int(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole_as_int(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def claim(folder: str | Path, settings: Mapping[str, Any]) -> None:

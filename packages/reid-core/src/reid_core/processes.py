@@ -100,9 +100,30 @@ def check_processes(machine: Machine, module: str) -> None:
     """
     if machine.devices * machine.num_nodes != (world := int(os.environ.get("WORLD_SIZE", 1))):
         raise ValueError(
-            f"machine.devices={machine.devices} on num_nodes={machine.num_nodes}, but {world} processes run; "
+            f"runtime.devices={machine.devices} on num_nodes={machine.num_nodes}, but {world} processes run; "
             f"use torchrun --nproc_per_node {machine.devices} --nnodes {machine.num_nodes} -m {module}"
         )
+
+
+def check_device(runtime: Machine) -> None:
+    """Refuse an accelerator that isn't there.
+
+    Args:
+        runtime: what was asked for.
+
+    Raises:
+        ValueError: a GPU, and torch sees none.
+
+    Example:
+        >>> check_device(Machine(accelerator="cpu"))
+    """
+    if runtime.accelerator in ("gpu", "cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError(
+                f"runtime.accelerator={runtime.accelerator}, but torch sees no GPU here: give cpu or auto"
+            )
 
 
 def share(make: Callable[[], Any]) -> Any:

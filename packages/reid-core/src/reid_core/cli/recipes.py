@@ -187,6 +187,7 @@ def build_parser(app: App, command: str) -> ArgumentParser:
         parser.add_argument("table", type=str | None, nargs="?", default=None, help="its name, see --list")
         parser.add_argument("--list", action="store_true", help="list the tables with the paper's numbers")
     if command in ("run", "config", "ablate", *app.stages):
+        parser.usage = f"{app.name} {command} [--config FILE] [OPTIONS]"
         parser.add_argument("--config", action="config", help="YAML file; options behind it override it")
         parser.add_class_arguments(app.config, as_group=False)
     if command in ("run", *app.stages):
@@ -248,8 +249,11 @@ def _command(app: App, name: str, parser: ArgumentParser, parsed: Namespace) -> 
     if name in ("status", "gc", "unlock", "sync"):
         return getattr(importlib.import_module("reid_core.cli.housekeeping"), name)(parsed)
     if name == "config":
-        text = parser.dump(parsed, skip_none=False)
-        print(text, end="")
+        import yaml
+
+        from reid_core.files import plain
+
+        print(yaml.safe_dump(plain(_config(app, parser, parsed)), sort_keys=False), end="")
         return 0
     if name == "ablate" and (parsed.list or parsed.table is None):
         from reid_core.cli.housekeeping import list_tables

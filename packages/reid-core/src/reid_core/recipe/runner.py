@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 
 from reid_core.files import plain, write_atomically
-from reid_core.processes import process_rank, share
+from reid_core.processes import check_device, check_processes, process_rank, share
 from reid_core.recipe import store
 from reid_core.recipe.config import RecipeConfig, check_names, tracking_uri
 from reid_core.recipe.lease import hold
@@ -38,6 +38,7 @@ class Recipe:
 
     Args:
         name: the app's, which its stages' folders are named after.
+        module: that torchrun starts with `-m`.
         sources: configuration -> data sources.
         stages: configuration -> stages in order, `prepare` first; those that the target reads are run.
         check: configuration -> nothing; raises ValueError or OSError for what is wrong on the face of it.
@@ -49,6 +50,7 @@ class Recipe:
     """
 
     name: str
+    module: str
     sources: Callable[[Any], Sources]
     stages: Callable[[Any], list[Stage]]
     check: Callable[[Any], None] = _nothing
@@ -112,6 +114,8 @@ def share_checks(recipe: Recipe, config: RecipeConfig) -> list[Stage]:
         config: its configuration.
     """
     check_names(config)
+    check_processes(config.runtime, recipe.module)
+    check_device(config.runtime)
     recipe.sources(config).check()
     recipe.check(config)
     return recipe.stages(config)

@@ -19,7 +19,7 @@ FINAL = "final.pt"
 
 
 def write_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint to a temporary name, then rename it.
+    """Write a checkpoint, whole or not at all; the same state gives the same bytes.
 
     Args:
         state: "state_dict", "step" and whatever else is to be kept; tensors and plain values alone.
@@ -32,8 +32,8 @@ def write_checkpoint(state: dict[str, Any], path: Path) -> None:
         ...     read_checkpoint(Path(folder, "last.ckpt"))["step"]
         3
     """
-    with atomic(path) as temporary:
-        torch.save(state, temporary)
+    with atomic(path) as temporary, open(temporary, "wb") as file:  # given a name, torch writes that too
+        torch.save(state, file)
 
 
 def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
