@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from reid_core.data.decoding import UnreadableImage, read_image
-from reid_core.data.frames import Sampling, sample_frames
+from reid_core.data.frames import Sampling, nearest_readable, sample_frames
 from reid_core.data.manifest import Manifest
 from reid_core.data.samplers import Draw
 from reid_core.data.transforms import resize
@@ -225,24 +225,18 @@ class TrackletDataset(_RowDataset):
     def _clip(self, index: int, unreadable: list[str]) -> Tensor | None:
         """uint8 [T 3 h w], or None when no frame can be read; names what could not be."""
         rows = self.tracklets[index]
-        images: dict[int, Tensor] = {}
-        broken: set[int] = set()
-        chosen = []
-        for wanted in sample_frames(len(rows), self.frames, self.sampling).tolist():
-            for position in sorted(range(len(rows)), key=lambda at: (abs(at - wanted), at)):  # noqa: B023
-                if position in broken:
-                    continue
-                if position not in images:
-                    try:
-                        images[position] = read_image(self._file(int(rows[position])))
-                    except UnreadableImage:
-                        broken.add(position)
-                        unreadable.append(self._file(int(rows[position])))
-                        continue
-                chosen.append(images[position])
-                break
-            else:
+
+        def read(position: int) -> Tensor | None:
+            try:
+                return read_image(self._file(int(rows[position])))
+            except UnreadableImage:
+                unreadable.append(self._file(int(rows[position])))
                 return None
+
+        wanted = sample_frames(len(rows), self.frames, self.sampling).tolist()
+        chosen = nearest_readable(len(rows), wanted, read)
+        if chosen is None:
+            return None
         size = (chosen[0].shape[-2], chosen[0].shape[-1])
         return torch.stack(
             [image if tuple(image.shape[-2:]) == size else resize(image, size) for image in chosen]

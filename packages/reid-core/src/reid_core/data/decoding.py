@@ -76,10 +76,25 @@ def decode(data: bytes, path: str) -> Tensor:
 
 def _decode_with_pillow(data: bytes) -> Tensor:
     with Image.open(BytesIO(data)) as opened:
-        image: Image.Image = opened
-        if image.mode.startswith("I;16") or image.mode == "I":
-            high = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-            return torch.from_numpy(high).expand(3, -1, -1).contiguous()
-        if image.mode == "P" and "transparency" in image.info:
-            image = image.convert("RGBA")
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+        return from_pillow(opened)
+
+
+def from_pillow(image: Image.Image) -> Tensor:
+    """A Pillow image of any mode as RGB, converted as `read_image` says.
+
+    Args:
+        image: the image.
+
+    Returns:
+        uint8 [3 h w].
+
+    Example:
+        >>> from_pillow(Image.new("L", (2, 1), 7)).tolist()
+        [[[7, 7]], [[7, 7]], [[7, 7]]]
+    """
+    if image.mode.startswith("I;16") or image.mode == "I":
+        high = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return torch.from_numpy(high).expand(3, -1, -1).contiguous()
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()

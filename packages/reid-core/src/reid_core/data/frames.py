@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Literal
 
 import torch
@@ -50,3 +52,31 @@ def sample_frames(length: int, frames: int, sampling: Sampling) -> Tensor:
         chosen = torch.randperm(length)[:frames] if enough else torch.randint(length, (frames,))
         return chosen if sampling == "shuffled" else chosen.sort().values
     raise ValueError(f"sampling: got {sampling!r}; expected sparse, dense, random, shuffled or even")
+
+
+def nearest_readable(
+    length: int, wanted: Sequence[int], read: Callable[[int], Tensor | None]
+) -> list[Tensor] | None:
+    """Read frames of a tracklet; in place of an unreadable one, the nearest that can be read.
+
+    Args:
+        length: frames in the tracklet.
+        wanted: positions, each in [0, length).
+        read: from a position to its frame, or None where it can't be read; called once a position.
+
+    Returns:
+        one frame per wanted position, or None where no frame can be read.
+
+    >>> frames = [None, torch.tensor(1), None]
+    >>> nearest_readable(3, [0, 2], frames.__getitem__)
+    [tensor(1), tensor(1)]
+    """
+    read_once = cache(read)
+    chosen = []
+    for position in wanted:
+        nearest = sorted(range(length), key=lambda at: (abs(at - position), at))  # noqa: B023
+        frame = next((frame for at in nearest if (frame := read_once(at)) is not None), None)
+        if frame is None:
+            return None
+        chosen.append(frame)
+    return chosen

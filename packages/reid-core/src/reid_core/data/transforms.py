@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 Size = tuple[int, int]
 Jitter = tuple[float, float, float, float]
 Channels = tuple[float, ...]
+Interpolation = Literal["bilinear", "bicubic"]
 
 DINO_JITTER: Jitter = (0.4, 0.4, 0.2, 0.1)
 """Brightness, contrast, saturation, hue (in turns) of DINO (Caron et al., arXiv:2104.14294)."""
@@ -200,19 +201,19 @@ class MultiCrop:
         return views
 
 
-def resize(images: Tensor, size: Size) -> Tensor:
-    """Bilinear resize, antialiased along each axis that shrinks: [3 h w] or [t 3 h w], uint8 or float."""
+def resize(images: Tensor, size: Size, interpolation: Interpolation = "bilinear") -> Tensor:
+    """Resize [3 h w] or [t 3 h w], uint8 or float, antialiased along each axis that shrinks."""
     if tuple(images.shape[-2:]) == tuple(size):
         return images
     batch = images if images.ndim == 4 else images[None]
-    batch = F.interpolate(batch, size=size, mode="bilinear", antialias=True)
+    batch = F.interpolate(batch, size=size, mode=interpolation, antialias=True)
     return batch if images.ndim == 4 else batch[0]
 
 
 def normalise(images: Tensor, mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD) -> Tensor:
     """(x / 255 - mean) / std, from samples in [0, 255] (uint8 or float) to float32 of the same shape."""
-    mean_255 = torch.tensor([255 * value for value in mean]).view(3, 1, 1)
-    std_255 = torch.tensor([255 * value for value in std]).view(3, 1, 1)
+    mean_255 = torch.tensor([255 * value for value in mean], device=images.device).view(3, 1, 1)
+    std_255 = torch.tensor([255 * value for value in std], device=images.device).view(3, 1, 1)
     return (images - mean_255).div_(std_255)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,7 @@ def extract(
     size = len(dataset)
     if size == 0:
         raise ValueError(f"the dataset for {path.name} is empty; check the split")
-    device = (
-        torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if device == "auto"
-        else torch.device(device)
-    )
+    device = pick_device(device)
     identity = _identity(model, dataset, f"{autocast} {flip} {fingerprint}")
     notes, valid_file = path.with_name(path.name + ".json"), valid_path(path)
     state = _notes(notes, identity)
@@ -116,10 +113,10 @@ def extract(
         collate_fn=_collate,
         pin_memory=device.type == "cuda",
     )
-    training, home = model.training, next((p.device for p in model.parameters()), device)
-    model.to(device).eval()
+    home = next((p.device for p in model.parameters()), device)
+    model.to(device)
     try:
-        with Progress(path.stem, size, done) as progress, torch.inference_mode():
+        with Progress(path.stem, size, done) as progress, eval_mode(model), torch.inference_mode():
             for number, (inputs, found) in enumerate(loader, start=1):
                 rows = _run(model, inputs.to(device, non_blocking=True), found, autocast, flip, first=done)
                 if features is None or valid is None:
@@ -139,9 +136,71 @@ def extract(
                     _write_notes(notes, {"identity": identity, "rows": done})
                 progress.update(done)
     finally:
-        model.to(home).train(training)
+        model.to(home)
     _publish(path, valid_file)
     return np.load(path, mmap_mode="r")
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """A device by name; "auto" takes a CUDA device if there is one.
+
+    Args:
+        device: "auto", or what `torch.device` takes.
+
+    Example:
+        >>> pick_device("cpu")
+        device(type='cpu')
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def batch_features(model: nn.Module, inputs: Tensor, flip: bool = False) -> Tensor:
+    """Features of a batch.
+
+    Args:
+        model: module from images or clips to features `[b d]`.
+        inputs: images `[b 3 h w]` or clips `[b t 3 h w]`, float.
+        flip: whether a feature is the mean of that of the input and that of its mirror image.
+
+    Returns:
+        `[b d]` float32.
+
+    Raises:
+        ValueError: the model gives another shape.
+    """
+    output = model(inputs)
+    if flip:
+        output = (output + model(inputs.flip(-1))) / 2
+    if output.ndim != 2 or len(output) != len(inputs):
+        raise ValueError(
+            f"the model returned {tuple(output.shape)} for an input of {tuple(inputs.shape)}; expected [b d]"
+        )
+    return output.float()
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode inside the block; each of its modules gets its own mode back.
+
+    Args:
+        model: any module.
+
+    Example:
+        >>> model = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2).eval())
+        >>> with eval_mode(model):
+        ...     inside = [module.training for module in model.modules()]
+        >>> inside, [module.training for module in model.modules()]
+        ([False, False, False], [True, True, False])
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _run(
@@ -149,14 +208,7 @@ def _run(
 ) -> np.ndarray:
     """One batch's features `[b d]` float32, zeros where not valid; `first` is its first row's number."""
     with torch.autocast(inputs.device.type, dtype=autocast, enabled=autocast is not None):
-        output = model(inputs)
-        if flip:
-            output = (output + model(inputs.flip(-1))) / 2
-    if output.ndim != 2 or len(output) != len(inputs):
-        raise ValueError(
-            f"the model returned {tuple(output.shape)} for an input of {tuple(inputs.shape)}; expected [b d]"
-        )
-    rows = output.float().cpu()
+        rows = batch_features(model, inputs, flip).cpu()
     rows[~valid] = 0
     broken = (~rows.isfinite()).any(dim=1).nonzero()
     if len(broken):

@@ -31,10 +31,10 @@ class ReIDModel(nn.Module):
     Args:
         extractor: module from images `[b 3 h w]` or clips `[b t 3 h w]`, float, to features `[b dim]`.
         dim: length of the extractor's features.
-        num_classes: number of training identities.
+        num_classes: number of training identities; 0 for a model without a classifier, for retrieval alone.
 
     Raises:
-        ValueError: dim or num_classes is not positive.
+        ValueError: dim is not positive, or num_classes negative.
 
     Example:
         >>> model = ReIDModel(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), dim=4, num_classes=3).eval()
@@ -44,16 +44,18 @@ class ReIDModel(nn.Module):
 
     def __init__(self, extractor: nn.Module, dim: int, num_classes: int) -> None:
         super().__init__()
-        if dim < 1 or num_classes < 1:
+        if dim < 1 or num_classes < 0:
             raise ValueError(
-                f"dim and num_classes must be positive, not dim={dim}, num_classes={num_classes}"
+                f"dim must be positive and num_classes not negative; got dim={dim}, num_classes={num_classes}"
             )
         self.dim, self.num_classes = dim, num_classes
         self.extractor = extractor
         self.neck = nn.BatchNorm1d(dim)
         self.neck.bias.requires_grad_(False)
-        self.classifier = nn.Linear(dim, num_classes, bias=False)
-        nn.init.normal_(self.classifier.weight, std=CLASSIFIER_STD)
+        self.classifier: nn.Module = nn.Identity()
+        if num_classes:
+            self.classifier = nn.Linear(dim, num_classes, bias=False)
+            nn.init.normal_(self.classifier.weight, std=CLASSIFIER_STD)
 
     def features(self, x: Tensor) -> Tensor:
         """Features before the neck, for the triplet loss.
@@ -83,8 +85,23 @@ class ReIDModel(nn.Module):
 
         Returns:
             `[b num_classes]`, float.
+
+        Raises:
+            ValueError: the model has no classifier.
         """
+        if not self.num_classes:
+            raise ValueError("this ReIDModel has no classifier: build it with num_classes to train it")
         return self.classifier(self.neck(features))
+
+    def without_classifier(self) -> ReIDModel:
+        """The same extractor and neck as a model for retrieval alone, which is what a model folder holds.
+
+        Returns:
+            A model that shares this one's weights.
+        """
+        model = ReIDModel(self.extractor, self.dim, num_classes=0)
+        model.neck = self.neck
+        return model
 
     def forward(self, x: Tensor) -> Tensor:
         """The descriptor for retrieval: features after the neck, of unit length.

@@ -34,7 +34,7 @@ class BranchedModel(nn.Module):
     Args:
         extractor: module with an attribute `branches`, a sequence of `Branch`; called on images `[b 3 h w]`,
             and on `camid` `[b]` int64 where there is one, it returns a float `[b dim]` for each of them.
-        num_classes: number of training identities.
+        num_classes: number of training identities; 0 for a model without classifiers, for retrieval alone.
 
     Example:
         >>> class Halves(nn.Module):
@@ -73,6 +73,16 @@ class BranchedModel(nn.Module):
             for branch, head, feature in zip(self.branches, self.heads, self.features(x, camid), strict=True)
         ]
         return functional.normalize(torch.cat(parts, dim=1).float(), dim=1)
+
+    def without_classifier(self) -> BranchedModel:
+        """The same extractor and necks as a model for retrieval alone, which is what a model folder holds.
+
+        Returns:
+            A model that shares this one's weights.
+        """
+        model = BranchedModel(self.extractor, num_classes=0)
+        model.heads = nn.ModuleList(head.without_classifier() for head in self.heads)  # type: ignore[operator]
+        return model
 
 
 class BranchedObjective(nn.Module):

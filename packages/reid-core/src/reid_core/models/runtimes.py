@@ -1,0 +1,134 @@
+"""Exported models, ONNX (extra `onnx`) and OpenVINO IR (extra `openvino`), as modules for the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reid_core.models.model_config import refuse_placeholder
+
+Shape = tuple[int | None, ...]
+
+
+class ExportedModel(nn.Module):
+    """A model of another runtime, called like a module; it has no weights of torch's and runs on the CPU.
+
+    Args:
+        run: from a float array of the input's shape to the output.
+        shape: of the input, `[n 3 h w]` or `[n t 3 h w]`; None where any length goes.
+        dtype: of the input.
+        path: the file, for errors.
+
+    Raises:
+        ValueError: the input is of another shape or type.
+    """
+
+    def __init__(self, run: Callable[[np.ndarray], np.ndarray], shape: Shape, dtype: Any, path: Path) -> None:
+        super().__init__()
+        if len(shape) not in (4, 5) or shape[-3] not in (3, None) or np.dtype(dtype).kind != "f":
+            raise ValueError(
+                f"{path} takes {np.dtype(dtype)} {list(shape)}; expected floats [n 3 h w] or [n t 3 h w]"
+            )
+        self.run, self.shape, self.dtype, self.path = run, shape, dtype, path
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) that the model takes; None where any goes."""
+        height, width = self.shape[-2:]
+        return None if height is None or width is None else (height, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images `[b 3 h w]` or clips `[b t 3 h w]`, float -> `[b d]`, in as many runs as the file's own
+        batch size asks for."""
+        wanted = (None, *self.shape[1:])
+        if x.ndim != len(wanted) or any(w not in (None, s) for w, s in zip(wanted, x.shape, strict=True)):
+            raise ValueError(
+                f"{self.path} takes {list(self.shape)} (None: any), not {list(x.shape)}: give the "
+                "preprocessing such a size and number of frames"
+            )
+        inputs = x.numpy().astype(self.dtype, copy=False)
+        step = self.shape[0] or len(inputs)
+        outputs = []
+        for first in range(0, len(inputs), step):
+            part = inputs[first : first + step]
+            filler = np.zeros((step - len(part), *part.shape[1:]), dtype=self.dtype)
+            outputs.append(self.run(np.concatenate([part, filler]))[: len(part)])
+        return torch.from_numpy(np.concatenate(outputs))
+
+
+def open_exported(path: Path) -> ExportedModel:
+    """Open an exported model on as many threads as torch has.
+
+    Args:
+        path: an .onnx file, or an .xml file of OpenVINO with its .bin beside it.
+
+    Raises:
+        ImportError: the extra is not installed.
+        ValueError: the file is something else, or has more than one input or output.
+    """
+    refuse_placeholder(path)
+    opener = _open_onnx if path.suffix == ".onnx" else _open_openvino
+    return opener(path)
+
+
+def _open_onnx(path: Path) -> ExportedModel:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            f"{path}: ONNX needs onnxruntime; install the extra: pip install 'reid-core[onnx]'"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors share no class of their own
+        raise ValueError(f"{path} can't be opened as ONNX ({_first_line(error)})") from error
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    _check_single(path, inputs, outputs)
+    given = inputs[0]
+    dtype = {"tensor(float)": np.float32, "tensor(float16)": np.float16}.get(given.type, object)
+    shape = tuple(side if isinstance(side, int) else None for side in given.shape)
+    return ExportedModel(lambda x: session.run(None, {given.name: x})[0], shape, dtype, path)
+
+
+def _open_openvino(path: Path) -> ExportedModel:
+    try:
+        import openvino
+    except ImportError as error:
+        raise ImportError(
+            f"{path}: OpenVINO IR needs openvino; install the extra: pip install 'reid-core[openvino]'"
+        ) from error
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise FileNotFoundError(f"{path} needs {weights.name} beside it, which holds the weights")
+    refuse_placeholder(weights)
+    core = openvino.Core()
+    try:
+        model = core.read_model(path)
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
+    except RuntimeError as error:
+        raise ValueError(f"{path} can't be opened as OpenVINO IR ({_first_line(error)})") from error
+    _check_single(path, model.inputs, model.outputs)
+    shape = tuple(
+        None if side.is_dynamic else side.get_length() for side in model.input().get_partial_shape()
+    )
+    dtype = model.input().get_element_type().to_dtype()
+    return ExportedModel(lambda x: compiled(x)[0], shape, dtype, path)
+
+
+def _check_single(path: Path, inputs: Any, outputs: Any) -> None:
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ValueError(
+            f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; expected one of each: export the "
+            "model from images to features alone"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
