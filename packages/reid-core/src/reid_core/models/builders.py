@@ -30,7 +30,7 @@ def find_builder(name: str) -> Callable[..., nn.Module]:
             reid-core's own, which are found without its metadata too.
 
     Raises:
-        ValueError: no builder has that name, or two do.
+        ValueError: no builder has that name, or two do, or its package can't be imported.
 
     Example:
         >>> find_builder("bnneck").__name__
@@ -51,7 +51,11 @@ def find_builder(name: str) -> Callable[..., nn.Module]:
         )
     if len(points) > 1:
         raise ValueError(f"builder {name!r} is declared twice, as {' and '.join(points)}: uninstall one")
-    return next(iter(points.values())).load()
+    (point,) = points.values()
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"builder {name!r} is declared as {point.value}, but: {error}") from error
 
 
 def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
@@ -70,7 +74,7 @@ def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     builder = find_builder(name)
     try:
         model = builder(**arguments)
-    except (TypeError, ValueError, RuntimeError, ImportError) as error:
+    except Exception as error:  # whatever its libraries raise at what a file says
         raise ValueError(f"builder {name!r} can't build with {dict(arguments)}: {error}") from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"builder {name!r} returned {type(model).__name__}; expected an nn.Module")

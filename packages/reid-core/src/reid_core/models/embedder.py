@@ -35,7 +35,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 Errors = Literal["raise", "mask"]
 
 
-class Embedder(ModelHubMixin, library_name="reid-core"):
+class Embedder(ModelHubMixin):
     """Any module from images or clips to features, with its preprocessing; `load` makes one from a file.
 
     With `metric` "cosine" descriptors are of unit length. A tracklet's is the mean of its frames' (made unit

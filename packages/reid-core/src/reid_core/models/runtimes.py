@@ -109,9 +109,11 @@ def _open_openvino(path: Path) -> ExportedModel:
         raise FileNotFoundError(f"{path} needs {weights.name} beside it, which holds the weights")
     refuse_placeholder(weights)
     core = openvino.Core()
+    # Some CPUs would compute in half precision by default.
+    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
     try:
         model = core.read_model(path)
-        compiled = core.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
+        compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise ValueError(f"{path} can't be opened as OpenVINO IR ({_first_line(error)})") from error
     _check_single(path, model.inputs, model.outputs)
