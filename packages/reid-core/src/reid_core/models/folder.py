@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from reid_core.files import atomic, write_atomically
+from reid_core.files import atomic, plain, write_atomically
 from reid_core.models.builders import build
 from reid_core.models.features import batch_features, eval_mode
 from reid_core.models.model_card import model_card
@@ -61,6 +61,7 @@ def save(
     Raises:
         ValueError: an unknown builder, another module than the builder's, weights that aren't finite, or a
             value that can't be.
+        TypeError: an argument is nothing that JSON has.
 
     Example:
         >>> import tempfile
@@ -74,14 +75,17 @@ def save(
         >>> sorted(path.name for path in Path(folder).iterdir())
         ['README.md', 'config.json', 'model.safetensors']
     """
+    arguments = plain(arguments)  # what a reader will build with
     state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    rebuilt = _fill(build(builder, arguments), state, f"the model that is saved with builder {builder!r}")
+    with torch.random.fork_rng(devices=[]):  # a training goes on with the random numbers that it had
+        rebuilt = build(builder, arguments)
+    _fill(rebuilt, state, f"the model that is saved with builder {builder!r}")
     features = probe(model, preprocessing)
     rebuilt.to(next((parameter.device for parameter in model.parameters()), "cpu"))
     for ours, theirs in zip(features, probe(rebuilt, preprocessing), strict=True):
         if ours.shape != theirs.shape or (ours - theirs).abs().max() > SAME * ours.abs().max():
             raise ValueError(
-                f"builder {builder!r} with {dict(arguments)} gives other features than the model, with the "
+                f"builder {builder!r} with {arguments} gives other features than the model, with the "
                 "same weights: give the arguments that the model was built with"
             )
     config = ModelConfig(
@@ -130,7 +134,7 @@ def read_folder(folder: Path) -> tuple[nn.Module, ModelConfig]:
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}): fetch it again") from error
     try:
-        with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
+        with torch.random.fork_rng(devices=[]):  # as in save
             model = build(config.builder, config.arguments)
     except ValueError as error:
         raise ValueError(f"{folder / CONFIG_FILE}: {error}") from error
@@ -181,8 +185,9 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> nn.Modu
     found = [f"{kind}: {text}" for kind, names in faults.items() if (text := _some(names))]
     if found:
         raise ValueError(
-            f"{source} has other tensors than its builder's module ({'; '.join(found)}); a model for "
-            "retrieval has no classifiers (without_classifier), and arguments are those it was built with"
+            f"{source}: tensors {'; '.join(found)}. Expected those of the builder's module, all finite: a "
+            "model for retrieval has no classifiers (without_classifier), and arguments are those it was "
+            "built with"
         )
     model.load_state_dict(dict(state))
     return model
