@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import mlflow
+import numpy as np
 import pytest
 import torch
 
@@ -148,6 +149,19 @@ def test_going_back_to_old_settings_runs_nothing_and_both_weights_are_there(tiny
     assert capsys.readouterr().err.count("reused") == 3
     assert (other / "teacher.pt").exists() and (tiny.folder / "pretrain" / "teacher.pt").exists()
     assert other != (tiny.folder / "pretrain").resolve()
+
+
+def test_the_model_folder_loads_and_gives_the_features_that_were_evaluated(tiny):
+    from reid_core.data import Manifest
+    from reid_core.models import load
+
+    embedder = load(tiny.folder / "finetune" / "pretrained" / "model")
+    market = Manifest.load(tiny.folder / "prepare" / "data.image.parquet", tiny.data / "market1501")
+    query = market.select("query")
+    features = np.load(tiny.folder / "evaluate" / "pretrained" / "query_images.npy")
+    np.testing.assert_allclose(embedder.embed(query.files), features, atol=1e-5)
+    card = (tiny.folder / "finetune" / "pretrained" / "model" / "README.md").read_text()
+    assert "synthetic world in the layout of market1501" in card
 
 
 def test_checkpoints_and_weights_name_the_digest_that_they_were_made_under(tiny):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from reid_core.files import plain
 from reid_core.models.backbones import build_backbone
+from reid_core.models.heads import ReIDModel
 from reid_core.training.checkpoints import write_checkpoint
 from reid_pretrain import PerceiverResampler, VideoImageEncoder
 from vills.config import ModelConfig, Shapes
@@ -65,6 +67,31 @@ def build_model(config: ModelConfig, shapes: Shapes) -> VideoImageEncoder:
         max_frames=shapes.frames,
     )
     return VideoImageEncoder(encoder, resampler)
+
+
+def vills(
+    model: Mapping[str, Any], image_size: Sequence[int], frame_size: Sequence[int], frames: int
+) -> nn.Module:
+    """VILLS for retrieval, without a classifier: what a model folder of it names as its builder.
+
+    Args:
+        model: settings of `ModelConfig`, by name.
+        image_size: (height, width) in pixels that position embeddings are made for.
+        frame_size: of a clip's frames.
+        frames: of a clip.
+
+    Returns:
+        Module from images [b 3 h w] or clips [b t 3 h w] to descriptors [b L*d] of unit length.
+
+    Example:
+        >>> arguments = {"model": {"options": {"depth": 1}}, "image_size": [32, 16]}
+        >>> vills(**arguments, frame_size=[32, 16], frames=2).eval()(torch.zeros(1, 3, 32, 16)).shape
+        torch.Size([1, 512])
+    """
+    (height, width), (frame_height, frame_width) = image_size, frame_size
+    shapes = Shapes((height, width), (frame_height, frame_width), frames)
+    network = build_model(ModelConfig(**model), shapes)
+    return ReIDModel(Descriptor(network), network.dim, num_classes=0)
 
 
 def check_model(config: ModelConfig, *shapes: Shapes) -> None:

@@ -55,8 +55,8 @@ def stages(config: Config) -> list[Stage]:
             collective=True,
         ),
     ]
-    trained = {variant: _fine_tuning(config, variant) for variant in config.variants}
-    for variant, section in trained.items():
+    for variant in config.variants:
+        section = _fine_tuning(config, variant)
         reads: dict[str, Parts] = {PREPARE: [part(name, "train") for name in labelled]}
         files = {}
         if section.pretrained and tune.checkpoint is None:
@@ -70,8 +70,8 @@ def stages(config: Config) -> list[Stage]:
         Stage(
             "evaluate",
             evaluate,
-            Evaluation(config.evaluate, trained, protocols(config), shapes),
-            {PREPARE: tests, **{f"finetune/{variant}": None for variant in trained}},
+            Evaluation(config.evaluate, config.variants, protocols(config), shapes),
+            {PREPARE: tests, **{f"finetune/{variant}": None for variant in config.variants}},
         )
     )
     return result

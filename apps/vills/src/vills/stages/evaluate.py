@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -17,15 +16,15 @@ from reid_core.data.datasets import ImageDataset, TrackletDataset
 from reid_core.data.transforms import eval_transform
 from reid_core.files import write_atomically
 from reid_core.models.features import extract, valid_path
+from reid_core.models.folder import read_folder
 from reid_core.models.heads import ReIDModel
 from reid_core.recipe import Job
 from reid_eval import PROTOCOLS, Result
 from reid_eval import evaluate as score
 from vills.config import EvaluateConfig, Shapes
 from vills.figures import draw_figures
-from vills.model import CheckpointError
 from vills.modes import MODES, TITLES, Mode, Side
-from vills.stages.finetune import MODEL_FILE, FineTuning, build_finetuning
+from vills.stages.finetune import MODEL_FOLDER
 
 RANKS = (1, 5, 10, 20)
 """Ranks that VILLS' tables print."""
@@ -39,13 +38,13 @@ class Evaluation:
 
     Attributes:
         evaluate: how.
-        trained: variant -> what its finetune stage got.
+        variants: fine-tuned models, the first of which gets figures.
         protocols: source -> name of the protocol.
         shapes: sizes of images and clips.
     """
 
     evaluate: EvaluateConfig
-    trained: dict[str, FineTuning]
+    variants: tuple[str, ...]
     protocols: dict[str, str]
     shapes: Shapes
 
@@ -63,8 +62,8 @@ def evaluate(job: Job) -> dict[str, Any]:
     sides = load_sides(job)
     results: dict[str, dict[str, Result]] = {}
     found: dict[str, dict[str, Any]] = {}
-    for variant, trained in section.trained.items():
-        model = load_reid(trained, job.inputs[f"finetune/{variant}"] / MODEL_FILE)
+    for variant in section.variants:
+        model = _load(job, variant)
         place = job.folder / variant
         for name, side in sides.items():
             _extract(job, model, side, place / f"{name}.npy")
@@ -75,11 +74,16 @@ def evaluate(job: Job) -> dict[str, Any]:
         }
         found[variant] = {name: result.summary() for name, result in results[variant].items()}
     write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
-    first = next(iter(section.trained))
+    first = section.variants[0]
     features = {name: np.load(job.folder / first / f"{name}.npy", mmap_mode="r") for name in sides}
-    model = load_reid(section.trained[first], job.inputs[f"finetune/{first}"] / MODEL_FILE)
     draw_figures(
-        section.evaluate, section.shapes, model, sides, features, results[first], job.folder / "figures"
+        section.evaluate,
+        section.shapes,
+        _load(job, first),
+        sides,
+        features,
+        results[first],
+        job.folder / "figures",
     )
     job.logger.metrics(flatten_results(found), step=0)
     return found
@@ -170,28 +174,8 @@ def load_sides(job: Job) -> dict[str, Side]:
     return sides
 
 
-def load_reid(trained: FineTuning, path: Path) -> ReIDModel:
-    """A fine-tuned model, in eval mode.
-
-    Args:
-        trained: what its stage got.
-        path: final.pt of that stage.
-
-    Returns:
-        The model.
-
-    Raises:
-        CheckpointError: the file is of another architecture.
-    """
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    objective = build_finetuning(trained, state["pids"].tolist())
-    try:
-        objective.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{path} is a checkpoint of another architecture than the configured model: {error}"
-        ) from error
-    return objective.model.eval()
+def _load(job: Job, variant: str) -> Any:
+    return read_folder(job.inputs[f"finetune/{variant}"] / MODEL_FOLDER)[0]
 
 
 def _extract(job: Job, model: ReIDModel, side: Side, path: Path) -> None:

@@ -12,15 +12,19 @@ import torch
 from reid_core.data.datasets import ImageDataset, TrackletDataset
 from reid_core.data.manifest import Manifest
 from reid_core.data.transforms import train_transform
+from reid_core.models import Preprocessing, save
 from reid_core.models.heads import ReIDModel, ReIDObjective
-from reid_core.processes import ranks
+from reid_core.processes import process_rank, ranks
 from reid_core.recipe import Job
-from reid_core.training.loop import FINAL, fit
+from reid_core.recipe.store import record
+from reid_core.training.loop import fit
 from vills.config import FinetuneConfig, ModelConfig, Shapes, Size
 from vills.labelled import JointBatches, Labelled, collate
 from vills.model import TEACHER_FILE, Descriptor, build_model, load_teacher
 
-MODEL_FILE = FINAL
+MODEL_FOLDER = "model"
+LICENSE = "unknown"
+"""Of the weights: that of the data sets, which the model card names."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def finetune(job: Job) -> dict[str, Any]:
     """Train encoder, resampler and a ReID head on labelled images and clips (VILLS supplement 1).
 
     Args:
-        job: its section is a `FineTuning`; its folder gets final.pt, the weights of the objective.
+        job: its section is a `FineTuning`; its folder gets model/, the model folder, and final.pt.
 
     Returns:
         Numbers of identities, images, clips and steps.
@@ -113,12 +117,42 @@ def finetune(job: Job) -> dict[str, Any]:
         descriptor: Any = objective.model.extractor
         load_teacher(job.files.get("teacher") or job.inputs["pretrain"] / TEACHER_FILE, descriptor.model)
     fit(objective, data, batches, collate, schedule, job.folder, section.seed, job.logger, job.digest)
+    if process_rank() == 0:
+        save_model(job, objective.model)
     return {
         "identities": len(pids),
         "images": len(image_pids),
         "clips": len(clip_pids),
         "steps": schedule.steps,
     }
+
+
+def save_model(job: Job, model: ReIDModel) -> None:
+    """Write the model folder, for `reid_core.models.load`.
+
+    Args:
+        job: its section is a `FineTuning`.
+        model: as training left it.
+    """
+    section: FineTuning = job.section
+    before, shapes = section.built_for, section.shapes
+    shown = record(job.inputs["pretrain"]) if "pretrain" in job.inputs else None
+    pretrained = [f"{name} (unlabeled)" for name in shown["summary"]["sources"]] if shown else []
+    save(
+        job.folder / MODEL_FOLDER,
+        model.without_classifier(),
+        "vills",
+        {
+            "model": section.model,
+            "image_size": before.image,
+            "frame_size": before.frame,
+            "frames": before.frames,
+        },
+        Preprocessing(shapes.image, frames=shapes.frames, frame_size=shapes.frame),
+        training_data=[*pretrained, *map(job.title, section.labelled)],
+        license=LICENSE,
+        digest=job.digest,
+    )
 
 
 def build_finetuning(section: FineTuning, pids: Sequence[int]) -> FineTuningObjective:

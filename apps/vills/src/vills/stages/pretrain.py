@@ -52,7 +52,7 @@ def pretrain(job: Job) -> dict[str, Any]:
         job: its section is a `PreTraining`; its folder gets teacher.pt and the training's own files.
 
     Returns:
-        Numbers of images, videos, steps, and of unreadable files.
+        Names of the sources, numbers of images, videos, steps, and of unreadable files.
 
     Raises:
         CheckpointError: the checkpoint to start from is of another architecture.
@@ -77,6 +77,7 @@ def pretrain(job: Job) -> dict[str, Any]:
         )
     unreadable = folder / "unreadable.txt"
     return {
+        "sources": [job.title(one.source) for one in section.pool],
         "images": len(pool.images),
         "videos": len(pool.videos),
         "steps": schedule.steps,

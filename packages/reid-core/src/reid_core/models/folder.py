@@ -37,6 +37,7 @@ def save(
     license: str,
     metric: Metric = "cosine",
     flip: bool = False,
+    digest: str = "",
 ) -> ModelConfig:
     """Write a model folder: model.safetensors, config.json and README.md.
 
@@ -54,6 +55,7 @@ def save(
         license: of the weights, best an SPDX identifier.
         metric: how features are compared.
         flip: whether a feature is the mean of that of the image and that of its mirror image.
+        digest: of the training stage that made the model.
 
     Returns:
         What config.json holds.
@@ -97,6 +99,7 @@ def save(
         arguments=arguments,
         metric=metric,
         flip=flip,
+        digest=digest,
     )
     folder = Path(folder)
     (folder / CONFIG_FILE).unlink(missing_ok=True)

@@ -37,6 +37,7 @@ class ModelConfig:
         arguments: of the builder, by name.
         metric: how features are compared; with "cosine" they are of unit length.
         flip: whether a feature is the mean of that of the image and that of its mirror image.
+        digest: of the training stage that made the model, which ties the folder to its run; empty elsewhere.
         reid_core: version of reid-core that wrote it.
 
     Raises:
@@ -56,6 +57,7 @@ class ModelConfig:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     metric: Metric = "cosine"
     flip: bool = False
+    digest: str = ""
     reid_core: str = __version__
 
     def __post_init__(self) -> None:

@@ -118,3 +118,13 @@ class Job:
         if undeclared:
             raise ValueError(f"the stage reads {undeclared[0]} without saying so: add it to its `reads`")
         return load_rows(self.inputs[PREPARE], source, self.roots[source], splits)
+
+    def title(self, source: str) -> str:
+        """What a data source is called in a model card: its data set's name, and whether it is synthetic.
+
+        Args:
+            source: its name, such as "data.image".
+        """
+        name = load_rows(self.inputs[PREPARE], source, self.roots[source]).name
+        written = self.roots[source].is_relative_to(self.inputs[PREPARE])
+        return f"synthetic world in the layout of {name}" if written else name
