@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import logging
 import os
 import urllib.error
 import urllib.request
@@ -274,6 +275,7 @@ def _cached_client(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the journal is the better retry
     import mlflow
 
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of each table it makes
     database = sqlite_file(uri)
     if database is None:
         return mlflow.MlflowClient(tracking_uri=uri)
