@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import pytest
 
 from cion.cli import build_parser, main
-from cion.config import Config, Evaluation
-from reid_eval import PROTOCOLS
+from cion.config import Config, Evaluation, check
+from reid_core.data.readers import READERS
+from reid_core.data.readers.sources import MANIFEST_SUFFIXES
+from reid_eval import PROTOCOLS, find_protocol
+from reid_eval.protocols import MANIFEST_SUFFIXES as EVAL_SUFFIXES
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -38,8 +40,15 @@ def test_options_override_the_file_and_keep_the_rest():
     assert chosen.target.options["seed"] == 0 and chosen.evaluate.protocol == "pku_reid"
 
 
-def test_every_protocol_that_can_be_chosen_is_known():
-    assert set(get_args(get_type_hints(Evaluation)["protocol"])) <= set(PROTOCOLS)
+def test_every_reader_and_manifest_has_a_protocol_of_its_name():
+    names = {name for reader in READERS.values() for name in reader.counts}
+    assert set(READERS) <= names <= set(PROTOCOLS)
+    assert find_protocol("mine.csv") is PROTOCOLS["manifest"] and set(MANIFEST_SUFFIXES) == set(EVAL_SUFFIXES)
+
+
+def test_an_unknown_protocol_is_refused_with_the_list():
+    with pytest.raises(ValueError, match="protocol=duke: expected one of market1501, .*people"):
+        check(Config(evaluate=Evaluation(protocol="duke")))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ TINY = Path(__file__).parent / "tiny.yaml"
         (["--data.synthetic", "null"], "data.root is empty: give the folder of g2a_vreid"),
         (["--data.synthetic", "null", "--data.root", "/nowhere"], "data.root: there is no folder /nowhere"),
         (["--data.synthetic", "null", "--data.name", "mras"], "data.name: no reader 'mras'"),
+        (["--evaluate.protocol", "g2v"], "protocol=g2v: expected one of market1501, "),
         (["--method", "vsla"], "no 'vsla'; there are frozen, baseline"),
         (["--pbp.platforms", "[ground, uav]"], "pbp.platforms: data sets have ground, aerial, not 'uav'"),
         (["--clip.captioned", "null"], "clip has random weights"),

@@ -155,7 +155,7 @@ def test_reader_options_are_given_by_name(tmp_path, capsys):
 def test_list_names_every_reader_and_its_options(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if not line.startswith(" ")] == list(READERS)
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == [*READERS, "FILE.csv"]
     assert any("options: protocol = 'cloth_changing', val = False" in line for line in lines)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reid_eval import PROTOCOLS, average, check_order, evaluate, pool_templates
+from reid_eval import PROTOCOLS, average, check_order, evaluate, find_protocol, pool_templates
 from reid_eval.inputs import Columns
 from reid_eval.protocols import (
     OWN_PERSON,
@@ -41,7 +41,7 @@ GALLERY = columns(
         ("pku_reid", [0, 1, 1, 0, 1]),
         ("ltcc_cloth_changing", [0, 0, 1, 1, 1]),
         ("prcc_same_clothes", [0, 1, 0, 1, 1]),
-        ("g2a", [0, 1, 1, 0, 1]),
+        ("g2a_vreid", [0, 1, 1, 0, 1]),
         ("mix", [0, 1, 0, 1, 1]),
     ],
 )
@@ -53,6 +53,29 @@ def test_a_query_frame_without_a_tracklet_shares_none():
     query = columns(pid=[1], camid=[0], tracklet=[-1])
     gallery = columns(pid=[1, 2], camid=[1, 1], tracklet=[-1, -1])
     assert image_to_video(query, gallery).all()
+
+
+def test_an_unknown_camera_is_nobodys_own_in_the_protocol_of_own_data():
+    query = columns(pid=[1, 1], camid=[4, -1])
+    gallery = columns(pid=[1, 1, 1, 2, 2], camid=[4, 5, -1, 4, -1])
+    expected = [[False, True, True, True, True], [True] * 5]
+    assert PROTOCOLS["people"](query, gallery).tolist() == expected
+    assert PROTOCOLS["manifest"] is PROTOCOLS["people"]
+
+
+def test_with_one_known_camera_or_none_same_camera_images_are_answers():
+    features = np.eye(4)[[0, 0, 1, 1]]
+    pids, unknown = [1, 1, 2, 2], [-1] * 4
+    own = find_protocol("people")
+    assert evaluate(features[::2], features[1::2], *[[1, 2]] * 2, *[[-1, -1]] * 2, protocol=own).mAP == 1
+    with pytest.raises(ValueError, match="no valid query"):
+        evaluate(features, features, pids, pids, unknown, unknown)
+
+
+def test_a_manifest_file_has_the_protocol_of_manifests():
+    assert find_protocol("/data/Mine.CSV") is PROTOCOLS["manifest"]
+    with pytest.raises(ValueError, match="protocol=mine.txt: expected one of market1501, .*manifest"):
+        find_protocol("mine.txt")
 
 
 def people(seed=0, count=6, views=4):

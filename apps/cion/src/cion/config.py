@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from reid_core.training.config import TrainConfig
 from reid_core.training.unsupervised import ClusterContrastConfig
@@ -85,9 +85,9 @@ class SourceTraining:
 class Evaluation:
     """Retrieval of the target's test people."""
 
-    protocol: Literal["market1501", "msmt17", "pku_reid"] = "market1501"
-    """Gallery rows that count: market1501 and msmt17 leave out the query's person in its own camera,
-    pku_reid that whole camera."""
+    protocol: str = "market1501"
+    """Gallery rows that count, by data set (reid_eval.PROTOCOLS): market1501 and msmt17 leave out the query's
+    person in its own camera, pku_reid that whole camera."""
     flip: bool = False
     """Whether a descriptor is the mean of that of the image and that of its mirror image."""
     batch_size: int = 128
@@ -143,6 +143,9 @@ def check(config: Config) -> None:
         Traceback (most recent call last):
         ValueError: target.root is empty: give the folder of market1501
     """
+    from reid_eval import find_protocol  # this module is imported for --help too, which needs no torch
+
+    find_protocol(config.evaluate.protocol)
     for name, data in (("target", config.target), ("source", config.source)):
         if data is None or data.synthetic is not None:
             continue

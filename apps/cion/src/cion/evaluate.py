@@ -17,8 +17,8 @@ from reid_core.files import write_atomically
 from reid_core.models.features import extract
 from reid_core.models.heads import ReIDModel
 from reid_core.training.protocols import Logger
-from reid_eval import PROTOCOLS
 from reid_eval import evaluate as score
+from reid_eval import find_protocol
 
 RESULTS_FILE = "results.json"
 RANKS = (1, 5, 10)
@@ -161,6 +161,6 @@ def score_model(
         query_ids[1],
         gallery_ids[1],
         ranks=RANKS,
-        protocol=PROTOCOLS[settings.protocol],
+        protocol=find_protocol(settings.protocol),
     )
     return result.summary()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from reid_core.data.manifest import PLATFORMS
 from reid_core.data.readers import READERS
+from reid_eval import find_protocol
 from vsla_clip.config import Config
 from vsla_clip.methods import METHODS
 
@@ -26,6 +27,7 @@ def check(config: Config) -> None:
         ValueError: data.root is empty: give the folder of g2a_vreid
     """
     data, clip = config.data, config.clip
+    find_protocol(config.evaluate.protocol)
     if data.synthetic is None:
         if data.name not in READERS:
             raise ValueError(f"data.name: no reader {data.name!r}; there are {', '.join(READERS)}")

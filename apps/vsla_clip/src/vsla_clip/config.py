@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from reid_adapters import LoRAConfig, LossConfig, PBPConfig, VSLAConfig
 from reid_core.training.config import TrainConfig
@@ -137,9 +137,9 @@ class Stage2Config:
 class EvaluateConfig:
     """Retrieval of tracklets."""
 
-    protocol: Literal["mars", "g2a", "ilidsvid", "pku_reid"] = "g2a"
-    """Gallery rows that count: mars (LS-VID) leaves out the query's person in its own camera, g2a the query's
-    platform, pku_reid the query's camera, ilidsvid nothing."""
+    protocol: str = "g2a_vreid"
+    """Gallery rows that count, by data set (reid_eval.PROTOCOLS): mars and ls_vid leave out the query's
+    person in its own camera, g2a_vreid the query's platform, pku_reid the query's camera, ilids_vid nothing."""
     frames: int | None = None
     """Frames of a clip, spread evenly over its tracklet; null as in training."""
     batch_size: int = 32

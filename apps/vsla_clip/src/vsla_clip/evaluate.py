@@ -15,8 +15,8 @@ from reid_core.data.manifest import Manifest
 from reid_core.files import write_atomically
 from reid_core.models.features import valid_path
 from reid_core.training.protocols import Logger
-from reid_eval import PROTOCOLS
 from reid_eval import evaluate as score
+from reid_eval import find_protocol
 from vsla_clip.clips import even_clips
 from vsla_clip.config import Config
 from vsla_clip.prepare import platforms
@@ -135,7 +135,7 @@ def _score(config: Config, query: Side, gallery: Side) -> dict[str, Any]:
         query.camids,
         gallery.camids,
         ranks=RANKS,
-        protocol=PROTOCOLS[config.evaluate.protocol],
+        protocol=find_protocol(config.evaluate.protocol),
         query_columns={"platform": query.platforms},
         gallery_columns={"platform": gallery.platforms},
     ).summary()

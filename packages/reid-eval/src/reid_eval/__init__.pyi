@@ -1,6 +1,6 @@
 from .evaluation import RANKS, Result, evaluate
 from .inputs import check_order
-from .protocols import PROTOCOLS
+from .protocols import PROTOCOLS, find_protocol
 from .ranking import Ranked, ranked
 from .rerank import Reranking, k_reciprocal
 from .roc import Roc, ScoreHistogram
@@ -27,6 +27,7 @@ __all__ = [
     "k_reciprocal",
     "ranked",
     "exact_search",
+    "find_protocol",
     "index_search",
     "pool_templates",
 ]

@@ -17,6 +17,10 @@ from torch import Tensor
 
 from reid_eval.inputs import JUNK_PID, Columns, Protocol
 
+UNKNOWN = -1
+"""What an integer column of a manifest holds where nothing is known."""
+MANIFEST_SUFFIXES = (".parquet", ".csv", ".tsv")
+
 
 def same(query: Columns, gallery: Columns, column: str) -> Tensor:
     """Where both sides of a pair have the same value in a column, bool [b g]."""
@@ -42,6 +46,23 @@ def other_camera(query: Columns, gallery: Columns) -> Tensor:
     return ~same(query, gallery, "camid")
 
 
+def cross_known_camera(query: Columns, gallery: Columns) -> Tensor:
+    """Not the query's own person from its own camera; an unknown camera (-1) is nobody's own: own data.
+
+    With one camera, or none known, every other image of the query's person may be an answer. Query and
+    gallery must then hold different images.
+
+    Example:
+        >>> query = Columns(pid=torch.tensor([1, 1]), camid=torch.tensor([3, -1]))
+        >>> gallery = Columns(pid=torch.tensor([1, 1, 2]), camid=torch.tensor([3, -1, 3]))
+        >>> cross_known_camera(query, gallery)
+        tensor([[False,  True,  True],
+                [ True,  True,  True]])
+    """
+    known = (query["camid"] != UNKNOWN)[:, None]
+    return ~(same(query, gallery, "pid") & same(query, gallery, "camid") & known)
+
+
 def cloth_changing(query: Columns, gallery: Columns) -> Tensor:
     """A right answer wears other clothes and is from another camera: LTCC and PRCC, cloth-changing."""
     kept = same(query, gallery, "camid") | same(query, gallery, "clothes")
@@ -65,27 +86,61 @@ def image_to_video(query: Columns, gallery: Columns) -> Tensor:
     return cross_camera(query, gallery) & ~own
 
 
-OWN_PERSON = (cross_camera, cloth_changing, same_clothes)
+OWN_PERSON = (cross_camera, cross_known_camera, cloth_changing, same_clothes)
 """Those that leave out pairs of one person alone, so that no other pair need be asked about."""
 
 PROTOCOLS: dict[str, Protocol] = {
     "market1501": cross_camera,
+    "market1501_500k": cross_camera,
     "msmt17": cross_camera,
     "cuhk03": cross_camera,
     "mars": cross_camera,
+    "ls_vid": cross_camera,
     "ltcc": cross_camera,
     "ltcc_cloth_changing": cloth_changing,
-    "prcc_cloth_changing": cloth_changing,
+    "prcc": cloth_changing,
     "prcc_same_clothes": same_clothes,
-    "g2a": cross_platform,
+    "g2a_vreid": cross_platform,
+    "image_video": image_to_video,
     "mix": image_to_video,
     "pku_reid": other_camera,
     "viper": other_camera,
+    "cuhk01": other_camera,
+    "cuhk01_single_shot": other_camera,
     "prid2011": all_pairs,
-    "ilidsvid": all_pairs,
+    "ilids_vid": all_pairs,
     "briar": all_pairs,
+    "people": cross_known_camera,
+    "manifest": cross_known_camera,
+    # Sets for pre-training, which have no query of their own.
+    "luperson": cross_known_camera,
+    "luperson_nl": cross_known_camera,
+    "cion_al": cross_known_camera,
+    "synth_pedes": cross_known_camera,
+    "folder": cross_known_camera,
+    "lmdb": cross_known_camera,
 }
-"""By data set."""
+"""By data set: the names of reid-core's readers and of others, "manifest" for a user's own table, "mix" for
+the frames of a video data set in its tracklets."""
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol of a data set.
+
+    Args:
+        name: one of PROTOCOLS, or a manifest file (.parquet, .csv, .tsv), which has the one of "manifest".
+
+    Raises:
+        ValueError: unknown name; the message lists those there are.
+
+    Example:
+        >>> find_protocol("market1501").__name__, find_protocol("data/mine.csv").__name__
+        ('cross_camera', 'cross_known_camera')
+    """
+    key = "manifest" if name.lower().endswith(MANIFEST_SUFFIXES) else name
+    if key not in PROTOCOLS:
+        raise ValueError(f"protocol={name}: expected one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[key]
 
 
 def protocol_name(protocol: Protocol) -> str:

@@ -18,7 +18,7 @@ from reid_eval.defaults import Evaluation
 from reid_eval.evaluation import Result
 from reid_eval.figures.curves import cmc_figure, roc_figure, score_histogram_figure
 from reid_eval.files import Side, read_sides
-from reid_eval.protocols import PROTOCOLS
+from reid_eval.protocols import find_protocol
 from reid_eval.ranking import Ranked
 from reid_eval.report import Answer, RankedQuery, extreme_queries, heading, shown, write_report
 from reid_eval.saving import write_whole
@@ -102,15 +102,14 @@ def options(evaluation: Evaluation) -> dict[str, Any]:
     """Arguments that `evaluate` and `ranked` share."""
     return {
         "metric": evaluation.metric,
-        "protocol": PROTOCOLS[evaluation.protocol],
+        "protocol": find_protocol(evaluation.protocol),
         "device": evaluation.device,
     }
 
 
 def read(evaluation: Evaluation) -> tuple[Side, Side]:
     """Both sides, read and checked, and what can be checked of the options first."""
-    if evaluation.protocol not in PROTOCOLS:
-        raise ValueError(f"protocol={evaluation.protocol}: expected one of {', '.join(PROTOCOLS)}")
+    find_protocol(evaluation.protocol)
     if evaluation.top < 1:
         raise ValueError(f"top={evaluation.top}: expected 1 or more answers")
     return read_sides(

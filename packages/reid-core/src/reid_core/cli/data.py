@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
-import json
+import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import auto_cli
 
-from reid_core.data.checks import Findings
-from reid_core.data.checks import check as check_manifest
-from reid_core.data.counts import ALL, count, differences
-from reid_core.data.manifest import Manifest
-from reid_core.data.readers import READERS, read
-from reid_core.files import write_atomically
+from reid_core import __version__
+
+# The commands import what they need themselves, so that --help waits for neither torch nor pandas. Imports
+# for type checking alone would not help: jsonargparse executes them.
 
 SHOWN = 5
 """Findings of a kind that are printed; `--report` writes all."""
@@ -41,8 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "tracklets": tracklets,
         "pack": pack,
     }
+    given = None if arguments is None else list(arguments)
     try:
-        return auto_cli(commands, args=None if arguments is None else list(arguments), prog="reid-data")
+        status: int = auto_cli(commands, args=given, prog="reid-data", version=__version__)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader of the output has seen enough (reid-data list | head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
+        return 0
     except (ValueError, OSError, ImportError) as error:
         print(f"reid-data: {error}", file=sys.stderr)
         return 1
@@ -50,30 +52,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def list_readers() -> int:
     """List the data sets that can be read, with each one's options."""
+    from reid_core.data.readers import READERS, find_reader, list_options
+
     width = max(map(len, READERS))
-    for name, reader in READERS.items():
-        module = inspect.getmodule(reader)
-        print(f"{name:<{width}}  {(module and module.__doc__ or '').splitlines()[0]}")
-        options = list(inspect.signature(reader).parameters.values())[1:]
+    for name in (*READERS, "FILE.csv"):
+        reader = find_reader(name)
+        print(f"{name:<{width}}  {(sys.modules[reader.__module__].__doc__ or '').splitlines()[0]}")
+        options = list_options(reader)
         if options:
-            shown = ", ".join(f"{option.name} = {option.default!r}" for option in options)
+            shown = ", ".join(f"{option} = {default!r}" for option, default in options.items())
             print(f"{'':<{width}}  options: {shown}")
     return 0
 
 
 def stats(source: str, root: str | None = None, options: dict[str, Any] | None = None) -> int:
-    """Count a data set's images, identities, cameras and tracklets, beside the published counts.
+    """Count images, identities, cameras and tracklets, and say what is missing for training and evaluation.
+
+    The published counts stand beside those that are found.
 
     Args:
-        source: name of a data set (see `reid-data list`), or a manifest that `convert` saved.
-        root: the data set's folder.
+        source: name of a data set (see `reid-data list`), or a manifest file (.csv, .tsv, .parquet).
+        root: the data set's folder; for a manifest file, the folder of its paths.
         options: the reader's options, such as --options.split 3.
     """
-    manifest = _manifest(source, root, options)
-    for part, counts in count(manifest).items():
-        name = manifest.name if part == ALL else f"  {part}"
-        print(f"{name}: {', '.join(f'{number} {what}' for what, number in counts.items())}")
-    _print_differences(manifest)
+    from reid_core.cli.report import print_counts, print_differences, print_gaps, read_source
+    from reid_core.data.readiness import find_gaps
+
+    manifest = read_source(source, root, options)
+    print_counts(manifest)
+    print_gaps(find_gaps(manifest))
+    print_differences(manifest)
     return 0
 
 
@@ -88,12 +96,12 @@ def check(
 ) -> int:
     """Find unreadable and repeated images, people of one camera, and queries that the gallery lacks.
 
-    The exit status is 1 when something is found. Counts that differ from the published ones are said, and are
-    no fault: a part of a data set is a data set.
+    The exit status is 1 when something is found. What is missing for training or evaluation, and counts that
+    differ from the published ones, are said and are no fault: a part of a data set is a data set.
 
     Args:
-        source: name of a data set (see `reid-data list`), or a manifest that `convert` saved.
-        root: the data set's folder.
+        source: name of a data set (see `reid-data list`), or a manifest file (.csv, .tsv, .parquet).
+        root: the data set's folder; for a manifest file, the folder of its paths.
         options: the reader's options, such as --options.split 3.
         workers: threads that read images; as many as cores by default.
         ignore: kinds of findings that don't make the exit status 1: unreadable, duplicates, one_camera,
@@ -101,14 +109,24 @@ def check(
         resume: file to keep what has been read in; the same command goes on from it after being cut off.
         report: JSON file for all findings.
     """
-    manifest = _manifest(source, root, options)
+    import json
+    from dataclasses import asdict
+
+    from reid_core.cli.report import describe, print_differences, print_gaps, read_source
+    from reid_core.data.checks import check as check_manifest
+    from reid_core.data.readiness import find_gaps
+    from reid_core.files import write_atomically
+
+    manifest = read_source(source, root, options)
+    gaps = find_gaps(manifest)
     print(manifest)
-    _print_differences(manifest)
+    print_gaps(gaps)
+    print_differences(manifest)
     findings = check_manifest(manifest, workers, Path(resume) if resume else None)
     if report:
-        write_atomically(report, json.dumps(asdict(findings), indent=1) + "\n")
+        write_atomically(report, json.dumps(asdict(findings) | {"gaps": gaps._asdict()}, indent=1) + "\n")
     wrong = False
-    for kind, message, found in _said(findings):
+    for kind, message, found in describe(findings):
         if found:
             wrong |= kind not in (ignore or ())
             more = f" ... ({len(found)})" if len(found) > SHOWN else ""
@@ -122,12 +140,14 @@ def convert(source: str, output: str, root: str | None = None, options: dict[str
     """Save a data set's manifest as Parquet.
 
     Args:
-        source: name of a data set (see `reid-data list`), or a manifest to save once more.
+        source: name of a data set (see `reid-data list`), or a manifest file (.csv, .tsv, .parquet).
         output: the Parquet file.
-        root: the data set's folder.
+        root: the data set's folder; for a manifest file, the folder of its paths.
         options: the reader's options, such as --options.split 3.
     """
-    manifest = _manifest(source, root, options)
+    from reid_core.cli.report import read_source
+
+    manifest = read_source(source, root, options)
     manifest.save(output)
     print(f"{output}: {manifest}")
     return 0
@@ -194,50 +214,25 @@ def pack(
     The same command goes on after being cut off. Images that can't be decoded are left out and counted.
 
     Args:
-        source: name of a data set (see `reid-data list`), or a manifest that `convert` saved.
+        source: name of a data set (see `reid-data list`), or a manifest file (.csv, .tsv, .parquet).
         out: folder for OUT/000000.tar and so on, and OUT/manifest.parquet, to be used like any manifest.
-        root: the data set's folder.
+        root: the data set's folder; for a manifest file, the folder of its paths.
         options: the reader's options, such as --options.split 3.
         shard_images: images a shard.
         seed: of the order of the images.
         workers: threads that read and check images; as many as cores by default.
     """
+    from reid_core.cli.report import read_source
     from reid_core.data.packing import pack as pack_manifest
     from reid_core.data.packing import unreadable_images
 
-    packed = pack_manifest(_manifest(source, root, options), out, shard_images, seed, workers)
+    packed = pack_manifest(read_source(source, root, options), out, shard_images, seed, workers)
     broken = unreadable_images(out)
     for why in broken[:SHOWN]:
         print(f"left out {why}")
     shards = len(list(Path(out).glob("*.tar")))
     print(f"{out}: {len(packed)} images in {shards} shards; {len(broken)} unreadable images")
     return 0
-
-
-def _manifest(source: str, root: str | None, options: dict[str, Any] | None) -> Manifest:
-    if source.endswith(".parquet"):
-        return Manifest.load(source, root)
-    if root is None:
-        raise ValueError(f"{source}: give the data set's folder with --root")
-    return read(source, root, **(options or {}))
-
-
-def _print_differences(manifest: Manifest) -> None:
-    different = differences(manifest)
-    if different:
-        print(f"differs from the published: {'; '.join(different)}")
-    elif different is not None:
-        print("as published")
-
-
-def _said(findings: Findings) -> list[tuple[Kind, str, list[str]]]:
-    """Kind, what it means, and a line a finding."""
-    return [
-        ("unreadable", "unreadable images", [f"{path}: {why}" for path, why in findings.unreadable.items()]),
-        ("duplicates", "groups of images with the same bytes", [" = ".join(g) for g in findings.duplicates]),
-        ("one_camera", "identities of one camera", [f"pid {pid}" for pid in findings.one_camera]),
-        ("missing", "query identities missing from the gallery", [f"pid {pid}" for pid in findings.missing]),
-    ]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from .decoding import UnreadableImage, read_image
 from .frames import sample_frames
 from .manifest import Manifest, ManifestError
 from .readers import READERS, ReaderError, read
+from .readiness import Gaps, find_gaps
 from .samplers import Batches, CameraPKBatches, Draw, PKBatches, RandomBatches
 from .streaming import ShardBatches
 from .transforms import eval_transform, resize, ssl_transform, train_transform
@@ -14,6 +15,7 @@ __all__ = [
     "CameraPKBatches",
     "Draw",
     "Findings",
+    "Gaps",
     "ImageDataset",
     "Manifest",
     "ManifestError",
@@ -29,6 +31,7 @@ __all__ = [
     "count",
     "differences",
     "eval_transform",
+    "find_gaps",
     "read",
     "read_image",
     "resize",

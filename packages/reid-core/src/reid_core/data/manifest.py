@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,14 @@ from reid_core.files import atomic
 
 SPLITS = ("train", "query", "gallery", "unlabeled")
 PLATFORMS = ("", "ground", "aerial")
+PLATFORM_ALIASES = {"uav": "aerial"}
+"""Other names of platforms; a manifest holds the name of PLATFORMS."""
 INTEGERS = ("pid", "camid", "tracklet", "frame", "video", "clothes")
+EXACT_FLOATS = 2.0**53
+"""Integers up to here are exact in float64; a larger one among floats may have been another."""
 UNKNOWN = -1
 """What an integer column holds where nothing is known (for pid: junk or unlabeled)."""
+Names = Mapping[str, Mapping[int, str]]
 COLUMNS = ("path", "pid", "camid", "split", "tracklet", "frame", "video", "platform", "clothes")
 
 # A path leaves the root when it is absolute (POSIX or with a drive), or climbs with "..".
@@ -26,7 +33,17 @@ _BAD_PATH = r"^$|^/|\\|^[A-Za-z]:|(?:^|/)\.\.(?:/|$)"
 
 
 class ManifestError(ValueError):
-    """A table that can't be a manifest; the message names the column and the first bad row."""
+    """A table that can't be a manifest; the message names the column and the first bad row.
+
+    Args:
+        problem: what was given and what was expected.
+        column: where, if in one column.
+        row: the first bad row, from 0, if there is one.
+    """
+
+    def __init__(self, problem: str, column: str = "", row: int | None = None) -> None:
+        super().__init__(problem if row is None else f"manifest column {column!r}, row {row}: {problem}")
+        self.problem, self.column, self.row = problem, column, row
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,14 +53,17 @@ class Manifest:
     Columns: ``path`` (str, POSIX, relative to `root`), ``pid`` (int64; -1 junk or unlabeled, 0 a distractor
     in Market-1501's gallery), ``camid`` (int64; -1 unknown), ``split`` (train, query, gallery or unlabeled),
     ``tracklet`` (int64; -1 none; unique in the manifest), ``frame`` (int64; -1 unknown), ``video`` (int64; -1
-    unknown), ``platform`` ("", "ground" or "aerial"), ``clothes`` (int64; -1 unknown). Only ``path`` and
-    ``split`` must be given; the others are filled with their "unknown". A path stands at most once in a
-    split, and may stand in several; the rows of a tracklet share pid, camid and split.
+    unknown), ``platform`` ("", "ground" or "aerial"; "uav" becomes "aerial"), ``clothes`` (int64; -1
+    unknown). Only ``path`` and ``split`` must be given; the others are filled with their "unknown". A path
+    stands at most once in a split, and may stand in several; the rows of a tracklet share pid, camid and
+    split.
 
     Args:
         table: the rows; its index is ignored. It is copied.
         root: folder that the paths are relative to; made absolute. It need not exist here.
         name: what the data set is called in reports.
+        names: column -> number -> name, where people or cameras have names, such as {"pid": {1: "alice"}};
+            `save` keeps it.
 
     Raises:
         ManifestError: a column is missing, unknown, or holds a bad value (the first bad row is named).
@@ -57,6 +77,7 @@ class Manifest:
     table: pd.DataFrame
     root: Path
     name: str = ""
+    names: Names = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root).absolute())
@@ -138,6 +159,7 @@ class Manifest:
         object.__setattr__(chosen, "table", self.table[mask].reset_index(drop=True))
         object.__setattr__(chosen, "root", self.root)
         object.__setattr__(chosen, "name", self.name)
+        object.__setattr__(chosen, "names", self.names)
         return chosen
 
     def tracklets(self) -> list[np.ndarray]:
@@ -158,7 +180,7 @@ class Manifest:
         return np.split(rows, np.flatnonzero(np.diff(tracklet)) + 1)
 
     def save(self, path: str | Path) -> Path:
-        """Write Parquet, with root and name in its metadata; whole or not at all.
+        """Write Parquet, with root, name and names in its metadata; whole or not at all.
 
         Args:
             path: the file; its folder is made.
@@ -173,6 +195,7 @@ class Manifest:
                 **(arrow.schema.metadata or {}),
                 b"reid.root": str(self.root).encode(),
                 b"reid.name": self.name.encode(),
+                b"reid.names": json.dumps(self.names).encode(),
             }
         )
         with atomic(path) as temporary:
@@ -198,7 +221,19 @@ class Manifest:
             raise ManifestError(f"{path}: holds no root folder; give `root`")
         table = arrow.to_pandas(split_blocks=True, self_destruct=True)
         del arrow  # two copies of 4.2 million rows are enough while they are validated
-        return cls(table, Path(root or saved), metadata.get(b"reid.name", b"").decode())
+        return cls(
+            table, Path(root or saved), metadata.get(b"reid.name", b"").decode(), saved_names(metadata)
+        )
+
+
+def saved_names(metadata: Mapping[bytes, bytes]) -> Names:
+    """The names that `Manifest.save` kept in a Parquet file's metadata.
+
+    >>> saved_names({b"reid.names": b'{"pid": {"1": "alice"}}'})
+    {'pid': {1: 'alice'}}
+    """
+    kept = json.loads(metadata.get(b"reid.names", b"{}"))
+    return {column: {int(number): name for number, name in named.items()} for column, named in kept.items()}
 
 
 def _validated(table: pd.DataFrame) -> pd.DataFrame:
@@ -225,6 +260,7 @@ def _validated(table: pd.DataFrame) -> pd.DataFrame:
         "a non-empty POSIX path that stays under the root",
     )
     _refuse(columns["split"], ~columns["split"].isin(SPLITS), "split", f"one of {', '.join(SPLITS)}")
+    columns["platform"] = columns["platform"].replace(PLATFORM_ALIASES)
     _refuse(columns["platform"], ~columns["platform"].isin(PLATFORMS), "platform", f"one of {PLATFORMS}")
     valid = pd.DataFrame(columns, copy=False)
     # Most manifests have each path once, which Arrow sees at once; pandas would make a Python string a row.
@@ -242,10 +278,8 @@ def _refuse(values: pd.Series, bad: pd.Series | np.ndarray, column: str, expecte
         row = int(positions[0])
         given = values.iloc[row]
         given = given.item() if isinstance(given, np.generic) else given
-        raise ManifestError(
-            f"manifest column {column!r}, row {row}: got {given!r}, expected {expected}"
-            + (f" ({len(positions)} such rows)" if len(positions) > 1 else "")
-        )
+        more = f" ({len(positions)} such rows)" if len(positions) > 1 else ""
+        raise ManifestError(f"got {given!r}, expected {expected}{more}", column, row)
 
 
 def _integers(table: pd.DataFrame, column: str) -> np.ndarray:
@@ -253,9 +287,12 @@ def _integers(table: pd.DataFrame, column: str) -> np.ndarray:
         return np.full(len(table), UNKNOWN, dtype=np.int64)
     values = table[column]
     numbers = pd.to_numeric(values, errors="coerce") if values.dtype.kind not in "iu" else values
-    if numbers.dtype.kind not in "iu" or not isinstance(numbers.dtype, np.dtype):
+    if pd.api.types.is_integer_dtype(numbers.dtype) and not numbers.hasnans:
+        _refuse(values, numbers > np.iinfo(np.int64).max, column, "an integer of 64 bits")
+    else:
         as_float = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
         _refuse(values, ~(np.isfinite(as_float) & (as_float == np.floor(as_float))), column, "an integer")
+        _refuse(values, np.abs(as_float) > EXACT_FLOATS, column, "an integer of 64 bits")
     integers = numbers.to_numpy(dtype=np.int64)
     _refuse(values, integers < UNKNOWN, column, f"an integer of {UNKNOWN} or more")
     return integers.copy()
@@ -287,8 +324,11 @@ def _check_tracklets(table: pd.DataFrame) -> None:
         bad = np.flatnonzero(same & (np.diff(values[order]) != 0))
         if len(bad):
             first, second = order[bad[0]], order[bad[0] + 1]
+            here, there = (table[column].tolist()[row] for row in (second, first))
             raise ManifestError(
-                f"manifest column 'tracklet', row {second}: tracklet {tracklet[second]} has {column} "
-                f"{table[column].iloc[second]!r} here and {table[column].iloc[first]!r} in row {first}; "
-                "expected one person, one camera and one split a tracklet (ids are unique in the manifest)"
+                f"tracklet {tracklet[second]} has {column} {here!r} here and {there!r} at "
+                f"{table['path'].iloc[first]!r}; expected one person, one camera and one split a tracklet "
+                "(ids are unique in the manifest)",
+                "tracklet",
+                int(second),
             )

@@ -77,7 +77,8 @@ def pack(
                 _write_shard(manifest, rows, part, pool)
                 done += len(rows)
                 bar.update(done)
-    packed = Manifest(pd.concat([Manifest.load(part, out).table for part in parts]), out, manifest.name)
+    table = pd.concat([Manifest.load(part, out).table for part in parts])
+    packed = Manifest(table, out, manifest.name, manifest.names)
     if not len(packed):
         raise ValueError(f"none of the {len(order)} images of {manifest.root} can be read: nothing is packed")
     packed.save(out / MANIFEST_FILE)

@@ -16,6 +16,8 @@ from reid_core.progress import Progress
 
 CHUNK = 1 << 20
 """Characters read at a time: SYNTH-PEDES's captions need not be in memory together."""
+LARGEST_ID = np.iinfo(np.int64).max
+"""An id stays below it, so that id + 1 is an int64."""
 SEPARATOR = re.compile(r"[\s,]*")
 
 
@@ -35,14 +37,17 @@ def annotated(root: Path, annotations: str, dataset: str) -> pd.DataFrame:
     """
     file = require_file(root / annotations, dataset, 'a list of {"id": ..., "file_path": ...}')
     paths, people = [], []
-    for number, entry in enumerate(_entries(file, dataset)):
-        pid, path = (entry.get("id"), entry.get("file_path")) if isinstance(entry, dict) else (None, None)
-        if not isinstance(path, str) or not isinstance(pid, int) or pid < 0:
-            raise ReaderError(
-                f"{file}: entry {number} is {str(entry)[:80]}; expected an integer id and a file_path"
-            )
-        paths.append(path.removeprefix("./"))
-        people.append(pid)
+    try:
+        for number, entry in enumerate(_entries(file, dataset)):
+            pid, path = (entry.get("id"), entry.get("file_path")) if isinstance(entry, dict) else (None, None)
+            if not isinstance(path, str) or not isinstance(pid, int) or not 0 <= pid < LARGEST_ID:
+                raise ReaderError(
+                    f"{file}: entry {number} is {str(entry)[:80]}; expected an integer id and a file_path"
+                )
+            paths.append(path.removeprefix("./"))
+            people.append(pid)
+    except UnicodeDecodeError as error:
+        raise ReaderError(f"{file}: is not UTF-8 after entry {len(paths)}; save it as UTF-8") from error
     if not paths:
         raise ReaderError(f"{file}: an empty list")
     pid = np.array(people, dtype=np.int64)
@@ -53,7 +58,7 @@ def _entries(file: Path, dataset: str) -> Iterator[Any]:
     """The entries of a JSON file that is one list, of which only a part is in memory at a time."""
     decode = json.JSONDecoder().raw_decode
     with (
-        open(file, encoding="utf-8") as stream,
+        open(file, encoding="utf-8-sig") as stream,
         Progress(f"{dataset} annotations, characters", file.stat().st_size) as progress,
     ):
         text = stream.read(CHUNK).lstrip()

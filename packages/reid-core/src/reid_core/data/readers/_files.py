@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-Counts = Mapping[str, Mapping[str, int]]
-"""Published counts: "all" or a split -> images, tracklets, identities, cameras (those that are published)."""
-
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+MAX_DIGITS = 18
+"""Every number of so many digits fits an int64."""
 
 
 class ReaderError(ValueError):
@@ -59,10 +59,53 @@ def base_folder(root: str | Path, dataset: str, below: tuple[str, ...], marker: 
     raise FileNotFoundError(f"{dataset}: {root} holds no {marker}; expected {expected}")
 
 
+def require_utf8(folder: str | Path, names: list[str]) -> list[str]:
+    """The names of files in a folder, or ReaderError naming the first that is not UTF-8.
+
+    A manifest is saved as Parquet, whose text is UTF-8; Python reads other names as lone surrogates.
+    """
+    for name in names:
+        if not name.isascii():
+            try:
+                name.encode()
+            except UnicodeEncodeError as error:
+                shown = os.fsencode(os.path.join(folder, name)).decode("utf-8", "backslashreplace")
+                raise ReaderError(f"{shown}: the file name is not UTF-8; rename it") from error
+    return names
+
+
 def folder_names(folder: Path) -> list[str]:
     """Sorted names of the folders directly in a folder, without hidden ones."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    return require_utf8(folder, names)
+
+
+def walk_images(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """The folders that hold images, at any depth; hidden ones are left out, links to folders not followed.
+
+    Yields:
+        the folder, POSIX and relative to `root` ("" for itself), and the sorted names of its images.
+    """
+    for folder, below, _ in os.walk(root):
+        below[:] = require_utf8(folder, sorted(name for name in below if not name.startswith(".")))
+        names = image_names(Path(folder))
+        if names:
+            yield Path(folder).relative_to(root).as_posix().removeprefix("."), names
+
+
+def text_lines(file: Path) -> list[str]:
+    """Lines of a UTF-8 text file, with or without a byte order mark, or ReaderError naming the bad line."""
+    lines = []
+    for number, line in enumerate(file.read_bytes().removeprefix(BOM_UTF8).splitlines(), 1):
+        try:
+            lines.append(line.decode())
+        except UnicodeDecodeError as error:
+            shown = line[:80].decode("utf-8", "backslashreplace")
+            raise ReaderError(
+                f"{file}: line {number} is {shown!r}, which is not UTF-8; save the list as UTF-8"
+            ) from error
+    return lines
 
 
 def labelled_paths(file: Path, dataset: str) -> list[tuple[str, int]]:
@@ -73,12 +116,17 @@ def labelled_paths(file: Path, dataset: str) -> list[tuple[str, int]]:
         ReaderError: a line is none of that form, or there is none.
     """
     entries = []
-    for number, line in enumerate(require_file(file, dataset, "lines of a path and a label").open(), 1):
+    file = require_file(file, dataset, "lines of a path and a label")
+    for number, line in enumerate(text_lines(file), 1):
         if not line.strip():
             continue
         path, _, label = line.strip().rpartition(" ")
-        if not path or not label.isdigit():
+        if not path:
             raise ReaderError(f"{file}: line {number} is {line.strip()!r}; expected a path and a label")
+        if not label.isdecimal() or len(label) > MAX_DIGITS:
+            raise ReaderError(
+                f"{file}: line {number} has the label {label!r}; expected an integer of 0 or more"
+            )
         entries.append((path, int(label)))
     if not entries:
         raise ReaderError(f"{file}: holds no line; expected lines of a path and a label")
@@ -88,19 +136,29 @@ def labelled_paths(file: Path, dataset: str) -> list[tuple[str, int]]:
 def image_names(folder: Path) -> list[str]:
     """Sorted names of the images directly in a folder; other files (Thumbs.db) are left out."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if is_image(entry.name))
+        names = sorted(entry.name for entry in entries if is_image(entry.name))
+    return require_utf8(folder, names)
 
 
 def parse_names(
     names: Iterable[str], pattern: re.Pattern[str], folder: Path, wanted: str
 ) -> list[tuple[str, ...]]:
-    """The pattern's groups of each name, or ReaderError naming the first name that doesn't match."""
+    """The pattern's groups of each name, or ReaderError naming the first name that doesn't match.
+
+    A number of more than MAX_DIGITS digits doesn't match either.
+    """
     parsed = []
     for name in names:
         match = pattern.fullmatch(name)
         if match is None:
             raise ReaderError(f"{folder / name}: can't read this file name; expected {wanted}")
-        parsed.append(match.groups())
+        groups = match.groups()
+        long = next((part for part in groups if part and len(part) > MAX_DIGITS and part.isdecimal()), None)
+        if long is not None:
+            raise ReaderError(
+                f"{folder / name}: the number {long} is too large; expected up to {MAX_DIGITS} digits"
+            )
+        parsed.append(groups)
     return parsed
 
 

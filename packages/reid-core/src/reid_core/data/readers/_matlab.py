@@ -21,7 +21,8 @@ def matrix(path: Path, variable: str | None = None) -> np.ndarray:
         the matrix, int64.
 
     Raises:
-        ReaderError: no such variable, several where one is expected, or a 7.3 file without h5py.
+        ReaderError: no such variable, several where one is expected, a value that is no integer, or a 7.3
+            file without h5py.
     """
     try:
         values = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
@@ -32,7 +33,32 @@ def matrix(path: Path, variable: str | None = None) -> np.ndarray:
     if variable not in values:
         wanted = f"the variable {variable!r}" if variable else "one matrix"
         raise ReaderError(f"{path}: holds {', '.join(values) or 'nothing'}; expected {wanted}")
-    return np.asarray(values[variable]).astype(np.int64)
+    return integers(np.asarray(values[variable]), f"{path}, {variable!r}")
+
+
+def integers(values: np.ndarray, where: str) -> np.ndarray:
+    """The values as int64 (MATLAB saves integers as doubles).
+
+    Args:
+        values: an array.
+        where: what holds them, for the error.
+
+    Raises:
+        ReaderError: a value is no integer.
+
+    >>> integers(np.array([[1.0, 2.0]]), "queries")
+    array([[1, 2]])
+    >>> integers(np.array([[1.0, 3.7]]), "queries")
+    Traceback (most recent call last):
+    reid_core.data.readers._files.ReaderError: queries: value 2 is 3.7; expected integers
+    """
+    if values.dtype.kind not in "iuf":
+        raise ReaderError(f"{where}: holds values of type {values.dtype}; expected integers")
+    flat = values.reshape(-1)
+    bad = np.flatnonzero(~np.isfinite(flat) | (flat != np.floor(flat)))
+    if len(bad):
+        raise ReaderError(f"{where}: value {bad[0] + 1} is {flat[bad[0]]}; expected integers")
+    return values.astype(np.int64)
 
 
 def _hdf5(path: Path) -> dict[str, np.ndarray]:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from reid_core.data.manifest import Manifest
 from reid_core.data.readers._annotations import annotated
-from reid_core.data.readers._files import Counts, base_folder
+from reid_core.data.readers._files import base_folder
 
 ANNOTATIONS = "cional_annos.json"
-COUNTS: Counts = {"train": {"images": 3898086, "identities": 246904}}
 
 
 def read_cion_al(root: str | Path) -> Manifest:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from reid_core.data.manifest import UNKNOWN, Manifest
-from reid_core.data.readers._files import ReaderError, image_names, require_folder
+from reid_core.data.readers._files import ReaderError, require_folder, walk_images
 
 
 def read_folder(root: str | Path, tracklets: bool = True, name: str = "folder") -> Manifest:
@@ -35,14 +34,9 @@ def read_folder(root: str | Path, tracklets: bool = True, name: str = "folder") 
     paths: list[str] = []
     tracklet_parts, frame_parts = [], []
     count = 0
-    for folder, below, _ in os.walk(root):
-        below[:] = sorted(sub for sub in below if not sub.startswith("."))
-        images = image_names(Path(folder))
-        if not images:
-            continue
-        prefix = Path(folder).relative_to(root).as_posix()
-        single = prefix == "." or not tracklets
-        paths += images if prefix == "." else [f"{prefix}/{image}" for image in images]
+    for folder, images in walk_images(root):
+        single = not folder or not tracklets
+        paths += [f"{folder}/{image}" if folder else image for image in images]
         tracklet_parts.append(np.full(len(images), UNKNOWN if single else count))
         frame_parts.append(np.full(len(images), UNKNOWN) if single else np.arange(len(images)))
         count += not single

@@ -7,16 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers._files import Counts, ReaderError, base_folder
+from reid_core.data.readers._files import ReaderError, base_folder
 from reid_core.data.readers.mars import mars_table
-
-COUNTS: Counts = {
-    "all": {"images": 185907, "tracklets": 5576, "identities": 2788, "cameras": 2},
-    "train": {"identities": 930},
-    "query": {"identities": 1858},
-    "gallery": {"identities": 1858},
-}
-"""The paper's (Sections 3.2 and 5.1)."""
 
 
 def read_g2a_vreid(root: str | Path) -> Manifest:

@@ -7,19 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers._files import Counts, ReaderError, base_folder, require_file
+from reid_core.data.readers._files import ReaderError, base_folder, require_file
 from reid_core.data.readers._matlab import matrix
 from reid_core.data.readers._two_cameras import SPLITS, divide, require_split, sequences
 
 CAMERAS = ("i-LIDS-VID/sequences/cam1", "i-LIDS-VID/sequences/cam2")
 SPLITS_FILE = "train-test people splits/train_test_splits_ilidsvid.mat"
-COUNTS: Counts = {
-    "all": {"images": 42460, "tracklets": 600, "identities": 300, "cameras": 2},
-    "train": {"tracklets": 300, "identities": 150},
-    "query": {"tracklets": 150, "identities": 150},
-    "gallery": {"tracklets": 150, "identities": 150},
-}
-"""Images as the VSLA-CLIP paper counts them (Table 1)."""
 
 
 def read_ilids_vid(root: str | Path, split: int = 0) -> Manifest:

@@ -12,6 +12,8 @@ import pandas as pd
 
 from reid_core.data.manifest import UNKNOWN, Manifest
 from reid_core.data.readers._files import ReaderError, folder_names, image_names, require_folder
+from reid_core.data.readers.manifest_file import read_manifest_file
+from reid_core.data.readers.sources import is_manifest_file
 
 PERSON = re.compile(r"\D*(\d+)")
 """A person's folder: its number, behind letters or not (17, G00017)."""
@@ -58,8 +60,8 @@ def read_image_video(root: str | Path, query: str = "query", gallery: str = "gal
 
 def _side(root: Path, name: str, split: Literal["query", "gallery"]) -> Manifest:
     """One side's rows, in its split."""
-    if name.endswith(".parquet"):
-        return Manifest.load(root / name).select(split)
+    if is_manifest_file(name):
+        return read_manifest_file(root / name).select(split)
     folder = require_folder(root / name, "image_video", f"a folder a person with the {split}")
     paths: list[str] = []
     rows: list[np.ndarray] = []

@@ -11,7 +11,6 @@ import pandas as pd
 
 from reid_core.data.manifest import Manifest
 from reid_core.data.readers._files import (
-    Counts,
     ReaderError,
     base_folder,
     image_names,
@@ -19,14 +18,8 @@ from reid_core.data.readers._files import (
     parse_names,
     require_file,
 )
-from reid_core.data.readers._matlab import matrix
+from reid_core.data.readers._matlab import integers, matrix
 
-COUNTS: Counts = {
-    "train": {"tracklets": 2831, "identities": 842, "cameras": 15},
-    "query": {"tracklets": 3504},
-    "gallery": {"tracklets": 7829},
-}
-"""Of the release's lists; the paper's 3772 identities and 14943 tracklets count its validation part too."""
 NAME = re.compile(r"(\d+)_(\d+)_(\d+)_(\d+)\.jpe?g", re.IGNORECASE)
 WANTED = "pid_tracklet_camera_frame.jpg"
 LISTS = "list_sequence"
@@ -74,7 +67,7 @@ def _queries(root: Path) -> tuple[np.ndarray, Path]:
     """The queries' lines, and the file that says them."""
     array = root / "test" / "query.npy"
     if array.is_file():
-        return np.load(array, allow_pickle=False).astype(np.int64).reshape(-1), array
+        return integers(np.load(array, allow_pickle=False), str(array)).reshape(-1), array
     file = next((path for path in (root / "data", root / "test" / "data") if path.is_dir()), root / "test")
     file = require_file(file / "info_test.mat", "ls_vid", "the queries (or test/query.npy)")
     return matrix(file, "query").reshape(-1), file

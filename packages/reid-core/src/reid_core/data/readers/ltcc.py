@@ -10,17 +10,10 @@ import numpy as np
 import pandas as pd
 
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers._files import Counts, ReaderError, base_folder, parsed_images
+from reid_core.data.readers._files import ReaderError, base_folder, parsed_images
 
 FOLDERS = {"train": "train", "query": "query", "gallery": "test"}
 PROTOCOLS = ("general", "cloth_changing")
-COUNTS: Counts = {
-    "all": {"images": 17119, "identities": 152, "cameras": 12},
-    "train": {"images": 9576, "identities": 77},
-    "query": {"images": 493, "identities": 75},
-    "gallery": {"images": 7050, "identities": 75},
-}
-"""The release's, for the general protocol (the paper counts 17138 images)."""
 NAME = re.compile(r"(\d+)_(\d+)_c(\d+)_(\d+)\.png", re.IGNORECASE)
 WANTED = "pid_clothes_cCamera_index.png, such as 094_1_c9_015923.png"
 CLOTHES_STRIDE = 100

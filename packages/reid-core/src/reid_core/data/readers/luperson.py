@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers._files import Counts
 from reid_core.data.readers.folder import read_folder
 from reid_core.data.readers.lmdb import lmdb_file, read_lmdb
-
-COUNTS: Counts = {"unlabeled": {"images": 4180243}}
 
 
 def read_luperson(root: str | Path) -> Manifest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from itertools import groupby
@@ -14,10 +13,9 @@ import pandas as pd
 from reid_core.data.lmdb_images import keys
 from reid_core.data.manifest import Manifest
 from reid_core.data.readers._annotations import annotated
-from reid_core.data.readers._files import Counts, ReaderError, image_names, parse_names
+from reid_core.data.readers._files import ReaderError, parse_names, walk_images
 from reid_core.data.readers.lmdb import lmdb_file
 
-COUNTS: Counts = {"train": {"images": 10683716, "identities": 433997}}
 NAME = re.compile(r"(\d+)_(\d+)_(\d+)\.jpe?g", re.IGNORECASE)
 WANTED = "pid_frame_box.jpg, such as 000012_0000340_01.jpg"
 KEY = re.compile(r"(\d+)_(\d+)_(\d+)_(\d+)")
@@ -51,7 +49,7 @@ def read_luperson_nl(root: str | Path, annotations: str | None = None) -> Manife
     parts: list[np.ndarray] = []
     groups = _folders(base) if file is None else _videos(file)
     for video, (prefix, names, fields) in enumerate(groups):
-        paths += [f"{prefix}/{name}" for name in names]
+        paths += [f"{prefix}/{name}" if prefix else name for name in names]
         parts.append(np.column_stack([fields, np.full(len(fields), video)]))
     if not paths:
         raise ReaderError(f"luperson_nl: {root} holds no image; expected country/city/video/{WANTED}")
@@ -66,12 +64,9 @@ Group = tuple[str, list[str], np.ndarray]
 
 
 def _folders(root: Path) -> Iterator[Group]:
-    for folder, below, _ in os.walk(root):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        names = image_names(Path(folder))
-        if names:
-            fields = np.array(parse_names(names, NAME, Path(folder), WANTED), dtype=np.int64)
-            yield Path(folder).relative_to(root).as_posix(), names, fields[:, :2]
+    for folder, names in walk_images(root):
+        fields = np.array(parse_names(names, NAME, root / folder, WANTED), dtype=np.int64)
+        yield folder, names, fields[:, :2]
 
 
 def _videos(file: Path) -> Iterator[Group]:

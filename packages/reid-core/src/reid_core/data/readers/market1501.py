@@ -9,15 +9,9 @@ import numpy as np
 import pandas as pd
 
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers._files import Counts, parsed_images, require_folder
+from reid_core.data.readers._files import parsed_images, require_folder
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-COUNTS: Counts = {
-    "train": {"images": 12936, "identities": 751, "cameras": 6},
-    "query": {"images": 3368, "identities": 750, "cameras": 6},
-    "gallery": {"images": 19732, "identities": 750, "cameras": 6},
-}
-"""The release's (gallery: with 2793 distractors and 3819 junk images)."""
 NAME = re.compile(r"(-1|\d+)_c(\d+)s(\d+)_(\d+)_(\d+)(?:\.jpe?g)+", re.IGNORECASE)
 WANTED = "pid_cCsS_frame_index.jpg, such as 0002_c1s1_000451_03.jpg"
 VIDEO_STRIDE = 100

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers._files import Counts, ReaderError, parse_names, require_file, require_folder
+from reid_core.data.readers._files import (
+    ReaderError,
+    parse_names,
+    require_file,
+    require_folder,
+    text_lines,
+)
 from reid_core.data.readers._matlab import matrix
 
-COUNTS: Counts = {
-    "train": {"tracklets": 8298, "identities": 625, "cameras": 6},
-    "query": {"tracklets": 1980},
-    "gallery": {"tracklets": 10200},
-}
-"""The release's (gallery: the 12180 test tracklets, junk and distractors among them, without the query's)."""
 NAME = re.compile(r"(00-1|\d{4})C(\d+)T(\d+)F(\d+)\.jpe?g", re.IGNORECASE)
 WANTED = "{pid}C{camera}T{tracklet}F{frame}.jpg, such as 0001C1T0001F001.jpg"
 
@@ -80,7 +80,7 @@ def _part(root: Path, part: str, dataset: str, first_tracklet: int) -> pd.DataFr
     tracks_file = require_file(
         root / "info" / f"tracks_{part}_info.mat", dataset, "rows of start, end, pid, camid"
     )
-    names = names_file.read_text().split()
+    names = [name for line in text_lines(names_file) for name in line.split()]
     fields = parse_names(names, NAME, folder, WANTED)
     tracks = matrix(tracks_file)
     if tracks.ndim != 2 or tracks.shape[1] != 4 or not len(tracks):

@@ -9,16 +9,10 @@ import numpy as np
 import pandas as pd
 
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers._files import Counts, base_folder, labelled_paths, parse_names
+from reid_core.data.readers._files import base_folder, labelled_paths, parse_names
 
 VERSIONS = {"MSMT17_V1": ("train", "test"), "MSMT17_V2": ("mask_train_v2", "mask_test_v2")}
 """Folders of the training and test images; V2's images have masked faces, its lists are V1's."""
-COUNTS: Counts = {
-    "train": {"images": 32621, "identities": 1041, "cameras": 15},
-    "query": {"images": 11659, "identities": 3060, "cameras": 15},
-    "gallery": {"images": 82161, "identities": 3060, "cameras": 15},
-}
-"""The paper's; its training images are those of list_train.txt (30248) and list_val.txt (2373) together."""
 NAME = re.compile(r"(\d+)_(\d+)_(\d+)_(\d{4})(morning|noon|afternoon)_(\d+)_(\d+)(?:_ex)?\.jpe?g", re.I)
 WANTED = "pid_index_camera_MMDDslot_frame_box.jpg, such as 0000_001_03_0303morning_0008_0.jpg"
 SLOTS = ("morning", "noon", "afternoon")

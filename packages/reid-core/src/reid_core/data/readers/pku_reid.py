@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers._files import Counts, ReaderError, parsed_images
+from reid_core.data.readers._files import ReaderError, parsed_images
 from reid_core.data.samplers import mix
 
 FOLDER = "PKUv1a_128x48"
-COUNTS: Counts = {"all": {"images": 992, "identities": 62, "cameras": 2}}
 NAME = re.compile(r"(\d+)_(\d+)_(\d+)\.png", re.IGNORECASE)
 WANTED = "personId_cameraId_orientationId.png, such as 001_01_1.png"
 TRAIN_FRACTION = 42 / 62

@@ -10,20 +10,11 @@ import numpy as np
 import pandas as pd
 
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers._files import Counts, ReaderError, base_folder, folder_names, parsed_images
+from reid_core.data.readers._files import ReaderError, base_folder, folder_names, parsed_images
 
 CAMERAS = {"A": 1, "B": 2, "C": 3}
 """A and B see a person in the same clothes, C in others."""
 QUERIES = {"cloth_changing": "C", "same_clothes": "B"}
-_TRAIN = {"images": 17896, "identities": 150, "cameras": 3}
-_GALLERY = {"images": 3384, "identities": 71, "cameras": 1}
-COUNTS: Counts = {
-    "train": _TRAIN,
-    "query": {"images": 3543, "identities": 71, "cameras": 1},
-    "gallery": _GALLERY,
-}
-"""The release's, for the cloth-changing queries."""
-SAME_CLOTHES_COUNTS: Counts = {**COUNTS, "query": {"images": 3873, "identities": 71, "cameras": 1}}
 TRAIN_NAME = re.compile(r"([ABC])_cropped_rgb(\d+)\.jpe?g", re.IGNORECASE)
 TEST_NAME = re.compile(r"cropped_rgb(\d+)\.jpe?g", re.IGNORECASE)
 

@@ -6,20 +6,13 @@ import json
 from pathlib import Path
 
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers._files import Counts, ReaderError, base_folder
+from reid_core.data.readers._files import ReaderError, base_folder
 from reid_core.data.readers._two_cameras import divide, drawn_half, require_split, sequences
 
 CAMERAS = ("multi_shot/cam_a", "multi_shot/cam_b")
 MIN_FRAMES = 27
 """People with more frames than this before both cameras are used: 178 of the 200 that both cameras see."""
 SPLITS_FILE = "splits_prid2011.json"
-COUNTS: Counts = {
-    "all": {"tracklets": 356, "identities": 178, "cameras": 2},
-    "train": {"tracklets": 178, "identities": 89},
-    "query": {"tracklets": 89, "identities": 89},
-    "gallery": {"tracklets": 89, "identities": 89},
-}
-"""Of the usual protocol (Wang et al., "Person Re-Identification by Video Ranking", ECCV 2014)."""
 
 
 def read_prid2011(root: str | Path, split: int = 0, min_frames: int = MIN_FRAMES) -> Manifest:
@@ -61,7 +54,8 @@ def read_prid2011(root: str | Path, split: int = 0, min_frames: int = MIN_FRAMES
 def _listed(file: Path, split: int) -> list[int]:
     """Pids of a division's training people."""
     try:
-        return [int(name.removeprefix("person_")) for name in json.loads(file.read_text())[split]["train"]]
+        divisions = json.loads(file.read_text(encoding="utf-8-sig"))
+        return [int(name.removeprefix("person_")) for name in divisions[split]["train"]]
     except (ValueError, IndexError, KeyError, TypeError) as error:
         wanted = '[{"train": ["person_0001", ...], "test": [...]}, ...]'
         raise ReaderError(f"{file}: can't read division {split}; expected {wanted}") from error

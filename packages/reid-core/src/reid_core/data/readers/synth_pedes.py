@@ -6,10 +6,9 @@ from pathlib import Path
 
 from reid_core.data.manifest import Manifest
 from reid_core.data.readers._annotations import annotated
-from reid_core.data.readers._files import Counts, base_folder
+from reid_core.data.readers._files import base_folder
 
 ANNOTATIONS = "synthpedes_dataset.json"
-COUNTS: Counts = {"train": {"images": 4791711, "identities": 312321}}
 
 
 def read_synth_pedes(root: str | Path) -> Manifest:

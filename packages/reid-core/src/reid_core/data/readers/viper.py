@@ -9,16 +9,10 @@ import numpy as np
 import pandas as pd
 
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers._files import Counts, ReaderError, base_folder, parsed_images
+from reid_core.data.readers._files import ReaderError, base_folder, parsed_images
 from reid_core.data.readers._two_cameras import divide, drawn_half, require_split
 
 CAMERAS = ("cam_a", "cam_b")
-COUNTS: Counts = {
-    "all": {"images": 1264, "identities": 632, "cameras": 2},
-    "train": {"images": 632, "identities": 316},
-    "query": {"images": 316, "identities": 316},
-    "gallery": {"images": 316, "identities": 316},
-}
 NAME = re.compile(r"(\d+)_(\d+)\.bmp", re.IGNORECASE)
 WANTED = "person_angle.bmp, such as 000_45.bmp"
 
