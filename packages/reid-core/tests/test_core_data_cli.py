@@ -48,6 +48,28 @@ def test_stats_print_counts_and_what_differs_from_the_published(market, capsys):
     )
 
 
+def test_stats_and_check_say_what_is_missing_for_training_and_evaluation(market, capsys):
+    (market / "bounding_box_test" / NAMES["bounding_box_test"][2]).unlink()
+    for command in ("stats", "check"):
+        main([command, "market1501", "--root", str(market)])
+        lines = capsys.readouterr().out.splitlines()
+        assert "training: 1 people are in train; expected 2 or more" in lines
+        assert "evaluation: 1 of 1 query images: the gallery has no image of the person" in lines
+
+
+def test_a_table_is_a_source_and_never_differs_from_the_published(market, capsys, tmp_path):
+    table = tmp_path / "market1501.csv"
+    table.write_text("path,pid,camid\nquery/0001_c3s2_001234_00.jpg,1,3\n")
+    options = ["--root", str(market), "--options.fraction", "1"]
+    assert main(["stats", str(table), *options]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("market1501.csv: 1 images, 1 identities") and "published" not in out
+    assert "training: 1 people are in train" in out and "evaluation: no image is in the split query" in out
+    assert main(["check", str(table), *options]) == 0
+    assert main(["convert", str(table), str(tmp_path / "own.parquet"), *options]) == 0
+    assert Manifest.load(tmp_path / "own.parquet").root == market
+
+
 def test_counts_as_published_differ_in_nothing(monkeypatch):
     rows = pd.DataFrame({"path": list("abc"), "split": "train", "pid": [1, 1, 2]})
     toy = Manifest(rows, "/data", "toy")
@@ -90,7 +112,12 @@ def test_check_names_each_kind_of_fault_and_ends_with_status_1(market, capsys, t
     assert "identities of one camera: 2\n  pid 7\n  pid 9\n" in out
     assert "query identities missing from the gallery: 1\n  pid 9\n" in out
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["images"] == 8 and report["one_camera"] == [7, 9] and report["missing"] == [9]
+    assert (
+        report["gaps"]["training"]
+        and report["images"] == 8
+        and report["one_camera"] == [7, 9]
+        and report["missing"] == [9]
+    )
     ignored = '["unreadable", "duplicates", "one_camera", "missing"]'
     assert main([*command, "--ignore", ignored]) == 0
     assert main([*command, "--ignore", '["missing"]']) == 1

@@ -43,6 +43,10 @@ def test_missing_columns_are_filled_with_unknown():
         ({"camid": [1.0, 2.5, 3.0]}, r"'camid', row 1: got .*2.5"),
         ({"camid": ["1", "x", "3"]}, r"'camid', row 1: got 'x'"),
         ({"platform": ["", "sea", ""]}, r"'platform', row 1: got 'sea'"),
+        ({"pid": [1, 2**63, 3]}, r"'pid', row 1: got 9223372036854775808, expected an integer of 64 bits"),
+        ({"pid": [1, 2**64 - 1, 3]}, r"'pid', row 1.*64 bits"),
+        ({"pid": ["1", "-1", str(2**64)]}, r"'pid', row 2.*64 bits"),
+        ({"pid": [1.0, 2.0, 2.0**60]}, r"'pid', row 2.*64 bits"),
         ({"pid": [1, 2, 3], "tracklet": [5, 5, -1]}, r"row 1: tracklet 5 has pid .*2.* here"),
         ({"tracklet": [-1, 5, 5]}, r"row 2: tracklet 5 has split 'query' here"),
         ({"pids": [1, 2, 3]}, r"unknown \['pids'\]"),
@@ -51,6 +55,23 @@ def test_missing_columns_are_filled_with_unknown():
 def test_a_bad_table_is_refused_by_column_and_row(columns, message):
     with pytest.raises(ManifestError, match=message):
         Manifest(table().assign(**columns), ROOT)
+
+
+def test_the_largest_integers_stay_exact():
+    largest = 2**63 - 1
+    for pid in ([1, 2, largest], pd.array([1, 2, largest], dtype="Int64"), ["1", "2", str(largest)]):
+        assert Manifest(table(pid=pid), ROOT).pids[2] == largest
+
+
+def test_uav_is_a_name_of_the_aerial_platform():
+    manifest = Manifest(table(platform=["uav", "aerial", "ground"]), ROOT)
+    assert manifest.table["platform"].tolist() == ["aerial", "aerial", "ground"]
+
+
+def test_names_are_kept_by_selections_and_do_not_change_the_digest():
+    manifest = Manifest(table(pid=[1, 2, 3]), ROOT, names={"pid": {1: "ann"}})
+    assert manifest.select("train").names == {"pid": {1: "ann"}}
+    assert manifest.digest == Manifest(table(pid=[1, 2, 3]), ROOT).digest
 
 
 def test_a_path_may_stand_in_query_and_gallery():

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
+from reid_core.data.counts import differences
 from reid_core.data.readers import ReaderError, read
+
+CUHK = Path(os.environ.get("REID_CUHK01_ROOT", Path(__file__).parents[4] / "shared" / "data" / "cuhk01"))
 
 
 def touch(root, *names):
@@ -135,6 +141,39 @@ def test_viper_divides_people_in_ten_ways_and_asks_camera_a_in_camera_b(tmp_path
     (tmp_path / "VIPeR/cam_b/005_90.bmp").unlink()
     with pytest.raises(ReaderError, match="person 005 .* in one of cam_a and cam_b only"):
         read("viper", tmp_path)
+
+
+def cuhk01(root, people):
+    touch(root, *(f"campus/{person:04}{image:03}.png" for person in people for image in range(1, 5)))
+    return root
+
+
+def test_cuhk01_trains_on_485_people_and_asks_view_a_in_view_b(tmp_path):
+    manifest = read("cuhk01", cuhk01(tmp_path / "CUHK01", range(1, 488)).parent)
+    train, query, gallery = (manifest.select(split) for split in ("train", "query", "gallery"))
+    assert (len(set(train.pids)), len(train)) == (485, 4 * 485) and set(train.camids) == {1, 2}
+    assert set(query.camids) == {1} and set(gallery.camids) == {2}
+    assert set(query.pids) == set(gallery.pids) and len(query) == len(gallery) == 4
+    assert [path[-5] for path in gallery.table["path"]] == ["3", "4"] * 2
+    assert read("cuhk01", tmp_path / "CUHK01/campus", seed=1).digest != manifest.digest
+    single = {
+        tuple(read("cuhk01", tmp_path, shot="single", seed=seed).select("gallery").table["path"].str[-5])
+        for seed in range(8)
+    }
+    assert len(single) > 1 and all(len(images) == 2 and set(images) <= {"3", "4"} for images in single)
+
+
+def test_cuhk01_refuses_an_unknown_shot_and_too_few_people(tmp_path):
+    with pytest.raises(ReaderError, match="got shot 'one'; expected one of multi, single"):
+        read("cuhk01", tmp_path, shot="one")
+    with pytest.raises(ReaderError, match="holds 2 people; expected more than 485"):
+        read("cuhk01", cuhk01(tmp_path, (3, 4)))
+
+
+@pytest.mark.skipif(not CUHK.is_dir(), reason="CUHK01 is not here: set REID_CUHK01_ROOT to its folder")
+def test_cuhk01_is_as_published():
+    for shot in ("multi", "single"):
+        assert differences(read("cuhk01", CUHK, shot=shot)) == []
 
 
 def test_an_unknown_option_is_named_with_those_there_are(tmp_path):

@@ -139,7 +139,7 @@ class EvaluateConfig:
 
     protocol: str = "g2a_vreid"
     """Gallery rows that count, by data set (reid_eval.PROTOCOLS): mars and ls_vid leave out the query's
-    person in its own camera, g2a_vreid the query's platform, pku_reid the query's camera, ilids_vid nothing."""
+    person in its own camera, g2a_vreid the query's platform, pku_reid its camera, ilids_vid nothing."""
     frames: int | None = None
     """Frames of a clip, spread evenly over its tracklet; null as in training."""
     batch_size: int = 32

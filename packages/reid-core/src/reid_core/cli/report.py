@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reid_core.data.checks import Findings
 from reid_core.data.counts import ALL, count, differences
 from reid_core.data.manifest import Manifest
 from reid_core.data.readers import is_manifest_file, read
 from reid_core.data.readiness import Gaps
+
+if TYPE_CHECKING:
+    from reid_core.data.checks import Findings  # which needs torch, and counting does not
 
 
 def read_source(source: str, root: str | None, options: dict[str, Any] | None) -> Manifest:

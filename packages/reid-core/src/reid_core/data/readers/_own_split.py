@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from reid_core.data.manifest import UNKNOWN
+from reid_core.data.manifest import UNKNOWN, ManifestError
 from reid_core.data.readers._files import ReaderError
 from reid_core.data.samplers import mix, permutation
 
@@ -35,21 +35,24 @@ def draw_split(table: pd.DataFrame, fraction: float, seed: int, name: str) -> pd
         the rows in the same order, with the column split.
 
     Raises:
-        ReaderError: a fraction outside [0, 1], one that leaves a side without people, a pid of 0, nobody.
+        ReaderError: a fraction outside [0, 1], one that leaves a side without people, nobody at all.
+        ManifestError: a pid of 0.
 
     >>> rows = pd.DataFrame({"path": list("abcd"), "pid": [1, 1, 1, 1], "camid": [1, 1, 2, 2]})
     >>> sorted(draw_split(rows, 0.0, 0, "toy")["split"])
     ['gallery', 'gallery', 'query', 'query']
     """
     pids = table["pid"].to_numpy()
-    people = sorted(np.unique(pids[pids > 0]).tolist(), key=lambda pid: mix(seed, pid))
-    count = _count_train(len(people), fraction, name)
     distractors = np.flatnonzero(pids == 0)
     if len(distractors):
-        raise ReaderError(
-            f"{name}: {table['path'].iloc[distractors[0]]} has pid 0, which means a distractor "
-            f"({len(distractors)} such rows); number people from 1, or give the column split"
+        raise ManifestError(
+            f"got 0, which means a distractor ({len(distractors)} such rows); number people from 1, or give "
+            "the column split",
+            "pid",
+            int(distractors[0]),
         )
+    people = sorted(np.unique(pids[pids > 0]).tolist(), key=lambda pid: mix(seed, pid))
+    count = _count_train(len(people), fraction, name)
     table = table.assign(split=np.where(pids > 0, "gallery", "unlabeled"))
     table.loc[np.isin(pids, people[:count]), "split"] = "train"
     if "camid" not in table:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
@@ -56,7 +55,7 @@ def read_manifest_file(
         ManifestError: a bad table; the message names file, row and column. Rows of a CSV file are counted as
             a spreadsheet does, the header being row 1; rows of a Parquet file from 0.
         ReaderError: `fraction` or `seed` for a table with a split, a fraction that leaves no people on one
-            side, a pid of 0 in a table without split.
+            side.
     """
     file = require_file(Path(file), "manifest", "a table with the columns path, pid and camid")
     if file.suffix.lower() == ".parquet":
@@ -75,21 +74,18 @@ def read_manifest_file(
     names = saved_names(saved)
     try:
         table["path"] = _relative_paths(table["path"], folder)
-        if "split" in table:
-            if fraction is not None or seed is not None:
-                raise ReaderError(
-                    f"{file}: fraction and seed divide a table without split; this one has a split"
-                )
-            return Manifest(table, folder, name, names)
-        valid = Manifest(table.assign(split="unlabeled"), folder, name)
+        if "split" not in table:
+            valid = Manifest(table.assign(split="unlabeled"), folder).table.drop(columns="split")
+            valid.index = table.index
+            table = draw_split(valid, FRACTION if fraction is None else fraction, seed or 0, str(file))
+        elif fraction is not None or seed is not None:
+            raise ReaderError(f"{file}: has the column split; fraction and seed are for tables without it")
+        return Manifest(table, folder, name, names)
     except ManifestError as error:
         if error.row is None:
             raise ManifestError(f"{file}: {error}") from None
         row = table.index[error.row]
         raise ManifestError(f"{file}: row {row}, column {error.column!r}: {error.problem}") from None
-    rows = valid.table.drop(columns="split")
-    divided = draw_split(rows, FRACTION if fraction is None else fraction, seed or 0, str(file))
-    return Manifest(divided, folder, name, names)
 
 
 def _require_columns(file: Path, table: pd.DataFrame) -> None:
@@ -125,8 +121,8 @@ def _fill_empty(arrow: pa.Table) -> pa.Table:
     """Missing integers as UNKNOWN, so that the others stay integers in pandas."""
     for position, name in enumerate(arrow.column_names):
         if name in MAY_BE_EMPTY and arrow.column(position).null_count:
-            filled = pc.fill_null(arrow.column(position), UNKNOWN)
-            arrow = arrow.set_column(position, name, filled)
+            column = arrow.column(position)
+            arrow = arrow.set_column(position, name, column.fill_null(pa.scalar(UNKNOWN).cast(column.type)))
     return arrow
 
 
