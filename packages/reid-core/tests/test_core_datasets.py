@@ -108,6 +108,13 @@ def test_an_item_says_what_it_is(manifest):
         ImageDataset(manifest)[12]
 
 
+def test_ids_of_all_images_are_read_once(manifest, monkeypatch):
+    dataset = ImageDataset(manifest)
+    assert dataset.pids.tolist() == [5] * 4 + [6] * 4 + [7] * 4 and set(dataset.camids) == {1}
+    monkeypatch.setattr(Manifest, "_integers", None)
+    assert dataset[5]["pid"] == 6
+
+
 def test_an_unreadable_image_is_replaced_by_the_next_of_its_pid_and_named(manifest):
     truncate(manifest.files[7])
     item = ImageDataset(manifest)[7]

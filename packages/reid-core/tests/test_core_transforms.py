@@ -18,6 +18,7 @@ from reid_core.data.transforms import (
     colour_matrix,
     eval_transform,
     gaussian_blur,
+    normalise,
     resize,
     ssl_transform,
     train_transform,
@@ -72,6 +73,17 @@ def test_evaluation_is_torchvisions_resize_and_normalise():
     expected = TF.resize(image(), list(SIZE), antialias=True)
     expected = TF.normalize(TF.to_dtype(expected, torch.float32, scale=True), IMAGENET_MEAN, IMAGENET_STD)
     torch.testing.assert_close(eval_transform(SIZE)(image()), expected)
+
+
+@pytest.mark.parametrize("given", [image(), image().expand(2, -1, -1, -1), image().float() / 3])
+def test_normalising_is_its_equation_bit_for_bit(given):
+    mean, std = (
+        torch.tensor([255 * value for value in of]).view(3, 1, 1) for of in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    before = given.clone()
+    for _ in range(2):  # the constants are kept, and must stay what they are
+        assert torch.equal(normalise(given, list(IMAGENET_MEAN)), (given - mean) / std)
+    assert torch.equal(given, before)
 
 
 def test_enlarging_is_plain_bilinear():

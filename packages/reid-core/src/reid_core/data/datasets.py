@@ -122,6 +122,16 @@ class ImageDataset(_RowDataset):
     ) -> None:
         super().__init__(manifest, transform, replace)
 
+    @cached_property
+    def pids(self) -> np.ndarray:
+        """Person id of each image, int64 [n], for `PKBatches`."""
+        return self.manifest.pids
+
+    @cached_property
+    def camids(self) -> np.ndarray:
+        """Camera id of each image, int64 [n]."""
+        return self.manifest.camids
+
     def __len__(self) -> int:
         return len(self.manifest)
 
@@ -137,7 +147,7 @@ class ImageDataset(_RowDataset):
         return self._wrap(row, self._apply(image), unreadable, valid=True)
 
     def _stand_in(self, index: int, unreadable: list[str], first: UnreadableImage) -> tuple[int, Tensor]:
-        for row in _stand_ins(index, self.manifest.pids):
+        for row in _stand_ins(index, self.pids):
             try:
                 return row, read_image(self._file(row))
             except UnreadableImage:
@@ -147,7 +157,7 @@ class ImageDataset(_RowDataset):
         ) from first
 
     def _wrap(self, row: int, image: Any, unreadable: list[str], valid: bool) -> dict[str, Any]:
-        pid, camid = int(self.manifest.pids[row]), int(self.manifest.camids[row])
+        pid, camid = int(self.pids[row]), int(self.camids[row])
         return dict(image=image, pid=pid, camid=camid, index=row, valid=valid, unreadable=unreadable)
 
 

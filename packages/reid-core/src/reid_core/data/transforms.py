@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import cv2
@@ -212,9 +212,14 @@ def resize(images: Tensor, size: Size, interpolation: Interpolation = "bilinear"
 
 def normalise(images: Tensor, mean: Channels = IMAGENET_MEAN, std: Channels = IMAGENET_STD) -> Tensor:
     """(x / 255 - mean) / std, from samples in [0, 255] (uint8 or float) to float32 of the same shape."""
-    mean_255 = torch.tensor([255 * value for value in mean], device=images.device).view(3, 1, 1)
-    std_255 = torch.tensor([255 * value for value in std], device=images.device).view(3, 1, 1)
-    return (images - mean_255).div_(std_255)
+    shift, scale = (torch.from_numpy(_per_channel(tuple(of))).to(images.device) for of in (mean, std))
+    return (images - shift).div_(scale)
+
+
+@lru_cache
+def _per_channel(values: Channels) -> np.ndarray:
+    """Values in [0, 1] for samples in [0, 255], [3 1 1]; making them costs as much as using them."""
+    return np.array([255 * value for value in values], dtype=np.float32).reshape(3, 1, 1)
 
 
 def standardise(images: Tensor) -> Tensor:
@@ -374,14 +379,12 @@ def _recolour(images: Tensor, jitter: Jitter | None, jitter_p: float, grey_p: fl
         *widths, turn = jitter
         low_high_at = zip(widths, chance[2:5], strict=True)
         factors = [_uniform(max(0.0, 1 - width), 1 + width, at) for width, at in low_high_at]
-        brightness, contrast, saturation = factors
         hue = _uniform(-turn, turn, chance[5])
-        matrix, offset = colour_matrix(brightness, contrast, saturation, hue, mean_colour)
+        matrix, offset = colour_matrix(*factors, hue, mean_colour)
     if greyed:
         matrix, offset = np.tile(_LUMA @ matrix, (3, 1)), np.full(3, _LUMA @ offset)
-    matrix_t = torch.from_numpy(matrix).float()
-    offset_t = torch.from_numpy(offset).float()[:, None]
-    return torch.matmul(matrix_t, pixels).add_(offset_t).clamp_(0, 255).view(images.shape)
+    linear, constant = torch.from_numpy(matrix).float(), torch.from_numpy(offset).float()[:, None]
+    return torch.matmul(linear, pixels).add_(constant).clamp_(0, 255).view(images.shape)
 
 
 def _erase(images: Tensor) -> None:
@@ -389,10 +392,8 @@ def _erase(images: Tensor) -> None:
     height, width = images.shape[-2:]
     log_ratio = (math.log(ERASING_RATIO[0]), math.log(ERASING_RATIO[1]))
     for area_at, ratio_at, top_at, left_at in torch.rand(_CROP_TRIES, 4).tolist():
-        area, aspect = (
-            _uniform(*ERASING_AREA, area_at) * height * width,
-            math.exp(_uniform(*log_ratio, ratio_at)),
-        )
+        area = _uniform(*ERASING_AREA, area_at) * height * width
+        aspect = math.exp(_uniform(*log_ratio, ratio_at))
         h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < h < height and 0 < w < width:
             top, left = int(top_at * (height - h + 1)), int(left_at * (width - w + 1))
