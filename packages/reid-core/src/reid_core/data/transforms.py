@@ -377,10 +377,10 @@ def _recolour(images: Tensor, jitter: Jitter | None, jitter_p: float, grey_p: fl
         assert jitter is not None
         mean_colour = pixels.mean(-1).reshape(-1, 3).mean(0).numpy()
         *widths, turn = jitter
-        low_high_at = zip(widths, chance[2:5], strict=True)
-        factors = [_uniform(max(0.0, 1 - width), 1 + width, at) for width, at in low_high_at]
+        drawn = zip(widths, chance[2:5], strict=True)
+        brightness, contrast, saturation = (_uniform(max(0.0, 1 - w), 1 + w, at) for w, at in drawn)
         hue = _uniform(-turn, turn, chance[5])
-        matrix, offset = colour_matrix(*factors, hue, mean_colour)
+        matrix, offset = colour_matrix(brightness, contrast, saturation, hue, mean_colour)
     if greyed:
         matrix, offset = np.tile(_LUMA @ matrix, (3, 1)), np.full(3, _LUMA @ offset)
     linear, constant = torch.from_numpy(matrix).float(), torch.from_numpy(offset).float()[:, None]
