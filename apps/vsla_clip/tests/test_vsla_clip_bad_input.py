@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vsla_clip.base import build_clip
-from vsla_clip.check import check_platforms
+from vsla_clip.check import check, check_platforms
 from vsla_clip.cli import main, parse_config
 
 TINY = Path(__file__).parent / "tiny.yaml"
@@ -33,6 +33,12 @@ def test_what_can_be_seen_at_once(options, message, tmp_path, capsys):
     assert main(["run", "--config", str(TINY), "--runs", str(tmp_path / "runs"), *options]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_manifest_file_is_a_data_set(tmp_path):
+    config = parse_config(["run", "--config", str(TINY)])
+    data = replace(config.data, name=str(tmp_path / "mine.csv"), root=str(tmp_path), synthetic=None)
+    check(replace(config, data=data))
 
 
 def test_prompts_need_platforms():

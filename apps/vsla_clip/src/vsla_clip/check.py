@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reid_core.data.manifest import PLATFORMS
-from reid_core.data.readers import READERS
+from reid_core.data.readers import READERS, is_manifest_file
 from reid_eval import find_protocol
 from vsla_clip.config import Config
 from vsla_clip.methods import METHODS
@@ -29,7 +29,7 @@ def check(config: Config) -> None:
     data, clip = config.data, config.clip
     find_protocol(config.evaluate.protocol)
     if data.synthetic is None:
-        if data.name not in READERS:
+        if data.name not in READERS and not is_manifest_file(data.name):
             raise ValueError(f"data.name: no reader {data.name!r}; there are {', '.join(READERS)}")
         if not data.root:
             raise ValueError(f"data.root is empty: give the folder of {data.name}")

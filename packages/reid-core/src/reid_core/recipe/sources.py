@@ -28,7 +28,7 @@ class Source:
     """A data set on disk and how it is read."""
 
     name: str = ""
-    """Reader (`reid-data list` prints them), or a manifest file (.parquet, .csv)."""
+    """Reader (`reid-data list` prints them), or a manifest file (.parquet, .csv, .tsv)."""
     root: str = ""
     """Folder of the data set as released."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -167,7 +167,9 @@ def is_manifest(source: Source) -> bool:
         >>> is_manifest(Source("crops.csv")), is_manifest(Source("market1501"))
         (True, False)
     """
-    return source.name.endswith((".parquet", ".csv"))
+    from reid_core.data.readers import is_manifest_file
+
+    return is_manifest_file(source.name)
 
 
 def prepare(job: Job) -> dict[str, Any]:
