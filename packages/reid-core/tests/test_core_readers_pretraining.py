@@ -33,7 +33,7 @@ def write_lmdb(folder, values):
     folder.mkdir(parents=True)
     with lmdb.open(os.fspath(folder), map_size=1 << 20) as environment, environment.begin(write=True) as txn:
         for key, value in values.items():
-            txn.put(key.encode(), value)
+            txn.put(os.fsencode(key), value)
     return folder
 
 
@@ -67,6 +67,12 @@ def test_lmdb_says_what_is_not_there(tmp_path):
         read("lmdb", tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no .*nowhere"):
         read("luperson", tmp_path / "nowhere")
+
+
+def test_a_key_of_an_lmdb_that_is_not_utf_8_is_named(tmp_path):
+    write_lmdb(tmp_path / "lmdb", {os.fsdecode(b"caf\xe9"): b"1"})
+    with pytest.raises(ValueError, match=r"data.mdb: the key b'caf\\xe9' is not UTF-8"):
+        read("lmdb", tmp_path)
 
 
 def test_luperson_nl_takes_a_label_before_a_video_for_a_tracklet(tmp_path):

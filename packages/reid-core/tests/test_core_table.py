@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from reid_core import __version__
+from reid_core.cli import data as command_line
 from reid_core.data import readers
 from reid_core.data.readers import COUNTS, READERS
 
@@ -58,6 +59,6 @@ def test_counts_are_of_known_splits_and_things():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of a POSIX shell")
 def test_output_that_nobody_reads_to_its_end_is_no_error():
-    command = f"set -o pipefail; {sys.executable} -m reid_core.cli.data list | true"
+    command = f"set -o pipefail; {sys.executable} -m {command_line.__name__} list | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.stderr, done.returncode) == ("", 0)

@@ -47,12 +47,18 @@ def keys(file: Path) -> Iterator[str]:
 
     Raises:
         OSError: the file is no LMDB.
+        ValueError: a key is not UTF-8.
         ImportError: the extra `lmdb` is not installed.
     """
     with _environment(os.fspath(file), os.getpid()).begin() as transaction:
         for key in transaction.cursor().iternext(keys=True, values=False):
             if not key.startswith(b"__"):
-                yield key.decode()
+                try:
+                    yield key.decode()
+                except UnicodeDecodeError as error:
+                    raise ValueError(
+                        f"{file}: the key {key!r} is not UTF-8; write it under another"
+                    ) from error
 
 
 @lru_cache(maxsize=64)
