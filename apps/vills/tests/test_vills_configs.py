@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from reid_core.cli.recipes import parse_config
+from reid_core.recipe.sources import Source
 from vills.cli import APP, main
+from vills.config import Config, DataConfig, EvaluateConfig
+from vills.recipe import protocols
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -45,6 +48,15 @@ def test_options_on_the_command_line_override_the_file():
     assert config.data.root == "x"
     assert config.pretrain.train.steps == 7
     assert config.data.image.name == "pku_reid"
+
+
+def test_each_source_is_evaluated_by_the_protocol_of_its_name_or_by_the_one_that_is_given():
+    config = Config(data=DataConfig(image=Source("crops/Mine.CSV"), video=Source("prid2011")))
+    assert protocols(config) == {"data.image": "manifest", "data.video": "prid2011"}
+    assert protocols(Config(data=config.data, evaluate=EvaluateConfig(protocol="mars"))) == {
+        "data.image": "mars",
+        "data.video": "mars",
+    }
 
 
 @pytest.mark.slow

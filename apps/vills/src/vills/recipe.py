@@ -13,6 +13,7 @@ from reid_core.processes import ranks
 from reid_core.recipe import Recipe, Stage, part
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
+from reid_core.recipe.sources import is_manifest
 from reid_core.recipe.stage import Parts
 from reid_core.tracking.tracker import Tracker
 from vills.config import (
@@ -97,11 +98,9 @@ def protocols(config: Config) -> dict[str, str]:
     Args:
         config: the whole configuration.
     """
-    from reid_eval import PROTOCOLS
-
     named = {"data.image": config.data.image, "data.video": config.data.video}
     return {
-        name: config.evaluate.protocol or (source.name if source.name in PROTOCOLS else "market1501")
+        name: config.evaluate.protocol or ("manifest" if is_manifest(source) else source.name)
         for name, source in named.items()
         if source is not None
     }
