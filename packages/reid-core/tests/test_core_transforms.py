@@ -86,6 +86,15 @@ def test_normalising_is_its_equation_bit_for_bit(given):
     assert torch.equal(given, before)
 
 
+def test_normalising_in_inference_mode_leaves_nothing_that_gradients_meet_later():
+    std = (0.11, 0.12, 0.13)  # seen by no other test
+    with torch.inference_mode():
+        normalise(image(), std=std)
+    given = image().float().requires_grad_()
+    normalise(given, std=std).sum().backward()
+    torch.testing.assert_close(given.grad[0], torch.full((48, 20), 1 / (255 * 0.11)))
+
+
 def test_enlarging_is_plain_bilinear():
     small = image(8, 4).float()
     plain = torch.nn.functional.interpolate(small[None], SIZE, mode="bilinear", antialias=False)[0]

@@ -258,8 +258,7 @@ def colour_matrix(
     (True, True)
     """
     grey = np.tile(_LUMA, (3, 1))
-    angle = 2 * math.pi * hue
-    cos, sin = math.cos(angle), math.sin(angle)
+    cos, sin = math.cos(2 * math.pi * hue), math.sin(2 * math.pi * hue)
     turn = _FROM_YIQ @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ _TO_YIQ
     chroma = turn @ (saturation * np.eye(3) + (1 - saturation) * grey)
     offset = (1 - contrast) * brightness * float(_LUMA @ mean_colour)
@@ -373,8 +372,7 @@ def _recolour(images: Tensor, jitter: Jitter | None, jitter_p: float, grey_p: fl
         return images
     pixels = images.reshape(*images.shape[:-2], -1)
     matrix, offset = np.eye(3), np.zeros(3)
-    if jittered:
-        assert jitter is not None
+    if jitter is not None and jittered:
         mean_colour = pixels.mean(-1).reshape(-1, 3).mean(0).numpy()
         *widths, turn = jitter
         drawn = zip(widths, chance[2:5], strict=True)
