@@ -201,7 +201,7 @@ def test_nothing_is_written_for_settings_that_cannot_work(config):
         (replace(config, name="../x"), "name="),
         (replace(config, experiment="stages"), "experiment="),
         (replace(config, data=Source("market1501", "nowhere")), "nowhere"),
-        (replace(config, data=Source("market", config.data.root)), "no reader 'market'"),
+        (replace(config, data=Source("market", config.data.root)), "no reader for 'market'"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=said):
             run(TOY, bad)
@@ -460,3 +460,15 @@ def _stages(config, name):
     return sorted(
         path for path in folder.glob(f"*{name}-*") if path.is_dir() and ".replaced-" not in path.name
     )
+
+
+def test_a_manifest_file_is_a_source_and_its_content_decides(config, tmp_path):
+    from reid_core.data import Manifest, read
+
+    manifest = read("market1501", config.data.root)
+    mine = replace(config, data=Source(str(manifest.save(tmp_path / "mine.parquet"))))  # it knows its root
+    assert done(mine) == ["count", "multiply"]
+    assert done(mine) == []
+    fewer = manifest.where(manifest.table["path"] != manifest.select("train").table["path"].iat[0])
+    Manifest(fewer.table, fewer.root, fewer.name).save(tmp_path / "mine.parquet")
+    assert done(mine) == ["count", "multiply"]

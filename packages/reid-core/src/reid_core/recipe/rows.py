@@ -37,6 +37,21 @@ def manifest_file(prepared: Path, source: str) -> Path:
     return prepared / f"{source}.parquet"
 
 
+def saved_root(prepared: Path, source: str) -> Path | None:
+    """The root that a source's manifest was read with; None where it has not been read yet.
+
+    Args:
+        prepared: folder of the stage `prepare`.
+        source: its name.
+    """
+    file = manifest_file(prepared, source)
+    if not file.exists():
+        return None
+    import pyarrow.parquet as pq
+
+    return Path(pq.read_schema(file).metadata[b"reid.root"].decode())  # the rows stay where they are
+
+
 def load_rows(prepared: Path, source: str, root: Path, splits: Iterable[str] = ()) -> Manifest:
     """Rows of a source, at the place where its images lie now.
 

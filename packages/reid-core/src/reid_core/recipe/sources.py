@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reid_core.recipe.rows import PREPARE, manifest_file, part
+from reid_core.recipe.rows import PREPARE, manifest_file, part, saved_root
 from reid_core.recipe.stage import Job, Stage
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Sources:
             ValueError: no name, no root, no such reader or layout.
             FileNotFoundError: a root or manifest file that isn't there.
         """
-        from reid_core.data.readers import READERS, WITHDRAWN
+        from reid_core.data.readers import find_reader
 
         if self.synthetic is not None:
             for layout in self.synthetic.layouts:
@@ -103,11 +103,10 @@ class Sources:
                 if not Path(source.name).is_file():
                     raise FileNotFoundError(f"{name}.name: there is no file {source.name}")
                 continue
-            if source.name not in READERS:
-                for withdrawn, why in WITHDRAWN.items():
-                    if source.name.startswith(withdrawn):
-                        raise ValueError(f"{name}.name: {why}")
-                raise ValueError(f"{name}.name: no reader {source.name!r}; there are {', '.join(READERS)}")
+            try:
+                find_reader(source.name)
+            except ValueError as error:
+                raise ValueError(f"{name}.name: {error}") from error
             if self._is_written(source):
                 continue
             root = source.root or self.root
@@ -134,27 +133,33 @@ class Sources:
                 self.tracklets,
             ),
             files={name: Path(source.name) for name, source in here.items() if is_manifest(source)},
-            watched={name: self._root(source) for name, source in here.items() if not is_manifest(source)},
+            watched={
+                name: Path(source.root or self.root)
+                for name, source in here.items()
+                if not is_manifest(source)
+            },
             shared=True,
         )
 
     def roots(self, prepared: Path) -> dict[str, Path]:
-        """Folder that each source's paths are relative to.
+        """Folder that each source's paths are relative to, where its images lie now.
 
         Args:
-            prepared: folder of the stage `prepare`.
+            prepared: folder of the stage `prepare`. That of a manifest file without a root is known only when
+                the stage is done.
         """
-        return {
-            name: prepared / WORLD_FOLDER / source.name if self._is_written(source) else self._root(source)
-            for name, source in self.by_name.items()
-        }
+        roots: dict[str, Path | None] = {}
+        for name, source in self.by_name.items():
+            if self._is_written(source):
+                roots[name] = prepared / WORLD_FOLDER / source.name
+            elif given := source.root or self.root:
+                roots[name] = Path(given)
+            else:
+                roots[name] = saved_root(prepared, name)
+        return {name: root for name, root in roots.items() if root is not None}
 
     def _is_written(self, source: Source) -> bool:
         return self.synthetic is not None and not source.root and source.name in self.synthetic.layouts
-
-    def _root(self, source: Source) -> Path:
-        given = source.root or self.root
-        return Path(given) if given else Path(source.name).parent
 
 
 def is_manifest(source: Source) -> bool:
@@ -195,8 +200,8 @@ def prepare(job: Job) -> dict[str, Any]:
     counts: dict[str, Any] = {}
     parts: dict[str, str] = {}
     for name, source in section.sources.items():
-        root = job.roots[name]
-        manifest = read(str(job.files[name]) if name in job.files else source.name, root, **source.options)
+        known = str(job.files[name]) if name in job.files else source.name
+        manifest = read(known, job.roots.get(name), **source.options)
         rows = {split: _rows(name, manifest, split) for split in section.needed.get(name, ())}
         for split in rows if name in section.tracklets else ():
             if not rows[split].tracklets():
