@@ -78,7 +78,7 @@ def test_a_checkpoint_of_another_architecture_is_refused_with_the_difference(tin
 def test_a_file_that_is_no_checkpoint_is_refused(tiny, capsys):
     command = [*tiny.on_disk, "--name", "none", "--finetune.init", "pretrained"]
     command += ["--finetune.checkpoint", str(tiny.folder / "config.yaml")]
-    assert "is not a teacher" in fails(capsys, ["finetune", *command])
+    assert "is not a checkpoint" in fails(capsys, ["finetune", *command])
 
 
 def test_several_devices_without_torchrun_say_how_to_start(tiny, capsys):

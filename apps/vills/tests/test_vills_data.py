@@ -1,6 +1,7 @@
 """What pre-training and fine-tuning are fed with: pools, views, regions and batches."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reid_core.data.joint import JointBatches
 from reid_core.data.samplers import Draw
 from reid_core.recipe import Synthetic, run
 from reid_core.recipe.sources import write_world
 from vills.data import Grids, VillsDataset, collate, load_pool
-from vills.labelled import JointBatches
 from vills.recipe import RECIPE
 from vills.stages.evaluate import load_sides
 from vills.stages.finetune import load_labelled
@@ -42,19 +43,19 @@ def dataset(tiny, config, pool):
 
 
 def test_the_pool_holds_training_images_and_unlabeled_ones_and_no_test_person(pool):
-    market, mars, folder = pool.parts
+    market, mars, folder = pool.manifests
     assert set(market.table["split"]) == set(mars.table["split"]) == {"train"}
     assert set(folder.table["split"]) == {"unlabeled"}
     assert len(pool.images) == len(market) + 8 * 2  # one single image a person and camera
     assert len(pool.videos) == len(mars.tracklets()) + 8 * 2
-    assert len(pool) == len(market) + len(mars) + len(folder)
+    assert pool.rows == len(market) + len(mars) + len(folder)
 
 
 def test_videos_are_rows_of_the_video_source_in_frame_order(pool):
     files = [pool.file(int(row)) for row in pool.videos[0]]
-    assert all(file.exists() for file in files)
+    assert all(Path(file).exists() for file in files)
     assert files == sorted(files)
-    assert len({file.name[:11] for file in files}) == 1  # one person, camera and tracklet
+    assert len({Path(file).name[:11] for file in files}) == 1  # one person, camera and tracklet
 
 
 def test_one_data_set_for_images_and_videos_is_held_once(tiny, tmp_path):
@@ -63,17 +64,17 @@ def test_one_data_set_for_images_and_videos_is_held_once(tiny, tmp_path):
     config.data.pretrain = []
     run(RECIPE, config, "prepare")
     pool = pool_of(tiny, config, prepared=config.folder / "prepare")
-    assert len(pool.parts) == 1
-    assert len(pool) == len(pool.images) == sum(len(rows) for rows in pool.videos)
+    assert len(pool.manifests) == 1
+    assert pool.rows == len(pool.images) == sum(len(rows) for rows in pool.videos)
 
 
 def test_a_repeated_source_weighs_more_in_the_pool(config, pool, tiny):
     again = tiny.config("--data.image.repeat", "3", "--data.video.repeat", "2")
     repeated = pool_of(tiny, again)
-    market, mars, _ = pool.parts
+    market, mars, _ = pool.manifests
     assert len(repeated.images) == len(pool.images) + 2 * len(market)
     assert len(repeated.videos) == len(pool.videos) + len(mars.tracklets())
-    assert len(repeated) == len(pool)  # a row more in the batches, none in the region cache
+    assert repeated.rows == pool.rows  # a row more in the batches, none in the region cache
 
 
 def test_unlabeled_people_may_lie_beyond_the_labelled_ones(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,95 +12,26 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from reid_core.data.datasets import seeded
-from reid_core.data.decoding import UnreadableImage, read_image
 from reid_core.data.frames import sample_frames
-from reid_core.data.manifest import Manifest
-from reid_core.data.samplers import Batches, Draw, RandomBatches
+from reid_core.data.pool import Frame, Pool, PoolPart, build_pool
+from reid_core.data.samplers import Draw
 from reid_core.data.transforms import resize, ssl_transform
 from reid_core.recipe import Job
 from reid_lse import crop_regions, unpack_masks
 from reid_pretrain import block_mask, index_views
 from vills.config import Part, PretrainConfig
 
-REPLACEMENTS = 64
-"""Items tried in place of an unreadable one before giving up."""
-
-
-class Pool(NamedTuple):
-    """All rows that are pre-trained on, and which of them are images and videos.
-
-    Attributes:
-        parts: manifests; rows are numbered through them.
-        starts: number of each part's first row.
-        images: int64 [n], rows that are images.
-        videos: rows of each video, in frame order.
-    """
-
-    parts: list[Manifest]
-    starts: np.ndarray
-    images: np.ndarray
-    videos: list[np.ndarray]
-
-    def __len__(self) -> int:
-        return sum(len(part) for part in self.parts)
-
-    def file(self, row: int) -> Path:
-        """Absolute path of a row's image.
-
-        Args:
-            row: number of the row in the pool.
-
-        Returns:
-            The path.
-        """
-        part = int(np.searchsorted(self.starts, row, side="right")) - 1
-        manifest = self.parts[part]
-        return manifest.root / manifest.table["path"].iat[row - int(self.starts[part])]
-
 
 def load_pool(job: Job, parts: Sequence[Part]) -> Pool:
-    """The pool of a run, from its manifests; a data set that is two sources at once is held once.
+    """The pool of a run.
 
     Args:
         job: of a stage that reads what the parts name.
         parts: what is pre-trained on.
-
-    Returns:
-        The pool.
-
-    Raises:
-        ValueError: there is neither an image nor a video.
     """
-    manifests: list[Manifest] = []
-    seen: dict[tuple[str, str], int] = {}
-    images: list[np.ndarray] = []
-    videos: list[np.ndarray] = []
-    for one in parts:
-        manifest = job.manifest(one.source, *one.splits)
-        if one.splits:
-            manifest = _distinct(manifest)
-        key = (manifest.digest, str(manifest.root))
-        if key not in seen:
-            seen[key] = sum(len(other) for other in manifests)
-            manifests.append(manifest)
-        first = seen[key]
-        tracklets = manifest.tracklets() if one.videos else []
-        single = np.ones(len(manifest), dtype=bool)
-        for rows in tracklets:
-            single[rows] = False
-        if one.images:
-            images += [first + np.flatnonzero(single)] * one.repeat
-        videos += [first + rows for rows in tracklets] * one.repeat
-    starts = np.cumsum([0, *(len(manifest) for manifest in manifests)])[:-1]
-    rows = np.concatenate(images) if images else np.empty(0, dtype=np.int64)
-    if not len(rows) and not videos:
-        raise ValueError("there is nothing to pre-train on: data has no image and no tracklet")
-    return Pool(manifests, starts, rows, videos)
-
-
-def _distinct(manifest: Manifest) -> Manifest:
-    """Each path once: query and gallery may share images, and a picture must not weigh double."""
-    return manifest.where(~manifest.table["path"].duplicated().to_numpy(dtype=bool))
+    return build_pool(
+        PoolPart(job.manifest(one.source, *one.splits), one.images, one.videos, one.repeat) for one in parts
+    )
 
 
 class Grids(NamedTuple):
@@ -150,14 +80,7 @@ class VillsDataset(Dataset[dict[str, Any]]):
             return {**self._video(draw.index - first, unreadable), "unreadable": unreadable}
 
     def _image(self, index: int, unreadable: list[str]) -> dict[str, Any]:
-        rows = self.pool.images
-        for step in range(min(len(rows), REPLACEMENTS)):
-            row = int(rows[(index + step) % len(rows)])
-            image = self._read(row, unreadable)
-            if image is not None:
-                break
-        else:
-            raise UnreadableImage(f"{unreadable[0]}: nor can the images after it be read; check the storage")
+        row, image = self.pool.read_image(index, unreadable)
         config = self.config
         regions, valid = crop_regions(image, self._masks(row, image), config.region_size)
         return {
@@ -168,20 +91,9 @@ class VillsDataset(Dataset[dict[str, Any]]):
         }
 
     def _video(self, index: int, unreadable: list[str]) -> dict[str, Any]:
-        videos = self.pool.videos
-        broken: set[int] = set()
-        for step in range(min(len(videos), REPLACEMENTS)):
-            rows = videos[(index + step) % len(videos)]
-            chosen = sample_frames(len(rows), self.config.frames, "random").tolist()
-            extra = int(torch.randint(len(rows), ()))  # the single frame of Eq. 7
-            read = [self._nearest(rows, position, broken, unreadable) for position in [*chosen, extra]]
-            frames = [frame for frame in read if frame is not None]
-            if len(frames) == len(read):
-                break
-        else:
-            raise UnreadableImage(f"{unreadable[0]}: nor can the videos after it be read; check the storage")
+        frames = self.pool.read_video(index, self._choose, unreadable)
         config = self.config
-        single = self.image_view(frames.pop()[1])
+        single = self.image_view(frames.pop().image)
         regions, valid = self._clip_regions(frames)
         size = (int(frames[0][1].shape[1]), int(frames[0][1].shape[2]))
         clip = torch.stack([resize(image, size) for _, image in frames])
@@ -194,7 +106,7 @@ class VillsDataset(Dataset[dict[str, Any]]):
             "frame": single,
         }
 
-    def _clip_regions(self, frames: list[tuple[int, Tensor]]) -> tuple[Tensor, Tensor]:
+    def _clip_regions(self, frames: list[Frame]) -> tuple[Tensor, Tensor]:
         """Regions [a t 3 h w], valid [a]; what a frame lacks is from the nearest that has it."""
         size = self.config.frame_region_size
         cut = [crop_regions(image, self._masks(row, image), size) for row, image in frames]
@@ -208,26 +120,12 @@ class VillsDataset(Dataset[dict[str, Any]]):
                 crops[area] = crops[area, nearest]
         return torch.stack([self.frame_region(crop) for crop in crops]), there.any(dim=1)
 
-    def _nearest(
-        self, rows: np.ndarray, wanted: int, broken: set[int], unreadable: list[str]
-    ) -> tuple[int, Tensor] | None:
-        for position in sorted(range(len(rows)), key=lambda at: (abs(at - wanted), at)):
-            row = int(rows[position])
-            if row in broken:
-                continue
-            image = self._read(row, unreadable)
-            if image is not None:
-                return row, image
-            broken.add(row)
-        return None
-
-    def _read(self, row: int, unreadable: list[str]) -> Tensor | None:
-        path = self.pool.file(row)
-        try:
-            return read_image(path)
-        except UnreadableImage:
-            unreadable.append(str(path))
-            return None
+    def _choose(self, length: int) -> list[int]:
+        """Frames of a clip, and behind them the single frame of Eq. 7."""
+        return [
+            *sample_frames(length, self.config.frames, "random").tolist(),
+            int(torch.randint(length, ())),
+        ]
 
     def _masks(self, row: int, image: Tensor) -> Tensor:
         """bool [a h w] at the image's size, by the nearest pixel."""
@@ -270,45 +168,3 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if kinds["video"]:
         batch["frames"] = torch.stack([item["frame"] for item in kinds["video"]])
     return index_views(batch)
-
-
-class ZippedBatches(Batches):
-    """Two samplers side by side: each batch is a batch of images and one of videos, numbered behind them.
-
-    Args:
-        images: batches over the images, or None.
-        videos: batches over the videos, or None.
-        first_video: number of the first video in the data set, that of its images.
-
-    Raises:
-        ValueError: there is neither, or the numbers of batches differ.
-
-    Example:
-        >>> both = ZippedBatches(RandomBatches(4, 2, steps=3), RandomBatches(2, 1, steps=3), first_video=4)
-        >>> [draw.index >= 4 for draw in both.batch(0)]
-        [False, False, True]
-    """
-
-    def __init__(self, images: RandomBatches | None, videos: RandomBatches | None, first_video: int) -> None:
-        self.samplers = [
-            (sampler, first) for sampler, first in ((images, 0), (videos, first_video)) if sampler is not None
-        ]
-        lengths = {len(sampler) for sampler, _ in self.samplers}
-        if len(lengths) != 1:
-            raise ValueError(f"images and videos have {sorted(lengths)} batches; expected one common number")
-        super().__init__(lengths.pop())
-
-    def batch(self, step: int) -> list[Draw]:
-        """The draws of a step, images first.
-
-        Args:
-            step: number of the batch.
-
-        Returns:
-            Draws into the data set.
-        """
-        return [
-            Draw(first + draw.index, draw.seed)
-            for sampler, first in self.samplers
-            for draw in sampler.batch(step)
-        ]

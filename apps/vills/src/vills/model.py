@@ -6,23 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from reid_core.files import plain
 from reid_core.models.backbones import build_backbone
+from reid_core.models.dry_run import check_inputs
 from reid_core.models.heads import ReIDModel
-from reid_core.training.checkpoints import write_checkpoint
+from reid_core.training.checkpoints import load_state, read_checkpoint, write_checkpoint
 from reid_pretrain import PerceiverResampler, VideoImageEncoder
 from vills.config import ModelConfig, Shapes
 
 TEACHER_FILE = "teacher.pt"
-NAMED = 5
-"""Differences that an error names before it counts the rest."""
-
-
-class CheckpointError(ValueError):
-    """A file that is no teacher, or that of another architecture."""
 
 
 class Descriptor(nn.Module):
@@ -104,47 +97,26 @@ def check_model(config: ModelConfig, *shapes: Shapes) -> None:
     Raises:
         ValueError: an unknown backbone, an unknown option, heads or sizes that don't fit.
     """
-    with torch.device("meta"):
-        try:
-            model = build_model(config, shapes[0])
-        except TypeError as error:
-            raise ValueError(f"model.options: {error}") from error
-        for shape in shapes:
-            for name, size in (
-                ("an image", (1, 3, *shape.image)),
-                ("a clip", (1, shape.frames, 3, *shape.frame)),
-            ):
-                try:
-                    model.descriptor(torch.empty(size))
-                except (ValueError, RuntimeError, AssertionError) as error:
-                    said = str(error).splitlines()[0] if str(error) else type(error).__name__
-                    raise ValueError(
-                        f"model.backbone={config.backbone} does not take {name} of {size[-2:]}, "
-                        f"{shape.frames} frames: {said}"
-                    ) from error
+    inputs = [(1, 3, *one.image) for one in shapes] + [(1, one.frames, 3, *one.frame) for one in shapes]
+    check_inputs(
+        f"model.backbone={config.backbone}", lambda: Descriptor(build_model(config, shapes[0])), inputs
+    )
 
 
-def save_teacher(
-    model: VideoImageEncoder, config: ModelConfig, shapes: Shapes, digest: str, path: Path
-) -> None:
-    """Write the teacher's encoder and resampler, without heads: `{"state_dict", "config", "digest"}`.
+def save_teacher(model: VideoImageEncoder, steps: int, digest: str, path: Path) -> None:
+    """Write the teacher's encoder and resampler, without heads.
 
     Args:
         model: the teacher's model.
-        config: its architecture.
-        shapes: what it was built for.
+        steps: that it was trained for.
         digest: of the stage that trained it.
         path: file to write, whole or not at all.
     """
-    state = {
-        "state_dict": {name: value.cpu() for name, value in model.state_dict().items()},
-        "config": plain({"model": config, "image_size": list(shapes.image), "frames": shapes.frames}),
-        "digest": digest,
-    }
-    write_checkpoint(state, path)
+    weights = {name: value.cpu() for name, value in model.state_dict().items()}
+    write_checkpoint({"state_dict": weights, "step": steps, "digest": digest}, path)
 
 
-def load_teacher(path: Path | str, model: VideoImageEncoder) -> None:
+def load_teacher(path: Path, model: VideoImageEncoder) -> None:
     """Put a teacher's weights into a model, or say why they don't fit.
 
     Args:
@@ -152,46 +124,6 @@ def load_teacher(path: Path | str, model: VideoImageEncoder) -> None:
         model: built as the teacher was.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: the file is something else, or of another architecture.
+        ValueError: the file is something else, or of another architecture.
     """
-    theirs = _read(Path(path))
-    ours = model.state_dict()
-    differences = {
-        "missing": [name for name in ours if name not in theirs],
-        "unexpected": [name for name in theirs if name not in ours],
-        "of another shape": [
-            f"{name} {tuple(theirs[name].shape)} instead of {tuple(ours[name].shape)}"
-            for name in ours
-            if name in theirs and theirs[name].shape != ours[name].shape
-        ],
-    }
-    if any(differences.values()):
-        found = "; ".join(f"{kind}: {_some(names)}" for kind, names in differences.items() if names)
-        raise CheckpointError(
-            f"{path} is a checkpoint of another architecture than the configured model ({found}); give model "
-            "and pretrain the settings it was made with, or another checkpoint"
-        )
-    model.load_state_dict(theirs)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no file {path}: give a teacher.pt, as the pretrain stage writes it"
-        )
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-        weights = dict(state["state_dict"])
-        state["config"]
-    except Exception as error:
-        raise CheckpointError(
-            f"{path} is not a teacher ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
-            "give a teacher.pt, as the pretrain stage writes it"
-        ) from error
-    return weights
-
-
-def _some(names: list[str]) -> str:
-    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + rest
+    load_state(path, read_checkpoint(path), model)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from reid_core.data.datasets import ImageDataset, TrackletDataset
+from reid_core.data.joint import ImagesAndClips, JointBatches, collate_both
 from reid_core.data.manifest import Manifest
 from reid_core.data.transforms import train_transform
 from reid_core.models import Preprocessing, save
@@ -19,7 +20,6 @@ from reid_core.recipe import Job
 from reid_core.recipe.store import record
 from reid_core.training.loop import fit
 from vills.config import FinetuneConfig, ModelConfig, Shapes, Size
-from vills.labelled import JointBatches, Labelled, collate
 from vills.model import TEACHER_FILE, Descriptor, build_model, load_teacher
 
 MODEL_FOLDER = "model"
@@ -93,7 +93,7 @@ def finetune(job: Job) -> dict[str, Any]:
         Numbers of identities, images, clips and steps.
 
     Raises:
-        CheckpointError: the teacher is of another architecture.
+        ValueError: the teacher is of another architecture.
     """
     section: FineTuning = job.section
     tune = section.finetune
@@ -116,7 +116,7 @@ def finetune(job: Job) -> dict[str, Any]:
     if section.pretrained:
         descriptor: Any = objective.model.extractor
         load_teacher(job.files.get("teacher") or job.inputs["pretrain"] / TEACHER_FILE, descriptor.model)
-    fit(objective, data, batches, collate, schedule, job.folder, section.seed, job.logger, job.digest)
+    fit(objective, data, batches, collate_both, schedule, job.folder, section.seed, job.logger, job.digest)
     if process_rank() == 0:
         save_model(job, objective.model)
     return {
@@ -179,7 +179,7 @@ def build_finetuning(section: FineTuning, pids: Sequence[int]) -> FineTuningObje
     )
 
 
-def load_labelled(job: Job) -> Labelled:
+def load_labelled(job: Job) -> ImagesAndClips:
     """The training split of images and clips as one data set.
 
     Args:
@@ -199,7 +199,7 @@ def load_labelled(job: Job) -> Labelled:
     shift = 0
     if images is not None and clips is not None and not section.same_people:
         shift = int(images.manifest.pids.max()) + 1
-    return Labelled(images, clips, shift)
+    return ImagesAndClips(images, clips, shift)
 
 
 def _training_rows(job: Job, source: str) -> Manifest:

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from reid_core.data.decoding import UnreadableImage, read_image
+from reid_core.data.pool import Pool
 from reid_core.data.transforms import resize
 from reid_core.files import write_atomically
 from reid_core.progress import Progress
 from reid_core.recipe import Job
 from reid_lse import AREAS, LocalSemanticExtractor, pack_masks
 from vills.config import LSEConfig, Part
-from vills.data import Pool, load_pool
+from vills.data import load_pool
 
 MASKS_FILE = "masks.npy"
 PART_FILE = "masks.part.npy"
@@ -80,17 +81,17 @@ def extract_regions(job: Job) -> dict[str, Any]:
     pool = load_pool(job, job.section.pool)
     workers = job.runtime.workers or os.cpu_count() or 1
     extractor = LocalSemanticExtractor(config.keypoints, config.segmenter, tuple(config.areas))
-    shape = (len(pool), *config.size)
+    shape = (pool.rows, *config.size)
     part, notes = folder / PART_FILE, folder / NOTES_FILE
     state = json.loads(notes.read_text()) if notes.exists() and part.exists() else None
     masks = np.lib.format.open_memmap(part, mode="r+" if state else "w+", dtype=np.uint8, shape=shape)
     state = state or {"rows": 0, "unreadable": [], "found": [0] * len(config.areas)}
     with (
-        Progress("lse", len(pool), state["rows"]) as progress,
+        Progress("lse", pool.rows, state["rows"]) as progress,
         ThreadPoolExecutor(workers) as threads,
     ):
-        while state["rows"] < len(pool):
-            rows = range(state["rows"], min(len(pool), state["rows"] + BLOCK))
+        while state["rows"] < pool.rows:
+            rows = range(state["rows"], min(pool.rows, state["rows"] + BLOCK))
             step = -(-len(rows) // (4 * workers))
             chunks = [rows[at : at + step] for at in range(0, len(rows), step)]
             work = threads.map(lambda chunk: _segment(pool, chunk, config.size, extractor), chunks)
@@ -106,8 +107,8 @@ def extract_regions(job: Job) -> dict[str, Any]:
             progress.update(state["rows"])
     write_atomically(folder / UNREADABLE_FILE, "".join(f"{path}\n" for path in state["unreadable"]))
     part.replace(folder / MASKS_FILE)
-    found = {area: count / len(pool) for area, count in zip(config.areas, state["found"], strict=True)}
-    return {"images": len(pool), "unreadable": len(state["unreadable"]), "found": found}
+    found = {area: count / pool.rows for area, count in zip(config.areas, state["found"], strict=True)}
+    return {"images": pool.rows, "unreadable": len(state["unreadable"]), "found": found}
 
 
 def load_masks(folder: Path) -> np.ndarray:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from reid_core.data.joint import ZippedBatches
+from reid_core.data.pool import Pool
 from reid_core.data.samplers import RandomBatches, mix
 from reid_core.processes import Runtime, process_rank, ranks
 from reid_core.recipe import Job
@@ -16,7 +18,7 @@ from reid_core.training.config import TrainConfig
 from reid_core.training.loop import fit
 from reid_pretrain import VILLS
 from vills.config import ModelConfig, Part, PretrainConfig, Shapes
-from vills.data import Grids, Pool, VillsDataset, ZippedBatches, collate, load_pool
+from vills.data import Grids, VillsDataset, collate, load_pool
 from vills.model import TEACHER_FILE, build_model, load_teacher, save_teacher
 from vills.stages.lse import load_masks
 
@@ -55,7 +57,7 @@ def pretrain(job: Job) -> dict[str, Any]:
         Names of the sources, numbers of images, videos, steps, and of unreadable files.
 
     Raises:
-        CheckpointError: the checkpoint to start from is of another architecture.
+        ValueError: the checkpoint to start from is of another architecture.
     """
     section: PreTraining = job.section
     settings, folder = section.pretrain, job.folder
@@ -72,9 +74,7 @@ def pretrain(job: Job) -> dict[str, Any]:
     )
     fit(objective, dataset, batches, collate, schedule, folder, section.seed, job.logger, job.digest)
     if process_rank() == 0:
-        save_teacher(
-            objective.teacher.model, section.model, section.shapes, job.digest, folder / TEACHER_FILE
-        )
+        save_teacher(objective.teacher.model, schedule.steps, job.digest, folder / TEACHER_FILE)
     unreadable = folder / "unreadable.txt"
     return {
         "sources": [job.title(one.source) for one in section.pool],

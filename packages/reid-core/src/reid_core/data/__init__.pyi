@@ -3,7 +3,9 @@ from .counts import count, differences
 from .datasets import ImageDataset, TrackletDataset, collate
 from .decoding import UnreadableImage, read_image
 from .frames import sample_frames
+from .joint import ImagesAndClips, JointBatches, ZippedBatches, collate_both
 from .manifest import Manifest, ManifestError
+from .pool import Pool, PoolPart, build_pool
 from .readers import READERS, ReaderError, read
 from .readiness import Gaps, find_gaps
 from .samplers import Batches, CameraPKBatches, Draw, PKBatches, RandomBatches
@@ -17,17 +19,24 @@ __all__ = [
     "Findings",
     "Gaps",
     "ImageDataset",
+    "ImagesAndClips",
+    "JointBatches",
     "Manifest",
     "ManifestError",
     "PKBatches",
+    "Pool",
+    "PoolPart",
     "READERS",
     "RandomBatches",
     "ReaderError",
     "ShardBatches",
     "TrackletDataset",
     "UnreadableImage",
+    "ZippedBatches",
+    "build_pool",
     "check",
     "collate",
+    "collate_both",
     "count",
     "differences",
     "eval_transform",

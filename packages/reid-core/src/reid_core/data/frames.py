@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+FrameT = TypeVar("FrameT")
 Sampling = Literal["sparse", "dense", "random", "shuffled", "even"]
 
 
@@ -55,8 +56,8 @@ def sample_frames(length: int, frames: int, sampling: Sampling) -> Tensor:
 
 
 def nearest_readable(
-    length: int, wanted: Sequence[int], read: Callable[[int], Tensor | None]
-) -> list[Tensor] | None:
+    length: int, wanted: Sequence[int], read: Callable[[int], FrameT | None]
+) -> list[FrameT] | None:
     """Read frames of a tracklet; in place of an unreadable one, the nearest that can be read.
 
     Args:

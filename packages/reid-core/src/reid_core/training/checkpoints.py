@@ -86,7 +86,22 @@ def load_checkpoint(path: Path, objective: nn.Module, steps: int, digest: str = 
             f"{path} is at step {state['step']}, beyond steps={steps}; "
             "use another folder for a shorter training"
         )
-    weights, ours = state["state_dict"], objective.state_dict()
+    load_state(path, state, objective)
+    return state
+
+
+def load_state(path: Path, state: Mapping[str, Any], module: nn.Module) -> None:
+    """Load a checkpoint's weights into a module, or say why they don't fit.
+
+    Args:
+        path: the checkpoint's file, for messages.
+        state: its content, as `read_checkpoint` returns it.
+        module: that takes over the weights.
+
+    Raises:
+        ValueError: the weights are of another architecture, or not finite.
+    """
+    weights, ours = state["state_dict"], module.state_dict()
     differences = {
         "missing": [name for name in ours if name not in weights],
         "unexpected": [name for name in weights if name not in ours],
@@ -99,16 +114,15 @@ def load_checkpoint(path: Path, objective: nn.Module, steps: int, digest: str = 
     if any(differences.values()):
         found = "; ".join(f"{kind}: {list_some(names)}" for kind, names in differences.items() if names)
         raise ValueError(
-            f"{path} holds another architecture than this {type(objective).__name__} ({found}); train it "
+            f"{path} holds another architecture than this {type(module).__name__} ({found}); train it "
             "in another folder, move the file away to begin anew, or restore the settings it was trained with"
         )
-    objective.load_state_dict(weights)
-    if bad := not_finite(objective):
+    module.load_state_dict(weights)
+    if bad := not_finite(module):
         raise ValueError(
             f"{path} holds weights that are not finite ({list_some(bad)}), so nothing can go on from "
             "it; move the file away to begin anew"
         )
-    return state
 
 
 def check_digest(path: Path, state: Mapping[str, Any], digest: str) -> None:

@@ -1,4 +1,4 @@
-"""Labelled images and clips as one data set, and its batches of people."""
+"""Images and clips in one training: as one data set, with batches of both."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from reid_core.data.datasets import ImageDataset, TrackletDataset
-from reid_core.data.datasets import collate as stack
-from reid_core.data.samplers import Batches, Draw, PKBatches, mix, permutation
+from reid_core.data.datasets import ImageDataset, TrackletDataset, collate
+from reid_core.data.samplers import Batches, Draw, PKBatches, RandomBatches, mix, permutation
 
 
-class Labelled(Dataset[dict[str, Any]]):
+class ImagesAndClips(Dataset[dict[str, Any]]):
     """Images first, then clips, with pids that mean one person throughout.
 
     Args:
@@ -108,7 +107,7 @@ class JointBatches(Batches):
             step: number of the batch.
 
         Returns:
-            Draws into a `Labelled` data set.
+            Draws into a `ImagesAndClips` data set.
         """
         images = self.images.batch(step) if self.images is not None else []
         if not self.joint:
@@ -127,11 +126,11 @@ class JointBatches(Batches):
         return images + draws
 
 
-def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def collate_both(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Batch for `reid_core.models.heads.ReIDObjective` of any mixture of images and clips.
 
     Args:
-        items: items of a `Labelled` data set.
+        items: items of a `ImagesAndClips` data set.
 
     Returns:
         image [b 3 h w] with pid [b], clip [c t 3 h w] with clip_pid [c], each where there are some;
@@ -141,5 +140,47 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for kind in ("image", "clip"):
         chosen = [{k: v for k, v in item.items() if k != "unreadable"} for item in items if kind in item]
         if chosen:
-            batch |= stack(chosen)
+            batch |= collate(chosen)
     return batch
+
+
+class ZippedBatches(Batches):
+    """Two samplers side by side: each batch is a batch of images and one of videos, numbered behind them.
+
+    Args:
+        images: batches over the images, or None.
+        videos: batches over the videos, or None.
+        first_video: number of the first video in the data set, that of its images.
+
+    Raises:
+        ValueError: there is neither, or the numbers of batches differ.
+
+    Example:
+        >>> both = ZippedBatches(RandomBatches(4, 2, steps=3), RandomBatches(2, 1, steps=3), first_video=4)
+        >>> [draw.index >= 4 for draw in both.batch(0)]
+        [False, False, True]
+    """
+
+    def __init__(self, images: RandomBatches | None, videos: RandomBatches | None, first_video: int) -> None:
+        self.samplers = [
+            (sampler, first) for sampler, first in ((images, 0), (videos, first_video)) if sampler is not None
+        ]
+        lengths = {len(sampler) for sampler, _ in self.samplers}
+        if len(lengths) != 1:
+            raise ValueError(f"images and videos have {sorted(lengths)} batches; expected one common number")
+        super().__init__(lengths.pop())
+
+    def batch(self, step: int) -> list[Draw]:
+        """The draws of a step, images first.
+
+        Args:
+            step: number of the batch.
+
+        Returns:
+            Draws into the data set.
+        """
+        return [
+            Draw(first + draw.index, draw.seed)
+            for sampler, first in self.samplers
+            for draw in sampler.batch(step)
+        ]
