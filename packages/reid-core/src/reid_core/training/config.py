@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import ceil
+from math import ceil, floor
 from typing import Literal
 
 from reid_core.processes import Runtime
@@ -142,7 +142,7 @@ class TrainConfig(Settings):
 class Training(Settings):
     """How to train, with each length in epochs or in optimiser steps: what a recipe's configuration holds.
 
-    An epoch is one pass over the pool. Where both are given, steps count.
+    An epoch is one pass over the pool. Steps are taken where both are given.
 
     Example:
         >>> training = Training(epochs=120, warmup_epochs=5, decay_epochs=(40, 70))
@@ -174,8 +174,20 @@ class Training(Settings):
     precision: str = "auto"
     """Lightning's precision; "auto" is bf16-mixed where the hardware multiplies it, else 32-true."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("epochs", "warmup_epochs", "cosine_start_epochs"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}; it must not be negative")
+        if self.decay_epochs and self.milestones:
+            raise ValueError(
+                f"decay_epochs={self.decay_epochs}, milestones={self.milestones}; give one of them"
+            )
+
     def resolve(self, steps_per_epoch: int, runtime: Runtime) -> TrainConfig:
         """The settings of `fit`: the one place where epochs become optimiser steps.
+
+        The length is rounded up; warm-up, milestones and the cosine's start to the nearest step, halves up.
 
         Args:
             steps_per_epoch: batches of one pass over the pool; `accumulate` of them make one optimiser step.
@@ -185,25 +197,27 @@ class Training(Settings):
             Settings with all lengths in steps.
 
         Raises:
-            ValueError: a length is out of its range, such as an empty training or a milestone of 0.
+            ValueError: a length is out of its range, such as a warm-up of more steps than the training has.
         """
 
-        def count(epochs: float) -> float:
-            return epochs * steps_per_epoch / self.accumulate
+        def nearest(epochs: float) -> int:
+            return floor(epochs * steps_per_epoch / self.accumulate + 0.5)
 
-        steps = max(1, ceil(count(self.epochs))) if self.steps is None else self.steps
+        steps = self.steps
+        if steps is None:
+            steps = max(1, ceil(self.epochs * steps_per_epoch / self.accumulate))
         warmup = self.warmup_steps
         if warmup is None:
-            warmup = min(round(count(self.warmup_epochs)), steps // 2)
+            warmup = min(nearest(self.warmup_epochs), steps // 2)
         cosine_start = self.cosine_start
         if cosine_start is None:
-            cosine_start = round(count(self.cosine_start_epochs))
+            cosine_start = nearest(self.cosine_start_epochs)
         return TrainConfig(
             **{field.name: getattr(self, field.name) for field in fields(Settings)},
             steps=steps,
             warmup_steps=warmup,
             min_lr=self.lr / LR_RANGE if self.min_lr is None else self.min_lr,
-            milestones=self.milestones or tuple(max(1, round(count(e))) for e in self.decay_epochs),
+            milestones=self.milestones or tuple(max(1, nearest(epoch)) for epoch in self.decay_epochs),
             cosine_start=cosine_start,
             accelerator=runtime.accelerator,
             devices=runtime.devices,
