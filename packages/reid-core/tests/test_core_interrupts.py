@@ -1,0 +1,130 @@
+"""An interrupted training ends with the signal's own status, a whole checkpoint and no final weights."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from reid_core.data.samplers import RandomBatches
+from reid_core.training.checkpoints import read_checkpoint
+from reid_core.training.config import TrainConfig
+from reid_core.training.interrupts import BROADCAST, Interrupts
+from reid_core.training.loop import fit
+
+STEPS, STOP = 10, 7
+
+
+class Data:
+    def __getitem__(self, draw) -> dict:
+        return {"x": torch.randn(4, generator=torch.Generator().manual_seed(draw.index))}
+
+
+class Line(nn.Module):
+    """A layer with dropout that sends a signal to its own process in the middle of a step."""
+
+    def __init__(self, number: int | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.number, self.step = nn.Sequential(nn.Dropout(), nn.Linear(4, 1)), number, 0
+
+    def forward(self, batch: dict) -> dict:
+        if self.number is not None and self.step == STOP:
+            os.kill(os.getpid(), self.number)
+        return {"loss": self.layer(batch["x"]).square().mean()}
+
+    def after_step(self, step: int) -> None:
+        self.step = step + 1
+
+
+def train(folder: Path, number: int | None = None) -> Path:
+    config = TrainConfig(steps=STEPS, warmup_steps=0, accelerator="cpu", checkpoint_every=3)
+    return fit(Line(number), Data(), RandomBatches(16, 4, STEPS), None, config, folder)
+
+
+def assert_interrupted(folder: Path) -> None:
+    assert read_checkpoint(folder / "last.ckpt")["step"] == 6
+    assert {path.name for path in folder.iterdir()} == {"last.ckpt"}
+
+
+def test_processes_end_with_the_signals_status_and_resume_with_the_same_bits(tmp_path):
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    command = [sys.executable, __file__, str(tmp_path), *(str(int(number)) for number in numbers)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    # A shell reports 130 for a process that SIGINT ended.
+    assert done.stdout.split() == [str(-signal.SIGINT), str(128 + signal.SIGTERM)], done.stderr
+    whole = read_checkpoint(train(tmp_path / "whole"))["state_dict"]
+    for number in numbers:
+        folder = tmp_path / str(int(number))
+        assert_interrupted(folder)
+        resumed = read_checkpoint(train(folder))["state_dict"]
+        assert all(torch.equal(value, whole[name]) for name, value in resumed.items())
+
+
+def test_sigint_is_a_keyboard_interrupt_and_sigterm_an_exit(tmp_path):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "int", signal.SIGINT)
+    with pytest.raises(SystemExit) as ended:
+        train(tmp_path / "term", signal.SIGTERM)
+    assert ended.value.code == 143
+    for name in ("int", "term"):
+        assert_interrupted(tmp_path / name)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_programs_own_handler_of_sigterm_is_called_instead(tmp_path):
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        train(tmp_path, signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+    assert (tmp_path / "final.pt").exists()  # that program has decided to go on
+
+
+def test_sigterm_stays_ignored_where_it_is(tmp_path):
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert train(tmp_path, signal.SIGTERM).exists()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_training_in_a_thread_leaves_signals_alone(tmp_path):
+    thread = threading.Thread(target=train, args=(tmp_path,))
+    thread.start()
+    thread.join()
+    assert (tmp_path / "final.pt").exists()
+
+
+def test_lightnings_broadcast_at_each_step_is_left_out_and_its_children_are_told():
+    told = []
+    loop = SimpleNamespace(**{BROADCAST: lambda: told.append("broadcast")})
+    launcher = SimpleNamespace(kill=lambda number: told.append(number))
+    trainer = SimpleNamespace(
+        fit_loop=SimpleNamespace(epoch_loop=loop), strategy=SimpleNamespace(launcher=launcher)
+    )
+    with pytest.raises(SystemExit), Interrupts() as interrupts:
+        interrupts.on_train_start(trainer, nn.Module())
+        getattr(loop, BROADCAST)()
+        signal.raise_signal(signal.SIGTERM)
+    assert told == [signal.SIGTERM]
+
+
+if __name__ == "__main__":  # trainings that are interrupted, each in a process of its own
+    for text in sys.argv[2:]:
+        child = os.fork()
+        if child == 0:
+            train(Path(sys.argv[1]) / text, int(text))
+            sys.exit("fit returned")
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
