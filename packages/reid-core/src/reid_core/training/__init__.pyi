@@ -1,16 +1,26 @@
 from .checkpoints import load_checkpoint, read_checkpoint, write_checkpoint
-from .config import TrainConfig
+from .config import TrainConfig, Training, strip_logging
 from .loop import fit
-from .optimisers import parameter_groups
+from .optimisers import build_optimizer, clip_each, parameter_groups
+from .protocols import AfterStep, BatchSampler, Logger, Objective, ParameterGroups
 from .schedules import cosine, schedule
 
 __all__ = [
+    "AfterStep",
+    "BatchSampler",
+    "Logger",
+    "Objective",
+    "ParameterGroups",
     "TrainConfig",
+    "Training",
+    "build_optimizer",
+    "clip_each",
     "cosine",
     "fit",
     "load_checkpoint",
     "parameter_groups",
     "read_checkpoint",
     "schedule",
+    "strip_logging",
     "write_checkpoint",
 ]
