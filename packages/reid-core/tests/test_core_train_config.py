@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reid_core.processes import Machine
+from reid_core.processes import Runtime
 from reid_core.training.config import Settings, TrainConfig, Training
 
 
 def test_epochs_become_steps_of_accumulated_batches():
     training = Training(epochs=10, warmup_epochs=2, decay_epochs=(4, 7.5), accumulate=2)
-    config = training.resolve(100, Machine())
+    config = training.resolve(100, Runtime())
     assert (config.steps, config.warmup_steps, config.milestones) == (500, 100, (200, 375))
     training = Training(epochs=1.01, cosine_start_epochs=0.5, accumulate=2)
-    config = training.resolve(101, Machine())
+    config = training.resolve(101, Runtime())
     assert (config.steps, config.cosine_start) == (52, 25)  # up; to the nearest
 
 
@@ -32,18 +32,18 @@ def test_steps_are_taken_in_place_of_epochs():
         warmup_steps=3,
         milestones=(10, 20),
     )
-    config = training.resolve(100, Machine())
+    config = training.resolve(100, Runtime())
     assert (config.steps, config.warmup_steps, config.milestones) == (30, 3, (10, 20))
-    assert Training(steps=9, cosine_start=4, cosine_start_epochs=3).resolve(100, Machine()).cosine_start == 4
+    assert Training(steps=9, cosine_start=4, cosine_start_epochs=3).resolve(100, Runtime()).cosine_start == 4
 
 
 def test_a_warm_up_in_epochs_is_at_most_half_of_the_training():
-    assert Training(steps=9, warmup_epochs=10).resolve(100, Machine()).warmup_steps == 4
+    assert Training(steps=9, warmup_epochs=10).resolve(100, Runtime()).warmup_steps == 4
 
 
 def test_the_cosine_ends_at_a_hundredth_where_no_end_is_given():
-    assert Training(lr=0.5).resolve(1, Machine()).min_lr == 0.005
-    assert Training(lr=0.5, min_lr=0.25).resolve(1, Machine()).min_lr == 0.25
+    assert Training(lr=0.5).resolve(1, Runtime()).min_lr == 0.005
+    assert Training(lr=0.5, min_lr=0.25).resolve(1, Runtime()).min_lr == 0.25
 
 
 @given(
@@ -56,8 +56,8 @@ def test_resolving_keeps_every_other_setting(epochs, warmup, steps_per_epoch, ac
     training = Training(
         epochs=epochs, warmup_epochs=warmup, accumulate=accumulate, optimizer="sgd", head_lr_factor=2.0
     )
-    machine = Machine("cpu", devices=2, num_nodes=3, strategy="ddp", workers=4)
-    config = training.resolve(steps_per_epoch, machine)
+    runtime = Runtime("cpu", 2, 3, strategy="ddp", workers=4, checkpoint_every=7, log_every=3)
+    config = training.resolve(steps_per_epoch, runtime)
     assert config.steps == max(1, ceil(epochs * steps_per_epoch / accumulate))
     assert 0 <= config.warmup_steps <= config.steps // 2
     assert {field.name: getattr(config, field.name) for field in fields(Settings)} == {
@@ -65,6 +65,7 @@ def test_resolving_keeps_every_other_setting(epochs, warmup, steps_per_epoch, ac
     }
     on = (config.accelerator, config.devices, config.num_nodes, config.strategy, config.workers)
     assert on == ("cpu", 2, 3, "ddp", 4)
+    assert (config.checkpoint_every, config.log_every) == (7, 3)
 
 
 @pytest.mark.parametrize(

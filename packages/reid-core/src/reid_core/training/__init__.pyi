@@ -1,5 +1,5 @@
 from .checkpoints import load_checkpoint, read_checkpoint, write_checkpoint
-from .config import TrainConfig, Training, strip_logging
+from .config import TrainConfig, Training
 from .loop import fit
 from .optimisers import build_optimizer, clip_each, parameter_groups
 from .protocols import AfterStep, BatchSampler, Logger, Objective, ParameterGroups
@@ -21,6 +21,5 @@ __all__ = [
     "parameter_groups",
     "read_checkpoint",
     "schedule",
-    "strip_logging",
     "write_checkpoint",
 ]
