@@ -63,14 +63,14 @@ def collate(items: list[dict]) -> dict:
 class Student(nn.Module):
     """All that makes resuming hard: dropout, batch norm, and an EMA teacher moved after each step."""
 
-    def __init__(self, width: int = 8, stop_at: int | None = None, kill_at: int | None = None) -> None:
+    def __init__(self, width: int = 8, stop_at: int | None = None, signal_at_9: int | None = None) -> None:
         super().__init__()
         torch.manual_seed(1)
         self.net = nn.Sequential(
             nn.Linear(6, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.5), nn.Linear(width, 2)
         )
         self.teacher = nn.Linear(width, 2).requires_grad_(False)
-        self.stop_at, self.kill_at, self.steps = stop_at, kill_at, []
+        self.stop_at, self.signal, self.steps = stop_at, signal_at_9, []
 
     def forward(self, batch: dict) -> dict:
         logits = self.net(batch["x"])
@@ -78,8 +78,8 @@ class Student(nn.Module):
         return {"loss": loss, "confidence": logits.softmax(1).amax(1).mean()}
 
     def after_step(self, step: int) -> None:
-        if step == self.kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if step == 9 and self.signal is not None:
+            os.kill(os.getpid(), self.signal)
         if step == self.stop_at:
             raise InterruptedError
         self.steps.append(step)
@@ -117,15 +117,20 @@ def assert_same_bits(one: Path, other: Path) -> None:
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
-def test_killed_training_ends_with_the_same_bits(tmp_path):
-    killed = subprocess.run(
-        [sys.executable, __file__, str(tmp_path / "killed")], capture_output=True, text=True, timeout=600
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert torch.load(tmp_path / "killed/last.ckpt", weights_only=True)["step"] == 8
-    resumed = Student()
-    assert_same_bits(train(tmp_path / "killed", resumed), train(tmp_path / "whole"))
-    assert resumed.steps == list(range(8, STEPS))
+def test_a_training_that_a_signal_ends_has_its_status_and_resumes_with_the_same_bits(tmp_path):
+    names = ("SIGKILL", "SIGINT", "SIGTERM")
+    command = [sys.executable, __file__, str(tmp_path), *names]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    # Of a process that a signal killed a shell reports 128 and its number: 130 for SIGINT.
+    statuses = [-signal.SIGKILL, -signal.SIGINT, 128 + signal.SIGTERM]
+    assert [int(status) for status in done.stdout.split()] == statuses, done.stderr
+    whole = train(tmp_path / "whole")
+    for name in names:
+        assert {path.name for path in (tmp_path / name).iterdir()} == {"last.ckpt"}
+        assert torch.load(tmp_path / name / "last.ckpt", weights_only=True)["step"] == 8
+        resumed = Student()
+        assert_same_bits(train(tmp_path / name, resumed), whole)
+        assert resumed.steps == list(range(8, STEPS))
 
 
 @pytest.mark.parametrize("changes", [{"accumulate": 2}, {"workers": 2}, {"clip_grad": 0.1}], ids=str)
@@ -318,5 +323,10 @@ def test_nothing_to_train_is_an_error(tmp_path):
         train(tmp_path, Student().requires_grad_(False))
 
 
-if __name__ == "__main__":  # a training that kills itself
-    train(Path(sys.argv[1]), Student(kill_at=9))
+if __name__ == "__main__":  # trainings that end themselves, each in a process of its own
+    for name in sys.argv[2:]:
+        child = os.fork()
+        if child == 0:
+            train(Path(sys.argv[1]) / name, Student(signal_at_9=getattr(signal, name)))
+            sys.exit("fit returned")
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
