@@ -65,6 +65,23 @@ def test_sigint_is_a_keyboard_interrupt_and_sigterm_an_exit(tmp_path):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_a_signal_in_the_middle_of_a_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
+    save, saves = torch.save, []
+
+    def interrupted(state, path):
+        saves.append(path)
+        if len(saves) == 2:
+            path.write_bytes(b"half")
+            signal.raise_signal(signal.SIGTERM)
+        save(state, path)
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(SystemExit):
+        train(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt"}
+    assert read_checkpoint(tmp_path / "last.ckpt")["step"] == 3
+
+
 def test_a_programs_own_handler_of_sigterm_is_called_instead(tmp_path):
     heard = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
