@@ -68,12 +68,12 @@ def test_sigint_is_a_keyboard_interrupt_and_sigterm_an_exit(tmp_path):
 def test_a_signal_in_the_middle_of_a_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
     save, saves = torch.save, []
 
-    def interrupted(state, path):
-        saves.append(path)
+    def interrupted(state, file):
+        saves.append(file)
         if len(saves) == 2:
-            path.write_bytes(b"half")
+            file.write(b"half")
             signal.raise_signal(signal.SIGTERM)
-        save(state, path)
+        save(state, file)
 
     monkeypatch.setattr(torch, "save", interrupted)
     with pytest.raises(SystemExit):
