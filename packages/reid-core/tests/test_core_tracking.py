@@ -1,5 +1,10 @@
+import base64
+import contextlib
 import json
 import logging
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -138,3 +143,142 @@ def test_flatten_keeps_every_leaf():
     nested = {"a": {"b": {"c": 1}, "d": [1, 2]}, "e": None, "f": {}}
     assert flatten(nested) == {"a.b.c": 1, "a.d": [1, 2], "e": None, "f": {}}
     assert json.dumps(flatten(nested))
+
+
+class Server:
+    """An HTTP server on this machine that answers as told, and remembers the headers it was sent."""
+
+    def __init__(self, seconds: float = 0.0, status: int = 500) -> None:
+        self.headers: list[dict[str, str]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.headers.append(dict(self.headers))
+                time.sleep(seconds)
+                with contextlib.suppress(OSError):
+                    self.send_error(status)
+
+            do_POST = do_PUT = do_GET  # noqa: N815
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.port = self.server.server_address[1]
+
+    def uri(self, user=""):
+        return f"http://{user}127.0.0.1:{self.port}"
+
+
+def test_a_slow_server_costs_the_training_thread_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("reid_core.tracking.journal.LAST_TRY_SECONDS", 0.1)
+    slow = Server(seconds=3)
+    began = time.perf_counter()
+    with Tracker.start("slow", "r1", tmp_path, slow.uri()) as run:
+        opened = time.perf_counter()
+        for step in range(500):
+            run.metrics({"loss": 1.0}, step)
+        inside = time.perf_counter() - opened
+    assert inside < 0.5  # of 500 steps; a call waits 3 s
+    assert time.perf_counter() - began < 10
+    assert pending(tmp_path, slow.uri()) > 500
+
+
+def test_errors_of_the_server_that_pass_are_tried_again(store, client, tmp_path, monkeypatch):
+    from mlflow.exceptions import MlflowException
+
+    left = [3]
+    original = mlflow_client(store).log_batch
+
+    def failing(*arguments, **options):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise MlflowException("for a while")  # INTERNAL_ERROR, as of a 500
+        return original(*arguments, **options)
+
+    with Tracker.start("errors", "r1", tmp_path, DOWN) as run:
+        run.metrics({"loss": 1.0}, 0)
+    monkeypatch.setattr(mlflow_client(store), "log_batch", failing)
+    assert [bool(sync(tmp_path, store).error) for _ in range(4)] == [True, True, True, False]
+    assert runs_of(client, "errors")["r1"].data.metrics == {"loss": 1.0}
+
+
+def test_a_kill_just_after_a_run_was_made_leaves_no_second_one(store, client, tmp_path, monkeypatch):
+    with Tracker.start("once", "r1", tmp_path, DOWN) as run, run.child("pretrain"):
+        pass
+    original = mlflow_client(store).create_run
+
+    def dies(*arguments, **options):
+        original(*arguments, **options)
+        raise KeyboardInterrupt
+
+    for _ in range(2):  # the parent, then the nested run
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(mlflow_client(store), "create_run", dies)
+            sync(tmp_path, store)
+    assert sync(tmp_path, store).pending == 0
+    experiment = client.get_experiment_by_name("once").experiment_id
+    assert sorted(run.info.run_name for run in client.search_runs([experiment])) == ["pretrain", "r1"]
+
+
+def test_a_password_reaches_the_server_and_no_file_and_no_message(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("reid_core.tracking.journal.LAST_TRY_SECONDS", 60)
+    server = Server(status=403)
+    with (
+        caplog.at_level(logging.DEBUG),
+        Tracker.start("secret", "r1", tmp_path, server.uri("me:swordfish@")) as run,
+    ):
+        run.metrics({"loss": 1.0}, 0)
+    credentials = base64.b64encode(b"me:swordfish").decode()
+    assert any(credentials in headers.get("Authorization", "") for headers in server.headers)
+    written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert "***" in written and "swordfish" not in written + caplog.text
+    with pytest.raises(ValueError, match="give --tracking_uri with its password"):
+        sync(tmp_path)
+
+
+def test_a_damaged_state_is_set_aside_and_the_runs_are_found_again(store, client, tmp_path, caplog):
+    with Tracker.start("damaged", "r1", tmp_path, store) as run:
+        run.metrics({"loss": 1.0}, 0)
+    (tmp_path / "tracking.json").write_text('{"servers": {"half')
+    with Tracker.start("damaged", "r1", tmp_path, store) as run:
+        run.metrics({"loss": 2.0}, 1)
+    assert "set aside as" in caplog.text and list(tmp_path.glob("tracking.json.damaged-*"))
+    runs = client.search_runs([client.get_experiment_by_name("damaged").experiment_id])
+    assert len(runs) == 1
+    assert {point.value for point in client.get_metric_history(runs[0].info.run_id, "loss")} == {1.0, 2.0}
+
+
+def test_a_damaged_event_is_left_out_and_those_around_it_arrive(store, client, tmp_path, caplog):
+    with Tracker.start("holes", "r1", tmp_path, DOWN) as run:
+        for step in range(3):
+            run.metrics({"loss": float(step)}, step)
+    path = tmp_path / "tracking.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    hole = next(number for number, line in enumerate(lines) if b'"step": 1' in line)
+    path.write_bytes(b"".join([*lines[:hole], b"\x00\xff" + lines[hole][2:], *lines[hole + 1 :]]))
+    Tracker.start("holes", "r1", tmp_path, store).close()
+    assert "1 lines are no events" in caplog.text and list(tmp_path.glob("tracking.jsonl.damaged-*"))
+    run = runs_of(client, "holes")["r1"]
+    assert [p.step for p in client.get_metric_history(run.info.run_id, "loss")] == [0, 2]
+
+
+@pytest.mark.parametrize("name", ["r%20p", "r q?x", "ü#z"])
+def test_a_database_lies_where_its_uri_says_whatever_the_folder_is_called(tmp_path, name):
+    from reid_core.recipe.config import RecipeConfig, tracking_uri
+    from reid_core.tracking.delivery import connect
+
+    folder = tmp_path / name
+    connect(tracking_uri(RecipeConfig(runs=str(folder))))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (folder / "mlflow.db").exists()
+
+
+def mlflow_client(uri):
+    """The client that deliveries to a store use."""
+    from reid_core.tracking.delivery import connect
+
+    return connect(uri)

@@ -6,10 +6,13 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+from reid_core.files import plain
 from reid_core.processes import Runtime
 from reid_core.recipe.store import STAGES_FOLDER
+from reid_core.tracking.events import redact
 
 COMPONENT = re.compile(r"(?!\.+$)[A-Za-z0-9._-]+")
 """What may be a folder's name here."""
@@ -75,3 +78,17 @@ def tracking_uri(config: RecipeConfig) -> str:
     """
     named = config.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     return named or f"sqlite:///{quote(Path(config.runs).as_posix(), safe='/:')}/mlflow.db"
+
+
+def public(config: RecipeConfig) -> dict[str, Any]:
+    """A configuration as it may be written down and logged: without the tracking server's password.
+
+    Args:
+        config: any recipe's.
+
+    Example:
+        >>> public(RecipeConfig(tracking_uri="http://me:secret@host"))["tracking_uri"]
+        'http://me:***@host'
+    """
+    values: dict[str, Any] = plain(config)
+    return values | {"tracking_uri": config.tracking_uri and redact(config.tracking_uri)}

@@ -16,7 +16,7 @@ from rich.console import Console
 from reid_core.files import plain, write_atomically
 from reid_core.processes import check_device, check_processes, process_rank, share
 from reid_core.recipe import store
-from reid_core.recipe.config import RecipeConfig, check_names, tracking_uri
+from reid_core.recipe.config import RecipeConfig, check_names, public, tracking_uri
 from reid_core.recipe.lease import hold
 from reid_core.recipe.rows import PREPARE, load_rows
 from reid_core.recipe.sources import Sources, scan
@@ -91,10 +91,12 @@ def run(
         torch.set_num_threads(config.runtime.threads)
     with (
         _owned(config),
-        Tracker.start(config.experiment, config.name, config.folder, tracking_uri(config)) as tracker,
+        Tracker.start(
+            config.experiment, config.name, config.folder, tracking_uri(config), program=recipe.name
+        ) as tracker,
     ):
         share(lambda: _write_config(config, tracker))
-        tracker.params(plain(config))
+        tracker.params(public(config))
         session = _Session(recipe, config, tracker, set(force))
         for stage in order:
             session.execute(stage)
@@ -222,6 +224,7 @@ class _Session:
                 self.sources.roots(self.folders[PREPARE]),
                 stage.reads,
             )
+            self.tracker.wait_until_connected()
             summary = dict(stage.work(job)) if stage.collective or process_rank() == 0 else {}
             about: dict[str, Any] = {
                 "stage": stage.name,
@@ -273,7 +276,7 @@ def _owned(config: RecipeConfig) -> Iterator[None]:
 
 
 def _write_config(config: RecipeConfig, tracker: Tracker) -> None:
-    text = yaml.safe_dump(plain(config), sort_keys=False)
+    text = yaml.safe_dump(public(config), sort_keys=False)
     write_atomically(config.folder / CONFIG_FILE, text)
     tracker.artifact(config.folder / CONFIG_FILE)
 

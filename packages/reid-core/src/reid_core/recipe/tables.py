@@ -115,7 +115,9 @@ def ablate(recipe: Recipe, config: RecipeConfig, table: Table) -> list[Found]:
         found.append(Found(row, one.name, ours))
     with (
         hold(config.folder, f"run {config.experiment}/{config.name}", wait=False),
-        Tracker.start(config.experiment, config.name, config.folder, tracking_uri(config)) as tracker,
+        Tracker.start(
+            config.experiment, config.name, config.folder, tracking_uri(config), program=recipe.name
+        ) as tracker,
     ):
         for path in write(table, found, config.folder / TABLES_FOLDER):
             tracker.artifact(path, TABLES_FOLDER)

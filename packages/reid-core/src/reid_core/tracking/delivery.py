@@ -1,35 +1,25 @@
-"""The part of tracking that talks to MLflow: one client a process and store, no global active run."""
+"""The part of tracking that talks to MLflow: one client per process and store, no global active run."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
-from reid_core.files import write_atomically
-from reid_core.tracking.events import STATE_FILE, load_state, locked, log, read_events
+from reid_core.tracking.events import load_state, locked, log, read_events, redact, save_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PROBE_SECONDS = 2.0
-"""How long an http server may take to say that it is there. MLflow's own retries take minutes."""
-
-
+REQUEST_SECONDS = "10"
+"""How long MLflow waits for an answer, where the environment does not say (MLflow: 120, and five retries)."""
 METRICS_PER_BATCH = 1000  # MLflow's limit for one log_batch call
-
-
 PARAMS_PER_BATCH = 100  # the same, for parameters and tags
-
-
 REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE")
 """MLflow error codes that a later attempt would meet again: the event is dropped, not retried."""
 
@@ -43,6 +33,7 @@ class Delivery(NamedTuple):
     error: str
 
 
+ANY = "*"
 KEY_TAG = "reid.key"
 """Tag that names a run's place in its journal: one that was made just before a kill is found again."""
 Events = Callable[[int], Iterator[tuple[int, dict[str, Any]]]]
@@ -68,17 +59,20 @@ def deliver(folder: Path, uri: str) -> Delivery:
     """
     with locked(folder):
         state = load_state(folder)
-        server = state["servers"].setdefault(uri, {"sent": 0, "runs": {}})
+        server = state["servers"].setdefault(redact(uri), {"sent": 0, "runs": {}})
+        if state.pop("damaged", False):
+            server["creating"] = ANY  # its runs may be there already
 
         def save() -> None:
-            write_atomically(folder / STATE_FILE, json.dumps(state, indent=2))
+            save_state(folder, state)
 
         sent, refused, error = 0, 0, ""
         try:
             sent, refused = send(folder, uri, server, functools.partial(read_events, folder), save)
         except Unreachable as problem:
-            error = str(problem)
-        save()
+            error = redact(str(problem))
+        if sent or refused or error:
+            save()
         left = sum(1 for _ in read_events(folder, server["sent"]))
     return Delivery(sent, left, refused, error)
 
@@ -102,7 +96,7 @@ def send(
     Raises:
         Unreachable: when the server can't be reached; what was sent before that stands in `server`.
     """
-    client = _client(uri)
+    client = connect(uri)
     try:
         return _send(client, folder, uri, server, events, save)
     except Forgotten:
@@ -236,13 +230,14 @@ def _created(
 ) -> str:
     """Id of a new run, or of the one that was made just before a kill that kept it from being noted."""
     experiment = server["experiment_id"]
-    if server.get("creating") == key:
+    if server.get("creating") in (key, ANY):
         value = tags[KEY_TAG].replace("'", "''")
         made = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{value}'", max_results=1)
         if made:
             return str(made[0].info.run_id)
-    server["creating"] = key
-    save()
+    if server.get("creating") != ANY:
+        server["creating"] = key
+        save()
     return str(client.create_run(experiment, start_time=time, tags=tags).info.run_id)
 
 
@@ -259,20 +254,27 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     return str(client.create_experiment(name, artifact_location=location, tags=tags))
 
 
-def _client(uri: str) -> MlflowClient:
-    if uri.startswith(("http://", "https://")):
-        _probe(uri)
+def connect(uri: str) -> MlflowClient:
+    """The client of a store; the first call imports MLflow, which takes seconds.
+
+    Args:
+        uri: MLflow tracking URI.
+
+    Raises:
+        Unreachable: a locked or unwritable database, a store plugin that is missing.
+    """
     try:
         return _cached_client(uri)
-    except Exception as error:  # a locked or unwritable database, a store plugin that is missing
+    except Exception as error:
         raise Unreachable(_first_line(error)) from error
 
 
 @functools.cache
 def _cached_client(uri: str) -> MlflowClient:
-    # Importing MLflow and migrating a new database take seconds: late, and once a process.
+    # Importing MLflow and migrating a new database take seconds: late, and once per process.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the journal is the better retry
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the log is the better retry
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", REQUEST_SECONDS)
     import mlflow
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of each table it makes
@@ -305,16 +307,6 @@ def sqlite_file(uri: str) -> Path | None:
     if not uri.startswith("sqlite:///"):
         return None
     return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0])).absolute()
-
-
-def _probe(uri: str) -> None:
-    try:
-        urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=PROBE_SECONDS).close()
-    except urllib.error.HTTPError as error:
-        if error.code >= 500:
-            raise Unreachable(str(error)) from error
-    except OSError as error:
-        raise Unreachable(_first_line(error)) from error
 
 
 def _first_line(error: Exception) -> str:

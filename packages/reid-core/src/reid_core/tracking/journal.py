@@ -1,24 +1,44 @@
-"""The run folder's event log, and its delivery to a tracking server."""
+"""The run folder's event log, and the thread that delivers it to a tracking server."""
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from reid_core.files import check_guards, write_atomically
-from reid_core.tracking.delivery import deliver
-from reid_core.tracking.events import JOURNAL_FILE, STATE_FILE, drop_torn_line, load_state, log, read_events
+from reid_core.files import OwnershipLost, check_guards
+from reid_core.tracking.delivery import connect, deliver, sqlite_file
+from reid_core.tracking.events import (
+    JOURNAL_FILE,
+    load_state,
+    locked,
+    log,
+    read_events,
+    redact,
+    repair_log,
+    save_state,
+)
 
 DELIVERY_SECONDS = 5.0
-"""Longest time that a metric waits before it is sent in a batch."""
+"""Pause between two deliveries."""
 RETRY_SECONDS = 30.0
 """Pause before an unreachable server is tried again."""
+LAST_TRY_SECONDS = 20.0
+"""How long the end of a run waits for a server; a database on this machine is waited for."""
 
 
 class Journal:
-    """The run folder's event log and what has to be known of its past."""
+    """The run folder's event log and what has to be known of its past.
+
+    Appending an event writes a line; everything that talks to a server is the sender's, a thread of its own.
+
+    Args:
+        folder: run folder.
+        uri: MLflow tracking URI.
+        enabled: False writes nothing (ranks other than 0).
+    """
 
     def __init__(self, folder: Path, uri: str, enabled: bool) -> None:
         self.folder, self.uri, self.enabled = folder, uri, enabled
@@ -26,29 +46,57 @@ class Journal:
         self.running: set[str] = set()
         self.known_params: dict[str, dict[str, str]] = {}
         self.last_steps: dict[str, dict[str, int]] = {}
-        self._last_delivery = time.monotonic()
-        self._retry_at = 0.0
-        self._said: set[str] = set()
         if not enabled:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        drop_torn_line(folder / JOURNAL_FILE)
+        repair_log(folder)
         for _, event in read_events(folder, 0):
             self._note(event)
         self._file = open(folder / JOURNAL_FILE, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
-        state = load_state(folder)
-        write_atomically(folder / STATE_FILE, json.dumps({**state, "last_uri": uri}, indent=2))
+        with locked(folder):
+            save_state(folder, {**load_state(folder), "last_uri": redact(uri)})
+        self._sender = _Sender(folder, uri)
+        self._sender.start()
 
     def begin(self, key: str, about: dict[str, str]) -> None:
+        """Start or resume a run.
+
+        Args:
+            key: of the run.
+            about: its name, and experiment or parent.
+        """
         self.append(key, "resume" if key in self.started else "start", **about)
 
     def append(self, key: str, kind: str, **content: Any) -> None:
+        """Write an event.
+
+        Args:
+            key: of the run that it is of.
+            kind: start, resume, params, metrics, tags, artifact or end.
+            content: of that kind.
+        """
         event = {"run": key, "event": kind, "time": int(time.time() * 1000), **content}
         self._note(event)
         if self.enabled:
             check_guards()
             self._file.write(json.dumps(event) + "\n")
             self._file.flush()
+
+    def wait_until_connected(self) -> None:
+        """Wait until MLflow is imported: a process forked in the middle of an import may hang in its own."""
+        if self.enabled:
+            self._sender.connected.wait()
+
+    def finish(self) -> int:
+        """Deliver what is left, once more, and stop the sender.
+
+        Returns:
+            Number of events that are still pending.
+        """
+        if not self.enabled:
+            return 0
+        self._file.close()
+        return self._sender.finish()
 
     def _note(self, event: dict[str, Any]) -> None:
         key, kind = event["run"], event["event"]
@@ -64,26 +112,51 @@ class Journal:
             steps = self.last_steps.setdefault(key, {})
             steps |= dict.fromkeys(event["values"], event["step"])
 
-    def deliver_in_time(self) -> None:
-        if time.monotonic() - self._last_delivery > DELIVERY_SECONDS:
-            self.deliver()
 
-    def deliver(self) -> None:
-        if not self.enabled or time.monotonic() < self._retry_at:
-            return
-        result = deliver(self.folder, self.uri)
-        self._last_delivery = time.monotonic()
+class _Sender(threading.Thread):
+    """Delivers a log every few seconds; a server that is slow or gone costs the run nothing but delay."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        super().__init__(name="tracking", daemon=True)
+        self.folder, self.uri = folder, uri
+        self.connected = threading.Event()
+        self._ending = threading.Event()
+        self._said: set[str] = set()
+
+    def run(self) -> None:
+        try:
+            connect(self.uri)
+        except Exception as error:  # told by the delivery that fails of it
+            log.debug("no client for %s: %s", redact(self.uri), redact(str(error)))
+        finally:
+            self.connected.set()
+        pause = 0.0
+        while not self._ending.wait(pause):
+            pause = DELIVERY_SECONDS if self._deliver() else RETRY_SECONDS
+        self._deliver()
+
+    def finish(self) -> int:
+        """Have the log delivered for the last time, and wait for it; the number of events left."""
+        self._ending.set()
+        self.join(None if sqlite_file(self.uri) else LAST_TRY_SECONDS)
+        sent = load_state(self.folder)["servers"].get(redact(self.uri), {}).get("sent", 0)
+        return sum(1 for _ in read_events(self.folder, sent))
+
+    def _deliver(self) -> bool:
+        try:
+            result = deliver(self.folder, self.uri)
+        except (OSError, OwnershipLost) as error:  # the run folder's own disk
+            self._say_once("disk", f"events of {self.folder} can't be delivered ({error})")
+            return False
         if result.error:
-            self._retry_at = time.monotonic() + RETRY_SECONDS
             self._say_once(
                 "down",
-                f"tracking server {self.uri} can't be reached ({result.error}); the run goes on and its "
-                f"events are kept in {self.folder / JOURNAL_FILE} until it is back or they are synced",
+                f"tracking server {redact(self.uri)} can't be reached ({result.error}); the run goes on and "
+                f"its events are kept in {self.folder / JOURNAL_FILE}",
             )
         if result.refused:
-            self._say_once(
-                "refused", f"tracking server {self.uri} refused {result.refused} events of {self.folder}"
-            )
+            self._say_once("refused", f"{redact(self.uri)} refused {result.refused} events of {self.folder}")
+        return not result.error
 
     def _say_once(self, what: str, message: str) -> None:
         if what not in self._said:

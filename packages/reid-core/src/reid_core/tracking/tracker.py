@@ -17,7 +17,7 @@ from typing import Any
 from reid_core.files import OwnershipLost, plain
 from reid_core.processes import process_rank
 from reid_core.tracking.delivery import Delivery, deliver
-from reid_core.tracking.events import JOURNAL_FILE, load_state, read_events
+from reid_core.tracking.events import JOURNAL_FILE, load_state, log, read_events, redact
 from reid_core.tracking.journal import Journal
 
 DEFAULT_TRACKING_URI = "sqlite:///runs/mlflow.db"
@@ -101,9 +101,10 @@ class Tracker:
         True
     """
 
-    def __init__(self, journal: Journal, key: str) -> None:
+    def __init__(self, journal: Journal, key: str, program: str = "") -> None:
         self._journal = journal
         self.key = key
+        self._program = program
 
     @classmethod
     def start(
@@ -113,6 +114,7 @@ class Tracker:
         folder: Path | str,
         tracking_uri: str | None = None,
         tags: Mapping[str, str] | None = None,
+        program: str = "reid_core.tracking",
     ) -> Tracker:
         """Start the run of a folder, or go on with it.
 
@@ -122,6 +124,7 @@ class Tracker:
             folder: run folder; the journal is kept in it.
             tracking_uri: MLflow store; by default MLFLOW_TRACKING_URI, else `sqlite:///runs/mlflow.db`.
             tags: further tags, beside git revision and package versions.
+            program: the app's, whose command `sync` delivers what is left.
 
         Returns:
             The parent run's tracker.
@@ -130,10 +133,9 @@ class Tracker:
         journal = Journal(Path(folder), uri, enabled=process_rank() == 0)
         for key in sorted(journal.running - {""}):  # what a kill has left; `child` resumes it
             journal.append(key, "end", status="KILLED")
-        tracker = cls(journal, "")
+        tracker = cls(journal, "", program)
         journal.begin("", {"experiment": experiment, "name": run_name})
         tracker.tags({**environment_tags(), **(tags or {})})
-        journal.deliver()
         return tracker
 
     def child(self, name: str, fresh: bool = False) -> Tracker:
@@ -182,7 +184,6 @@ class Tracker:
         fresh = {name: float(value) for name, value in values.items() if step > seen.get(name, -1)}
         if fresh:
             self._journal.append(self.key, "metrics", values=fresh, step=int(step))
-            self._journal.deliver_in_time()
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags.
@@ -208,16 +209,20 @@ class Tracker:
         root = self._journal.folder.resolve()
         name = path.relative_to(root) if path.is_relative_to(root) else path
         self._journal.append(self.key, "artifact", path=name.as_posix(), folder=folder)
-        self._journal.deliver_in_time()
 
     def close(self, status: str = "FINISHED") -> None:
-        """End the run and send what is left.
+        """End the run; the end of a parent run waits for its events to be delivered, but not for ever.
 
         Args:
             status: FINISHED, FAILED or KILLED.
         """
         self._journal.append(self.key, "end", status=status)
-        self._journal.deliver()
+        if not self.key and (left := self._journal.finish()):
+            log.warning("%d events pending: %s sync %s", left, self._program, self._journal.folder)
+
+    def wait_until_connected(self) -> None:
+        """Wait until MLflow is imported, before other processes are forked."""
+        self._journal.wait_until_connected()
 
     def __enter__(self) -> Tracker:
         return self
@@ -247,6 +252,11 @@ def sync(folder: Path | str, tracking_uri: str | None = None) -> Delivery:
     if not (folder / JOURNAL_FILE).exists():
         raise FileNotFoundError(f"no {JOURNAL_FILE} in {folder}: give a run folder, runs/EXPERIMENT/RUN")
     uri = tracking_uri or load_state(folder).get("last_uri") or os.environ.get("MLFLOW_TRACKING_URI")
+    if uri and ":***@" in uri:
+        named = os.environ.get("MLFLOW_TRACKING_URI", "")
+        if redact(named) != uri:
+            raise ValueError(f"the run's server is {uri}: give --tracking_uri with its password")
+        uri = named
     return deliver(folder, uri or DEFAULT_TRACKING_URI)
 
 
@@ -260,7 +270,7 @@ def pending(folder: Path | str, tracking_uri: str) -> int:
     Returns:
         The number of events.
     """
-    sent = load_state(Path(folder))["servers"].get(tracking_uri, {}).get("sent", 0)
+    sent = load_state(Path(folder))["servers"].get(redact(tracking_uri), {}).get("sent", 0)
     return sum(1 for _ in read_events(Path(folder), sent))
 
 
