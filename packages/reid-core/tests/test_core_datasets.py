@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from reid_core.data import decoding
 from reid_core.data.datasets import ImageDataset, TrackletDataset, collate, seeded
-from reid_core.data.decoding import UnreadableImage, read_image
+from reid_core.data.decoding import UnreachableImage, UnreadableImage, read_image
 from reid_core.data.frames import sample_frames
 from reid_core.data.manifest import Manifest
 from reid_core.data.samplers import Draw, RandomBatches
@@ -252,3 +253,62 @@ def test_a_draw_gives_the_same_item_in_any_order_and_worker(manifest, kind):
     draw = batches.batch(3)[1]
     assert torch.equal(dataset[draw][key], alone[3][1])
     assert not torch.equal(dataset[Draw(draw.index, draw.seed + 1)][key], alone[3][1])
+
+
+def bomb(folder, width=30_000, height=30_000):
+    """A PNG of a few bytes whose header promises many pixels."""
+    import struct
+    import zlib
+
+    def chunk(kind, content):
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+    (folder / "bomb.png").write_bytes(data + chunk(b"IEND", b""))
+    return folder / "bomb.png"
+
+
+def test_a_bomb_is_refused_by_its_header(tmp_path):
+    with pytest.raises(UnreadableImage, match=r"bomb.png.*30000 x 30000 pixels; expected at most"):
+        read_image(bomb(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "bmp", "webp", "gif"])
+def test_the_limit_of_pixels_holds_for_every_decoder(tmp_path, monkeypatch, kind):
+    path = tmp_path / f"a.{kind}"
+    Image.new("RGB", (20, 10)).save(path)
+    read_image(path)
+    monkeypatch.setattr("reid_core.data.decoding.MAX_PIXELS", 199)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 199)
+    with pytest.raises(UnreadableImage, match="pixels"):
+        read_image(path)
+
+
+def test_a_missing_file_is_unreachable_and_a_broken_one_is_not(tmp_path):
+    with pytest.raises(UnreachableImage, match="nothing.jpg"):
+        read_image(tmp_path / "nothing.jpg")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    with pytest.raises(UnreadableImage, match="the file is empty") as caught:
+        read_image(tmp_path / "empty.jpg")
+    assert not isinstance(caught.value, UnreachableImage)
+
+
+def test_a_failing_storage_is_asked_again(tmp_path, monkeypatch):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    original, left = decoding.image_bytes, [2]
+
+    def failing(path):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(5, "Input/output error", str(path))
+        return original(path)
+
+    monkeypatch.setattr(decoding, "image_bytes", failing)
+    monkeypatch.setattr(decoding, "RETRY_SECONDS", (0.0, 0.0))
+    assert read_image(tmp_path / "a.png").shape == (3, 4, 4)
+    left[0] = 3
+    with pytest.raises(UnreachableImage, match="Input/output error"):
+        read_image(tmp_path / "a.png")

@@ -1,7 +1,7 @@
 from .checks import Findings, check
 from .counts import count, differences
 from .datasets import ImageDataset, TrackletDataset, collate
-from .decoding import UnreadableImage, read_image
+from .decoding import UnreachableImage, UnreadableImage, read_image
 from .frames import sample_frames
 from .joint import ImagesAndClips, JointBatches, ZippedBatches, collate_both
 from .manifest import Manifest, ManifestError
@@ -31,6 +31,7 @@ __all__ = [
     "ReaderError",
     "ShardBatches",
     "TrackletDataset",
+    "UnreachableImage",
     "UnreadableImage",
     "ZippedBatches",
     "build_pool",

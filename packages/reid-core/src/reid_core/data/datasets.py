@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from reid_core.data.decoding import UnreadableImage, read_image
+from reid_core.data.decoding import UnreachableImage, UnreadableImage, read_image
 from reid_core.data.frames import Sampling, nearest_readable, sample_frames
 from reid_core.data.manifest import Manifest
 from reid_core.data.samplers import Draw
@@ -101,7 +101,8 @@ class ImageDataset(_RowDataset):
     """One item a row of the manifest.
 
     An item is a dict: image (the transform's result: float [3 H W]), pid, camid, index (the row that the
-    image is of), valid (bool), unreadable (list of the paths that could not be read). An unreadable image is
+    image is of), valid (bool), reached (bool: False where the storage gave none, so that a later try may),
+    unreadable (list of the paths that could not be read). An unreadable image is
     replaced by the next readable one of the same pid (or, for want of one, by the next row), and pid, camid
     and index are that row's. With `replace=False`, for extraction, it yields zeros and valid False instead.
 
@@ -142,9 +143,10 @@ class ImageDataset(_RowDataset):
         except UnreadableImage as error:
             unreadable.append(self._file(index))
             if not self.replace:
-                return self._wrap(index, _blank_like(self._apply(_blank())), unreadable, valid=False)
+                blank = _blank_like(self._apply(_blank()))
+                return self._wrap(index, blank, unreadable, False, not isinstance(error, UnreachableImage))
             row, image = self._stand_in(index, unreadable, error)
-        return self._wrap(row, self._apply(image), unreadable, valid=True)
+        return self._wrap(row, self._apply(image), unreadable)
 
     def _stand_in(self, index: int, unreadable: list[str], first: UnreadableImage) -> tuple[int, Tensor]:
         for row in _stand_ins(index, self.pids):
@@ -156,17 +158,19 @@ class ImageDataset(_RowDataset):
             f"{first}; nor can the {len(unreadable) - 1} images tried in its place"
         ) from first
 
-    def _wrap(self, row: int, image: Any, unreadable: list[str], valid: bool) -> dict[str, Any]:
-        pid, camid = int(self.pids[row]), int(self.camids[row])
-        return dict(image=image, pid=pid, camid=camid, index=row, valid=valid, unreadable=unreadable)
+    def _wrap(
+        self, row: int, image: Any, unreadable: list[str], valid: bool = True, reached: bool = True
+    ) -> dict[str, Any]:
+        about = dict(pid=int(self.pids[row]), camid=int(self.camids[row]), index=row)
+        return dict(image=image, **about, valid=valid, reached=reached, unreadable=unreadable)
 
 
 class TrackletDataset(_RowDataset):
     """One item a tracklet of the manifest, in the order of `manifest.tracklets()`; other rows are left out.
 
     An item is a dict: clip (the transform's result: float [T 3 H W]), pid, camid, index (the tracklet's
-    position in this data set), valid, unreadable. An unreadable frame is replaced by the nearest readable one
-    of its tracklet; a tracklet without a readable frame by the next one of the same pid (or the next one), or
+    position in this data set), valid, reached, unreadable. An unreadable frame is replaced by the nearest
+    readable one of its tracklet; a tracklet without a readable frame by the next one of the same pid (or the next one), or
     with `replace=False` by zeros with valid False. Frames of differing size are first resized to the first
     one's.
 
@@ -215,14 +219,15 @@ class TrackletDataset(_RowDataset):
 
     def _item(self, index: int) -> dict[str, Any]:
         unreadable: list[str] = []
-        clip = self._clip(index, unreadable)
+        unreachable: list[str] = []
+        clip = self._clip(index, unreadable, unreachable)
         if clip is None and not self.replace:
             blank = _blank_like(self._apply(_blank().expand(self.frames, -1, -1, -1)))
-            return self._wrap(index, blank, unreadable, valid=False)
+            return self._wrap(index, blank, unreadable, False, not unreachable)
         chosen = index
         if clip is None:
             for chosen in _stand_ins(index, self.pids):
-                clip = self._clip(chosen, unreadable)
+                clip = self._clip(chosen, unreadable, unreachable)
                 if clip is not None:
                     break
             else:
@@ -230,17 +235,18 @@ class TrackletDataset(_RowDataset):
                     f"{unreadable[0]}: neither its tracklet nor those tried for it have a readable frame "
                     f"({len(unreadable)} files)"
                 )
-        return self._wrap(chosen, self._apply(clip), unreadable, valid=True)
+        return self._wrap(chosen, self._apply(clip), unreadable, True, not unreachable)
 
-    def _clip(self, index: int, unreadable: list[str]) -> Tensor | None:
+    def _clip(self, index: int, unreadable: list[str], unreachable: list[str]) -> Tensor | None:
         """uint8 [T 3 h w], or None when no frame can be read; names what could not be."""
         rows = self.tracklets[index]
 
         def read(position: int) -> Tensor | None:
             try:
                 return read_image(self._file(int(rows[position])))
-            except UnreadableImage:
+            except UnreadableImage as error:
                 unreadable.append(self._file(int(rows[position])))
+                unreachable.extend(unreadable[-1:] if isinstance(error, UnreachableImage) else [])
                 return None
 
         wanted = sample_frames(len(rows), self.frames, self.sampling).tolist()
@@ -252,9 +258,11 @@ class TrackletDataset(_RowDataset):
             [image if tuple(image.shape[-2:]) == size else resize(image, size) for image in chosen]
         )
 
-    def _wrap(self, index: int, clip: Any, unreadable: list[str], valid: bool) -> dict[str, Any]:
-        pid, camid = int(self.pids[index]), int(self.camids[index])
-        return dict(clip=clip, pid=pid, camid=camid, index=index, valid=valid, unreadable=unreadable)
+    def _wrap(
+        self, index: int, clip: Any, unreadable: list[str], valid: bool, reached: bool
+    ) -> dict[str, Any]:
+        about = dict(pid=int(self.pids[index]), camid=int(self.camids[index]), index=index)
+        return dict(clip=clip, **about, valid=valid, reached=reached, unreadable=unreadable)
 
 
 def _blank() -> Tensor:

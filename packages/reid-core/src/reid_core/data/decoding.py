@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+import warnings
 from io import BytesIO
 from pathlib import Path
 
@@ -18,8 +20,19 @@ _TORCHVISION_MAGIC = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n")
 """How JPEG and PNG begin; a file's suffix may lie, and a key of an LMDB has none."""
 
 
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26
+"""Pixels of an image beyond which it is taken for a decompression bomb; Pillow's limit, for all decoders."""
+RETRY_SECONDS = (0.1, 1.0)
+"""Pauses before a file is read again that the storage failed to give; not where it says there is none."""
+
+
 class UnreadableImage(OSError):
-    """An image file that is missing, truncated or no image; the message names it."""
+    """Bytes that are no image, or a truncated one; the message names the file. They stay what they are."""
+
+
+class UnreachableImage(UnreadableImage):
+    """A file that the storage did not give: missing, or an error of the disk or network. It may come back."""
 
 
 def read_image(path: str | Path) -> Tensor:
@@ -37,14 +50,32 @@ def read_image(path: str | Path) -> Tensor:
         uint8 [3 h w].
 
     Raises:
-        UnreadableImage: the file is missing, truncated or no image.
+        UnreachableImage: the file is missing, or the storage failed, three times.
+        UnreadableImage: the file is truncated, no image, or larger than MAX_PIXELS.
     """
     path = os.fspath(path)
-    try:
-        data = image_bytes(path)
-    except OSError as error:
-        raise UnreadableImage(f"{path}: can't be read ({error})") from error
-    return decode(data, path)
+    return decode(reach(path), path)
+
+
+def reach(path: str) -> bytes:
+    """The bytes at a path, as `image_bytes` reads them; tried again where the storage fails.
+
+    Args:
+        path: a file, or an image in an LMDB or a shard.
+
+    Raises:
+        UnreachableImage: there is no such file, or the storage failed again and again.
+    """
+    for pause in (*RETRY_SECONDS, None):
+        try:
+            return image_bytes(path)
+        except FileNotFoundError as error:
+            raise UnreachableImage(f"{path}: can't be read ({error})") from error
+        except OSError as error:
+            if pause is None:
+                raise UnreachableImage(f"{path}: can't be read ({error})") from error
+            time.sleep(pause)
+    raise AssertionError
 
 
 def decode(data: bytes, path: str) -> Tensor:
@@ -58,25 +89,43 @@ def decode(data: bytes, path: str) -> Tensor:
         uint8 [3 h w].
 
     Raises:
-        UnreadableImage: the bytes are truncated or no image.
+        UnreadableImage: the bytes are truncated, no image, or one of more than MAX_PIXELS.
     """
     try:
         if not data:
             raise ValueError("the file is empty")
+        width, height = _header_size(data)
+        if width * height > MAX_PIXELS:
+            raise ValueError(f"{width} x {height} pixels; expected at most {MAX_PIXELS:,}")
         if data.startswith(_TORCHVISION_MAGIC):
             image = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
         else:
             image = _decode_with_pillow(data)
-    except (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, RuntimeError, ValueError, SyntaxError, *BOMBS) as error:
         raise UnreadableImage(f"{path}: can't be read as an image ({str(error).splitlines()[0]})") from error
     if image.dtype == torch.uint16:
         image = (image.to(torch.int32) >> 8).to(torch.uint8)
     return image
 
 
+def _header_size(data: bytes) -> tuple[int, int]:
+    """Width and height as a PNG's or JPEG's header says; (0, 0) for other formats, which Pillow checks."""
+    if data.startswith(_TORCHVISION_MAGIC[1]):
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    at = 2 if data.startswith(_TORCHVISION_MAGIC[0]) else len(data)
+    while at + 9 < len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of a frame
+            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
+        at += 1 if marker == 0xFF else 2 + length
+    return 0, 0
+
+
 def _decode_with_pillow(data: bytes) -> Tensor:
-    with Image.open(BytesIO(data)) as opened:
-        return from_pillow(opened)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow refuses twice its limit only
+        with Image.open(BytesIO(data)) as opened:
+            return from_pillow(opened)
 
 
 def from_pillow(image: Image.Image) -> Tensor:
