@@ -170,9 +170,9 @@ class TrackletDataset(_RowDataset):
 
     An item is a dict: clip (the transform's result: float [T 3 H W]), pid, camid, index (the tracklet's
     position in this data set), valid, reached, unreadable. An unreadable frame is replaced by the nearest
-    readable one of its tracklet; a tracklet without a readable frame by the next one of the same pid (or the next one), or
-    with `replace=False` by zeros with valid False. Frames of differing size are first resized to the first
-    one's.
+    readable one of its tracklet; a tracklet without a readable frame by the next one of the same pid (or the
+    next one), or with `replace=False` by zeros with valid False. Frames of differing size are first resized
+    to the first one's.
 
     Args:
         manifest: the rows.
