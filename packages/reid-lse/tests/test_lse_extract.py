@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import reid_lse.batch
 import reid_lse.files
+import reid_lse.job
 from reid_lse import (
     Extraction,
     LocalSemanticExtractor,
@@ -24,7 +24,7 @@ from reid_lse import (
     read_image,
 )
 from reid_lse.cli import main
-from reid_lse.shards import write_shard
+from reid_lse.shards import known_keypoints, write_shard
 
 
 def write_people(folder, count=7, size=(24, 48)):
@@ -72,6 +72,7 @@ def test_shards_hold_the_masks_that_the_extractor_makes(done):
         masks = np.stack([decode_mask(np.array(counts), *size) for counts in row["masks"]])
         assert np.array_equal(masks, regions.masks[0].numpy())
         assert row["valid"] == regions.valid[0].tolist()
+        assert row["quality"] == pytest.approx(regions.quality[0].tolist())
         assert np.array_equal(np.float32(row["keypoints"]).reshape(17, 3), regions.keypoints[0].numpy())
 
 
@@ -125,14 +126,14 @@ def test_an_interrupted_job_ends_with_the_same_files(done, tmp_path, monkeypatch
 
     def cut_off(table, path):
         if len(written) == 2:
-            path.with_suffix(".1.partial").write_bytes(b"half a shard")
+            path.with_name(f".{path.stem}.1.partial.parquet").write_bytes(b"half a shard")
             raise KeyboardInterrupt
         written.append(path.name)
         write_shard(table, path)
 
     options = {"batch": 2, "workers": 1, "shard": 2}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(reid_lse.batch, "write_shard", cut_off)
+        patch.setattr(reid_lse.job, "write_shard", cut_off)
         extract(str(images), str(tmp_path), Extraction(), **options)
     kept = {name: (tmp_path / name).stat().st_mtime_ns for name in written}
     with pytest.raises(FileNotFoundError, match="2 of 4 shards"):
@@ -161,7 +162,7 @@ def test_known_keypoints_prompt_the_masks(done, tmp_path):
     item = RegionDataset(tmp_path / "out")[0]
     assert torch.equal(item["keypoints"], torch.from_numpy(points).float())
     # What extract wrote is a file of keypoints too.
-    again = Extraction(keypoints=str(tmp_path / "out" / "masks-000000.parquet")).known_keypoints()
+    again = known_keypoints(Extraction(keypoints=str(tmp_path / "out" / "masks-000000.parquet")))
     assert torch.equal(again.of(["000.png"])[0], item["keypoints"])
     entries["images"][0]["file_name"] = "other.png"
     known.write_text(json.dumps(entries))
@@ -175,7 +176,8 @@ def test_the_command_line_extracts_and_draws(done, tmp_path, capsys):
     options = ["--areas", "[head,feet]", "--workers", "1"]
     assert main(["extract", str(images), str(tmp_path / "out"), *options]) == 0
     printed = capsys.readouterr().out
-    assert "8 images in 1 shards; found head in" in printed
+    assert "8 images in 1 shards" in printed
+    assert "head: " in printed and "feet: " in printed
     assert "2 images could not be read" in printed
     assert main(["preview", str(images), str(tmp_path / "a.png"), "--count", "3", *options[:2]]) == 0
     picture = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))
@@ -190,12 +192,12 @@ def test_the_command_line_extracts_and_draws(done, tmp_path, capsys):
         (["extract", "{empty}", "out"], "expected images (.jpg"),
         (["extract", "{images}", "{file}/out"], "Not a directory"),
         (["extract", "{images}", "out", "--batch", "0"], "batch must be at least 1, got 0"),
-        (["extract", "{images}", "out", "--segmenter", "sam"], "unknown segmenter 'sam'; known are grabcut"),
+        (["extract", "{images}", "out", "--segmenter", "sam"], "unknown segmenter 'sam'; known are crf"),
         (["extract", "{images}", "out", "--areas", "[tail]"], "unknown area 'tail'; known are head"),
         (["extract", "{images}", "out", "--areas", '{"face": ["chin"]}'], "area 'face': unknown keypoint"),
-        (["extract", "{images}", "out", "--pack", "8"], "grabcut takes no pack"),
+        (["extract", "{images}", "out", "--segmenter_options.pack=8"], "crf takes no pack; its options are shape"),
         (["extract", "{file}", "out"], "expected a folder, or Parquet with a column 'path'"),
-        (["extract", "{images}", "out", "--segmenter=sam_vit_b", "--checkpoint=no.pth"], "no.pth: no such"),
+        (["extract", "{images}", "out", "--segmenter=sam_vit_b", "--segmenter_options.checkpoint=no.pth"], "no.pth: no such"),
         (["preview", "{images}", "out.jpg"], "expected a name that ends in .png"),
         (["preview", "{images}", "out.png", "--count", "0"], "count must be at least 1"),
     ],

@@ -122,7 +122,9 @@ def test_own_areas_and_any_segmenter_fit():
             mask[:, :64] = True
         return masks
 
-    extract = LocalSemanticExtractor(segmenter=halves, areas={"face": ("nose",)}, size=(32, 32))
+    extract = LocalSemanticExtractor(
+        segmenter=halves, areas={"face": ("nose",)}, size=(32, 32), min_quality=0
+    )
     regions = extract(torch.full((2, 3, 128, 64), 9, dtype=torch.uint8))
     assert regions.crops.shape == (2, 1, 3, 32, 32)
     assert (regions.crops == 9).all()
@@ -154,7 +156,7 @@ def test_negatives_keep_an_area_from_its_neighbours():
         (
             lambda: LocalSemanticExtractor(segmenter="sam"),
             ValueError,
-            "unknown segmenter 'sam'; known are grabcut",
+            "unknown segmenter 'sam'; known are crf",
         ),
         (lambda: LocalSemanticExtractor(areas=("tail",)), ValueError, "unknown area 'tail'"),
         (

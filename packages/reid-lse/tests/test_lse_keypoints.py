@@ -19,8 +19,8 @@ from reid_lse import (
     load_keypoint_rcnn,
     read_keypoints,
 )
-from reid_lse.detector import build_keypoint_rcnn
-from reid_lse.sam import SamSegmenter
+from reid_lse.predictors.keypoint_rcnn import build_keypoint_rcnn
+from reid_lse.segmenters.sam import SamSegmenter
 
 
 class Detections(nn.Module):
@@ -134,12 +134,12 @@ def test_the_full_sized_models_run_and_their_checkpoints_come_back(tmp_path):
     images = [torch.randint(256, (3, 96, 48), dtype=torch.uint8) for _ in range(2)]
     detector = build_keypoint_rcnn()
     torch.save(detector.state_dict(), tmp_path / "rcnn.pth")
-    predict = build_keypoints("keypointrcnn_resnet50_fpn", tmp_path / "rcnn.pth")
+    predict = build_keypoints("keypointrcnn_resnet50_fpn", checkpoint=tmp_path / "rcnn.pth")
     keypoints = predict(images)
     assert keypoints.shape == (2, 17, 3)
     assert torch.equal(keypoints, KeypointRCNNPredictor(detector)(images))
     with pytest.raises(ValueError, match="expected the weights of sam_vit_b, but it holds no official SAM"):
-        build_segmenter("sam_vit_b", tmp_path / "rcnn.pth")
+        build_segmenter("sam_vit_b", checkpoint=tmp_path / "rcnn.pth")
 
     from segment_anything import sam_model_registry
 
@@ -147,7 +147,7 @@ def test_the_full_sized_models_run_and_their_checkpoints_come_back(tmp_path):
     torch.save(sam.state_dict(), tmp_path / "sam.pth")
     with pytest.raises(ValueError, match="these weights do not fit KeypointRCNN"):
         load_keypoint_rcnn(tmp_path / "sam.pth")
-    segment = build_segmenter("sam_vit_b", tmp_path / "sam.pth")
+    segment = build_segmenter("sam_vit_b", checkpoint=tmp_path / "sam.pth")
     extract = LocalSemanticExtractor(segmenter=segment)
     together = extract(images).masks
     assert together.shape == (2, 3, 96, 48)

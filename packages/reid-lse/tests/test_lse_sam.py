@@ -159,7 +159,7 @@ def test_a_checkpoint_comes_back(small_official, tmp_path):
     digest = checkpoints._sha256(file)
     images, keypoints, prompts = crops()
     before = SamSegmenter(small_official)(images, keypoints, prompts)
-    segment = build_segmenter("sam_vit_b", file, sha256=digest.upper())
+    segment = build_segmenter("sam_vit_b", checkpoint=file, sha256=digest.upper())
     assert all(map(torch.equal, before, segment(images, keypoints, prompts)))
 
 

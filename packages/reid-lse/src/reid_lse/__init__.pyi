@@ -1,32 +1,52 @@
+from .areas import AREAS
 from .batch import extract
+from .builder import Builder
 from .checkpoints import load_sam
 from .dataset import RegionDataset
-from .detector import KeypointRCNNPredictor, load_keypoint_rcnn
 from .extraction import Extraction
 from .files import UnreadableImage, list_images, read_image
 from .keypoint_files import KeypointTable, read_keypoints
-from .keypoints import COCO_KEYPOINTS, KeypointPredictor, prior
+from .keypoint_sets import BLAZEPOSE_LANDMARKS, COCO_KEYPOINTS, COCO_WHOLEBODY, HALPE_26
+from .keypoints import KeypointPredictor, Pose
 from .lse import LocalSemanticExtractor, Regions
 from .models import build_keypoints, build_segmenter
-from .parsing import LIP, Parsing
-from .prompts import AREAS, Prompts, indicator, make_prompts, prompt_boxes
+from .predictors.blazepose import BlazePosePredictor
+from .predictors.keypoint_rcnn import KeypointRCNNPredictor, load_keypoint_rcnn
+from .predictors.prior import prior
+from .prompts import Prompts, indicator, make_prompts, prompt_boxes
+from .quality import mask_quality
 from .regions import crop_regions, pack_masks, unpack_masks
 from .rle import decode_mask, encode_mask
-from .sam import SamSegmenter
-from .segmenters import Segmenter, grabcut
+from .segmentation import Masks, Segmenter
+from .segmenters.crf import CRFOptions, CRFSegmenter
+from .segmenters.grabcut import grabcut
+from .segmenters.parsing import LIP, Parsing
+from .segmenters.sam import SamSegmenter
+from .weights import fetch_weights
+
+__version__: str
 
 __version__: str
 
 __all__ = [
     "AREAS",
+    "BLAZEPOSE_LANDMARKS",
     "COCO_KEYPOINTS",
+    "COCO_WHOLEBODY",
+    "HALPE_26",
     "LIP",
+    "BlazePosePredictor",
+    "Builder",
+    "CRFOptions",
+    "CRFSegmenter",
     "Extraction",
     "KeypointPredictor",
     "KeypointRCNNPredictor",
     "KeypointTable",
     "LocalSemanticExtractor",
+    "Masks",
     "Parsing",
+    "Pose",
     "Prompts",
     "RegionDataset",
     "Regions",
@@ -39,12 +59,14 @@ __all__ = [
     "decode_mask",
     "encode_mask",
     "extract",
+    "fetch_weights",
     "grabcut",
     "indicator",
     "list_images",
     "load_keypoint_rcnn",
     "load_sam",
     "make_prompts",
+    "mask_quality",
     "pack_masks",
     "prior",
     "prompt_boxes",

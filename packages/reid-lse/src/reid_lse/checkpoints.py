@@ -93,7 +93,7 @@ def read_weights(checkpoint: str | Path, sha256: str | None = None) -> dict[str,
     """
     address = str(checkpoint)
     if address.startswith(("https://", "http://")):
-        path = _fetched(address, sha256)
+        path = fetch_address(address, sha256)
     else:
         path = Path(checkpoint)
         if not path.is_file():
@@ -122,7 +122,17 @@ def load_weights(model: torch.nn.Module, state: dict[str, Tensor], source: str |
     model.eval()
 
 
-def _fetched(address: str, sha256: str | None) -> Path:
+def fetch_address(address: str, sha256: str | None) -> Path:
+    """Fetch a file once into torch's cache.
+
+    Args:
+        address: https address of the file.
+        sha256: its digest in hexadecimal, or the first eight digits or more.
+
+    Raises:
+        OSError: it can't be fetched.
+        ValueError: no digest, or another one.
+    """
     if sha256 is None:
         raise ValueError(f"{address}: weights from the network need sha256, so that they are the ones meant")
     path = Path(torch.hub.get_dir()) / "checkpoints" / address.rpartition("/")[2]
@@ -137,6 +147,12 @@ def _fetched(address: str, sha256: str | None) -> Path:
                 f"{address}: could not be fetched ({error}); pass the file's path instead"
             ) from None
     return path
+
+
+def fetch_sam(name: str) -> Path:
+    """The official checkpoint of a size of SAM, fetched once into torch's cache."""
+    official = SAM_CHECKPOINTS[name]
+    return fetch_address(FETCHED_FROM + official.file, official.sha256)
 
 
 def _encoder_size(state: dict[str, Tensor]) -> tuple[int, int] | None:

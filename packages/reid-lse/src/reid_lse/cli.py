@@ -1,4 +1,4 @@
-"""The command line: `reid-lse extract|preview`."""
+"""The command line: `reid-lse extract|preview|weights`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from reid_lse.batch import ERRORS_FILE, extract
+import reid_lse
+from reid_lse.batch import QUANTILES, Summary, extract
 from reid_lse.extraction import Extraction
 from reid_lse.preview import preview
+from reid_lse.weights import fetch_weights
 
-COMMANDS: dict[str, Callable[..., Any]] = {"extract": extract, "preview": preview}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "extract": extract,
+    "preview": preview,
+    "weights": fetch_weights,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,43 +32,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0, or 1 after an error that the user can act on.
     """
     parsed = build_parser().parse_args(None if arguments is None else list(arguments))
-    options = parsed[parsed.subcommand].as_dict()
+    command = parsed.subcommand
+    options = parsed[command].as_dict()
     traceback = options.pop("traceback")
-    extraction = {field.name: options.pop(field.name) for field in fields(Extraction)}
+    if command != "weights":
+        chosen = {field.name: options.pop(field.name) for field in fields(Extraction)}
+        options["extraction"] = Extraction(**chosen)
     try:
-        result = COMMANDS[parsed.subcommand](extraction=Extraction(**extraction), **options)
+        result = COMMANDS[command](**options)
     except (ValueError, TypeError, OSError, ImportError) as error:
         if traceback:
             raise
         print(f"reid-lse: {error}", file=sys.stderr)
         return 1
-    if parsed.subcommand == "preview":
-        print(f"{options['out']}: {result} images")
-        return 0
-    found = ", ".join(f"{area} in {share:.1%}" for area, share in result.found.items())
-    print(f"{options['out']}: {result.images} images in {result.shards} shards; found {found}")
-    if result.unreadable:
-        print(f"{result.unreadable} images could not be read: see {options['out']}/{ERRORS_FILE}")
+    if command == "extract":
+        _report(result, options["out"])
+    else:
+        print(result if command == "weights" else f"{options['out']}: {result} images")
     return 0
 
 
+def _report(summary: Summary, out: str) -> None:
+    """Print what an extraction holds, with each area's quality."""
+    print(f"{out}: {summary.images} images in {summary.shards} shards")
+    levels = ", ".join(f"{share:.0%}" for share in QUANTILES)
+    print(f"area: valid in, quality not exceeded by {levels} of the images")
+    for area, share in summary.found.items():
+        print(f"{area}: {share:.1%}, {', '.join(f'{level:.2f}' for level in summary.quality[area])}")
+    if summary.unreadable:
+        print(f"{summary.unreadable} images could not be read: see {out}/errors.csv")
+
+
 def build_parser() -> ArgumentParser:
-    """The parser: a command a function, an option an argument of it or a field of Extraction.
+    """The parser: one command per function; its options are the arguments and the fields of Extraction.
 
     Returns:
         The parser.
 
     Example:
-        >>> build_parser().parse_args(["extract", "crops", "out", "--pack", "32"]).extract.pack
-        32
+        >>> build_parser().parse_args(["extract", "crops", "out", "--segmenter", "grabcut"]).extract.segmenter
+        'grabcut'
     """
-    parser = ArgumentParser(prog="reid-lse", description="Local semantic extraction from person crops.")
+    what = "Local semantic extraction from person crops."
+    parser = ArgumentParser(prog="reid-lse", description=what, version=reid_lse.__version__)
     commands = parser.add_subcommands(required=True)
     for name, function in COMMANDS.items():
         what = (function.__doc__ or "").partition("\n")[0]
         command = ArgumentParser(description=what)
         command.add_function_arguments(function, as_group=False, as_positional=True, skip={"extraction"})
-        command.add_class_arguments(Extraction, as_group=False, as_positional=False)
+        if function is not fetch_weights:
+            command.add_class_arguments(Extraction, as_group=False, as_positional=False)
         command.add_argument("--traceback", action="store_true", help="show where an error came from")
         commands.add_subcommand(name, command, help=what)
     return parser

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from reid_lse.batch import read_settings
 from reid_lse.files import read_image
-from reid_lse.keypoints import COCO_KEYPOINTS
+from reid_lse.job import read_settings
 from reid_lse.regions import REGION_SIZE, Fill, check_fill, crop_regions
 from reid_lse.rle import decode_mask
 
@@ -71,8 +70,8 @@ class RegionDataset(Dataset[dict[str, Any]]):
         """The regions of one image.
 
         Returns:
-            regions uint8 [a 3 h w] (or what the transform makes of them), valid bool [a], keypoints float32
-            [17 3] in pixels of the image, and index.
+            regions uint8 [a 3 h w] (or what the transform makes of them), valid bool [a], quality float32
+            [a], keypoints float32 [k 3] in pixels of the image, and index.
 
         Raises:
             UnreadableImage: the image can't be read any more.
@@ -88,10 +87,12 @@ class RegionDataset(Dataset[dict[str, Any]]):
                 "extract it again"
             )
         masks = np.stack([decode_mask(np.asarray(counts), height, width) for counts in row["masks"]])
+        masks &= np.array(row["valid"])[:, None, None]
         regions, valid = crop_regions(image, torch.from_numpy(masks), self.size, self.fill)
         return {
             "regions": regions if self.transform is None else self.transform(regions),
             "valid": valid,
-            "keypoints": torch.tensor(row["keypoints"]).reshape(len(COCO_KEYPOINTS), 3),
+            "quality": torch.tensor(row["quality"]),
+            "keypoints": torch.tensor(row["keypoints"]).reshape(-1, 3),
             "index": index,
         }

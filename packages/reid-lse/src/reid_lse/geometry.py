@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reid_lse.keypoints import COCO_KEYPOINTS
+from reid_lse.keypoint_sets import COCO_KEYPOINTS
 
 TORSO_SHARE = 0.275
 """Shoulders to hips, as a share of a standing person's height."""
@@ -16,12 +16,12 @@ BREADTH = 1.7
 
 SIDE_LIMBS = (
     ("shoulder", "hip", 0.038, 0.060),
-    ("shoulder", "elbow", 0.034, 0.027),
-    ("elbow", "wrist", 0.027, 0.022),
-    ("wrist", "hand", 0.022, 0.020),
+    ("shoulder", "elbow", 0.042, 0.035),
+    ("elbow", "wrist", 0.035, 0.027),
+    ("wrist", "hand", 0.025, 0.022),
     ("hip", "knee", 0.060, 0.047),
-    ("knee", "ankle", 0.047, 0.030),
-    ("ankle", "foot", 0.027, 0.030),
+    ("knee", "ankle", 0.044, 0.028),
+    ("ankle", "foot", 0.033, 0.034),
 )
 LIMBS = (
     ("head", "neck", 0.040, 0.040),
@@ -43,7 +43,7 @@ JOINTS = (
     *COCO_KEYPOINTS,
     "head", "crown", "neck", "chest", "waist", "left_hand", "right_hand", "left_foot", "right_foot",
 )  # fmt: skip
-"""The keypoints, and joints that follow from them."""
+"""COCO's keypoints, and joints that follow from them. Further keypoints of a set come behind."""
 
 INDEX = {name: index for index, name in enumerate(JOINTS)}
 FACE = list(range(5))
@@ -66,9 +66,9 @@ class Body(NamedTuple):
     """Joints of a person, and what is known of them.
 
     Attributes:
-        place: float [j 2], x and y in pixels.
+        place: float [j 2], x and y in pixels: JOINTS, then the keypoints that COCO does not have.
         confidence: float [j], zero where a joint is not known.
-        sources: bool [j 17], the keypoints that each joint follows from.
+        sources: bool [j k], the keypoints that each joint follows from.
         height: of the standing person in pixels.
     """
 
@@ -78,20 +78,19 @@ class Body(NamedTuple):
     height: float
 
 
-class Capsules(NamedTuple):
-    """Segments with thickness.
+class Piece(NamedTuple):
+    """A capsule of the body: a limb, half a limb, or the disc around a keypoint without limbs.
 
     Attributes:
-        first: float [s 2], x and y of one end in pixels.
-        second: float [s 2], of the other; the same for a disc.
-        radii: float [s 2] in pixels, at both ends.
-        confidence: float [s], the less certain end's.
+        first, last: joints at both ends; the same for a disc.
+        share: the part of the way between them, such as (0.0, 0.5).
+        edge: index into LIMBS, or -1 for a disc.
     """
 
-    first: np.ndarray
-    second: np.ndarray
-    radii: np.ndarray
-    confidence: np.ndarray
+    first: int
+    last: int
+    share: tuple[float, float]
+    edge: int
 
 
 def person_height(keypoints: np.ndarray, used: np.ndarray, height: int) -> float:
@@ -113,20 +112,22 @@ def body(keypoints: np.ndarray, used: np.ndarray, height: int) -> Body:
     where one pair is all there is, they coincide. A knee or an elbow lies between its neighbours.
 
     Args:
-        keypoints: float [17 3].
-        used: bool [17].
+        keypoints: float [k 3], COCO's 17 first.
+        used: bool [k].
         height: of the crop in pixels.
     """
     tall = person_height(keypoints, used, height)
-    count = len(COCO_KEYPOINTS)
-    place = np.zeros((len(JOINTS), 2), np.float32)
-    place[:count] = keypoints[:, :2]
-    confidence = np.zeros(len(JOINTS), np.float32)
-    confidence[:count] = np.where(used, keypoints[:, 2], 0)
-    sources = np.zeros((len(JOINTS), count), dtype=bool)
-    sources[np.arange(count), np.arange(count)] = used
-    found = np.zeros(len(JOINTS), dtype=bool)
-    found[:count] = used
+    count = len(keypoints)
+    joints = joints_of(count)
+    total = len(JOINTS) + count - len(COCO_KEYPOINTS)
+    place = np.zeros((total, 2), np.float32)
+    place[joints] = keypoints[:, :2]
+    confidence = np.zeros(total, np.float32)
+    confidence[joints] = np.where(used, keypoints[:, 2], 0)
+    sources = np.zeros((total, count), dtype=bool)
+    sources[joints, np.arange(count)] = used
+    found = np.zeros(total, dtype=bool)
+    found[joints] = used
 
     def derive(name: str, parts: list[int], at: np.ndarray, sure: float = 1.0) -> None:
         joint = INDEX[name]
@@ -167,20 +168,28 @@ def body(keypoints: np.ndarray, used: np.ndarray, height: int) -> Body:
     return Body(place, confidence, sources, tall)
 
 
-def limbs(person: Body) -> Capsules:
-    """Capsules of the limbs whose joints are both known, and discs at keypoints without any."""
+def joints_of(count: int) -> np.ndarray:
+    """The joint of each of `count` keypoints, COCO's 17 first: int [k].
+
+    Example:
+        >>> joints_of(18)[[0, 16, 17]].tolist()
+        [0, 16, 26]
+    """
+    extra = count - len(COCO_KEYPOINTS)
+    return np.r_[: len(COCO_KEYPOINTS), len(JOINTS) : len(JOINTS) + extra]
+
+
+def limbs(person: Body) -> list[Piece]:
+    """Limbs whose joints are both known, and discs at keypoints without any."""
     known: np.ndarray = np.any(person.sources, axis=1)
-    edges = np.flatnonzero(known[EDGES].all(axis=1))
-    parts = [
-        (*person.place[EDGES[edge]], RADII[edge], person.confidence[EDGES[edge]].min()) for edge in edges
-    ]
+    edges = np.flatnonzero(known[EDGES].all(axis=1)).tolist()
     drawn = person.sources[EDGES[edges].ravel()].any(axis=0)
-    parts += _discs(person, known[: len(COCO_KEYPOINTS)] & ~drawn)
-    return _capsules(parts, person.height)
+    points = known[joints_of(len(drawn))] & ~drawn
+    return [_limb(edge) for edge in edges] + _discs(points)
 
 
-def sides(person: Body, inside: np.ndarray, outside: np.ndarray) -> tuple[Capsules, Capsules]:
-    """What speaks for an area and what against it, as capsules.
+def sides(person: Body, inside: np.ndarray, outside: np.ndarray) -> tuple[list[Piece], list[Piece]]:
+    """What speaks for an area and what against it.
 
     A limb between joints that follow from positives alone is the area's. The neck, which no area has, is cut
     in the middle, and so is every limb that leaves an area without limbs of its own. Any other limb that
@@ -189,8 +198,8 @@ def sides(person: Body, inside: np.ndarray, outside: np.ndarray) -> tuple[Capsul
 
     Args:
         person: joints out of `body`.
-        inside: bool [17], the area's positives.
-        outside: bool [17], its negatives.
+        inside: bool [k], the area's positives.
+        outside: bool [k], its negatives.
 
     Returns:
         For, against.
@@ -198,71 +207,83 @@ def sides(person: Body, inside: np.ndarray, outside: np.ndarray) -> tuple[Capsul
     known: np.ndarray = np.any(person.sources, axis=1)
     all_in: np.ndarray = known & ~np.any(person.sources & ~inside, axis=1)
     all_out: np.ndarray = known & ~np.any(person.sources & inside, axis=1)
-    edges = [edge for edge, ends in enumerate(EDGES) if known[ends].all()]
-    alone = not any(all_in[EDGES[edge]].all() for edge in edges)
-    mine: list[_Part] = []
-    others: list[_Part] = []
+    ends_known, ends_in, ends_out = (which[EDGES] for which in (known, all_in, all_out))
+    whole, clear = ends_in.all(axis=1), (ends_in | ends_out).any(axis=1)
+    against, leaves = ends_out.all(axis=1), ends_in.any(axis=1) & ends_out.any(axis=1)
+    alone = not whole.any()
+    mine: list[Piece] = []
+    others: list[Piece] = []
     drawn = np.zeros(len(inside), dtype=bool)
-    for edge in edges:
-        ends, radii = EDGES[edge], RADII[edge]
-        start, end = person.place[ends]
-        sure = person.confidence[ends].min()
-        near = int(all_in[ends[1]])
-        if all_in[ends].all():
-            mine.append((start, end, radii, sure))
-        elif all_out[ends].all():
-            others.append((start, end, radii, sure))
-        elif not (all_in | all_out)[ends].any():
-            continue
-        elif all_in[ends[near]] and all_out[ends[1 - near]] and (edge == NECK or alone):
-            middle, half = (start + end) / 2, radii.mean()
-            halves = [(start, middle, np.array([radii[0], half]), sure),
-                      (middle, end, np.array([half, radii[1]]), sure)]  # fmt: skip
+    for edge in np.flatnonzero(ends_known.all(axis=1) & clear).tolist():
+        if whole[edge]:
+            mine.append(_limb(edge))
+        elif against[edge]:
+            others.append(_limb(edge))
+        elif leaves[edge] and (edge == NECK or alone):
+            halves = [_limb(edge, (0.0, 0.5)), _limb(edge, (0.5, 1.0))]
+            near = int(ends_in[edge, 1])
             mine.append(halves[near])
             others.append(halves[1 - near])
         else:
-            others.append((start, end, radii, sure))
+            others.append(_limb(edge))
             continue
-        drawn |= person.sources[ends].any(axis=0)
-    mine += _discs(person, inside & ~drawn)
-    others += _discs(person, outside & ~drawn)
-    return _capsules(mine, person.height), _capsules(others, person.height)
+        drawn |= person.sources[EDGES[edge]].any(axis=0)
+    return mine + _discs(inside & ~drawn), others + _discs(outside & ~drawn)
 
 
-_Part = tuple[np.ndarray, np.ndarray, np.ndarray, float]
-"""Both ends in pixels, both radii as shares of the person's height, confidence."""
+def _limb(edge: int, share: tuple[float, float] = (0.0, 1.0)) -> Piece:
+    first, last = EDGES[edge].tolist()
+    return Piece(first, last, share, edge)
 
 
-def _discs(person: Body, points: np.ndarray) -> list[_Part]:
-    radii = np.full(2, POINT_RADIUS, np.float32)
-    return [
-        (person.place[point], person.place[point], radii, person.confidence[point])
-        for point in np.flatnonzero(points)
-    ]
+def _discs(points: np.ndarray) -> list[Piece]:
+    joints = joints_of(len(points))[points].tolist()
+    return [Piece(joint, joint, (0.0, 1.0), -1) for joint in joints]
 
 
-def _capsules(parts: list[_Part], scale: float) -> Capsules:
-    if not parts:
-        empty = np.zeros((0, 2), np.float32)
-        return Capsules(empty, empty, empty, np.zeros(0, np.float32))
-    first, second, radii, confidence = (np.asarray(part, np.float32) for part in zip(*parts, strict=True))
-    return Capsules(first, second, radii * scale, confidence)
+def certainty(person: Body, pieces: list[Piece]) -> np.ndarray:
+    """Confidence of each piece, its less certain end's: float [p]."""
+    return np.array([min(person.confidence[piece.first], person.confidence[piece.last]) for piece in pieces])
 
 
-def distances(capsules: Capsules, height: int, width: int) -> np.ndarray:
-    """Distance of each pixel's middle to each capsule's surface, in pixels, negative inside: float32 [s h w].
+def distances(person: Body, pieces: list[Piece], height: int, width: int) -> np.ndarray:
+    """Distance of each pixel's middle to each piece's surface: float32 [p h w].
+
+    Args:
+        person: joints out of `body`.
+        pieces: of the body.
+        height, width: of the crop in pixels.
+
+    Returns:
+        Shares of the person's height, negative inside.
 
     Example:
-        >>> disc = Capsules(np.full((1, 2), 2.5), np.full((1, 2), 2.5), np.ones((1, 2)), np.ones(1))
-        >>> distances(disc, 5, 5)[0, 2].tolist()
-        [1.0, 0.0, -1.0, 0.0, 1.0]
+        >>> points = np.zeros((17, 3), np.float32)
+        >>> points[0] = 2.5, 2.5, 1
+        >>> person = body(points, np.arange(17) == 0, 20)
+        >>> away = distances(person, [Piece(0, 0, (0.0, 1.0), -1)], 5, 5)
+        >>> (away[0, 2] * 20).round(1).tolist()
+        [1.1, 0.1, -0.9, 0.1, 1.1]
     """
-    x = np.arange(width, dtype=np.float32)[None, None, :] + 0.5
-    y = np.arange(height, dtype=np.float32)[None, :, None] + 0.5
-    start, end = (side.astype(np.float32)[:, :, None, None] for side in (capsules.first, capsules.second))
-    radii = capsules.radii.astype(np.float32)[:, :, None, None]
-    along = end - start
-    length = np.maximum((along**2).sum(axis=1), 1e-6)
-    step = np.clip(((x - start[:, 0]) * along[:, 0] + (y - start[:, 1]) * along[:, 1]) / length, 0, 1)
-    away = np.hypot(x - start[:, 0] - step * along[:, 0], y - start[:, 1] - step * along[:, 1])
-    return away - radii[:, 0] - step * (radii[:, 1] - radii[:, 0])
+    if not pieces:
+        return np.zeros((0, height, width), np.float32)
+    first, last, share, edge = (np.array(part) for part in zip(*pieces, strict=True))
+    start, way = person.place[first], person.place[last] - person.place[first]
+    begin, along = start + share[:, :1] * way, (share[:, 1:] - share[:, :1]) * way
+    radii = np.where(edge[:, None] < 0, POINT_RADIUS, RADII[edge])
+    near = radii[:, 0] + share[:, 0] * (radii[:, 1] - radii[:, 0])
+    grow = (share[:, 1] - share[:, 0]) * (radii[:, 1] - radii[:, 0])
+    x = np.arange(width, dtype=np.float32) + 0.5
+    y = np.arange(height, dtype=np.float32) + 0.5
+    begin, along, near, grow = (value.astype(np.float32) for value in (begin, along, near, grow))
+    scale = along / np.maximum((along**2).sum(axis=1, keepdims=True), 1e-6)
+    dx, dy = x - begin[:, :1], y - begin[:, 1:]
+    step = (dx * scale[:, :1])[:, None, :] + (dy * scale[:, 1:])[:, :, None]
+    np.clip(step, 0, 1, out=step)
+    across = dx[:, None, :] - step * along[:, 0, None, None]
+    down = dy[:, :, None] - step * along[:, 1, None, None]
+    away = np.sqrt(across * across + down * down, out=across)
+    away /= np.float32(person.height)
+    away -= near[:, None, None]
+    away -= np.multiply(step, grow[:, None, None], out=step)
+    return away

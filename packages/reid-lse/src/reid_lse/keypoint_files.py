@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from reid_lse.keypoints import COCO_KEYPOINTS
+from reid_lse.keypoint_sets import COCO_KEYPOINTS
 
-NUMBERS = 3 * len(COCO_KEYPOINTS)
-"""Numbers a person: x, y and confidence of each keypoint."""
+NAMES_FIELD = b"reid.keypoints"
+"""Of a Parquet file's metadata: the keypoints' names as JSON."""
 
 
 class KeypointTable:
@@ -24,14 +24,25 @@ class KeypointTable:
 
     Args:
         names: the images' names, as in `list_images` or COCO's file_name.
-        keypoints: float32 [n 17 3], x, y in pixels of the image, confidence.
+        keypoints: float32 [n k 3], x, y in pixels of the image, confidence.
         source: where they are from, for messages.
+        points: the keypoints' names.
+
+    Attributes:
+        names: the keypoints' names.
     """
 
-    def __init__(self, names: Sequence[str], keypoints: np.ndarray, source: str | Path) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        keypoints: np.ndarray,
+        source: str | Path,
+        points: Sequence[str] = COCO_KEYPOINTS,
+    ) -> None:
         self.rows = {name: row for row, name in enumerate(names)}
         self.keypoints = keypoints
         self.source = source
+        self.names = tuple(points)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -46,7 +57,7 @@ class KeypointTable:
             )
 
     def of(self, names: Sequence[str]) -> Tensor:
-        """The keypoints of some images: float32 [b 17 3]."""
+        """The keypoints of some images: float32 [b k 3]."""
         self.check(names)
         return torch.from_numpy(self.keypoints[[self.rows[name] for name in names]])
 
@@ -56,8 +67,8 @@ def read_keypoints(path: str | Path) -> KeypointTable:
 
     JSON holds COCO's annotations ({"images": [...], "annotations": [...]}) or its results (a list whose
     image_id is the image's name). Annotations mark visibility by 0, 1 and 2, which becomes a confidence of 0,
-    0.5 and 1; results give confidences. Parquet has the columns `path` and `keypoints`, 51 numbers a row, as
-    `reid-lse extract` writes.
+    0.5 and 1; results give confidences. The category's keypoints name the set. Parquet has the columns `path`
+    and `keypoints`, three numbers per keypoint, as `reid-lse extract` writes.
 
     Args:
         path: *.json or *.parquet.
@@ -88,15 +99,22 @@ def _from_parquet(path: Path) -> KeypointTable:
         raise ValueError(f"{path}: expected Parquet with columns path and keypoints; {error}") from None
     if table.num_columns < 2:
         raise ValueError(f"{path}: expected columns path and keypoints, got {table.column_names}")
+    metadata = table.schema.metadata or {}
+    points = tuple(json.loads(metadata[NAMES_FIELD])) if NAMES_FIELD in metadata else COCO_KEYPOINTS
     names, rows = table["path"].to_pylist(), table["keypoints"].to_pylist()
     kept = [(name, row) for name, row in zip(names, rows, strict=True) if row is not None]
-    numbers = [_numbers(row, f"{path}, row of {name!r}") for name, row in kept]
-    return KeypointTable([name for name, _ in kept], _stacked(numbers), path)
+    numbers = [_numbers(row, len(points), f"{path}, row of {name!r}") for name, row in kept]
+    return KeypointTable([name for name, _ in kept], _stacked(numbers, len(points)), path, points)
 
 
 def _from_coco(content: Any, path: Path) -> KeypointTable:
+    points = COCO_KEYPOINTS
     try:
         if isinstance(content, dict):
+            sets = [
+                category["keypoints"] for category in content.get("categories", ()) if "keypoints" in category
+            ]
+            points = tuple(sets[0]) if sets else COCO_KEYPOINTS
             names = {image["id"]: image["file_name"] for image in content["images"]}
             people = content["annotations"]
         else:
@@ -107,25 +125,27 @@ def _from_coco(content: Any, path: Path) -> KeypointTable:
             name = names[person["image_id"]]
             score = float(person.get("score", person.get("area", 0.0)))
             if name not in best or score > best[name][0]:
-                best[name] = score, _numbers(person["keypoints"], f"{path}, annotation {place}")
+                best[name] = score, _numbers(person["keypoints"], len(points), f"{path}, annotation {place}")
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path}: expected COCO keypoints: images with id and file_name, annotations with image_id and "
             f"keypoints, or a list of results; failed at {error}"
         ) from None
-    keypoints = _stacked([numbers for _, numbers in best.values()])
+    keypoints = _stacked([numbers for _, numbers in best.values()], len(points))
     flags = keypoints[..., 2]
     if isinstance(content, dict) and flags.max(initial=0) == 2 and np.isin(flags, (0, 1, 2)).all():
         keypoints[..., 2] = flags / 2
-    return KeypointTable(list(best), keypoints, path)
+    return KeypointTable(list(best), keypoints, path, points)
 
 
-def _numbers(values: Any, where: str) -> np.ndarray:
+def _numbers(values: Any, points: int, where: str) -> np.ndarray:
     numbers = np.asarray(values, dtype=np.float32).reshape(-1)
-    if numbers.size != NUMBERS or not np.isfinite(numbers).all():
-        raise ValueError(f"{where}: expected {NUMBERS} finite numbers (x, y, confidence), got {numbers.size}")
+    if numbers.size != 3 * points or not np.isfinite(numbers).all():
+        raise ValueError(
+            f"{where}: expected {3 * points} finite numbers (x, y, confidence), got {numbers.size}"
+        )
     return numbers
 
 
-def _stacked(rows: list[np.ndarray]) -> np.ndarray:
-    return np.array(rows, dtype=np.float32).reshape(-1, len(COCO_KEYPOINTS), 3)
+def _stacked(rows: list[np.ndarray], points: int) -> np.ndarray:
+    return np.array(rows, dtype=np.float32).reshape(-1, points, 3)

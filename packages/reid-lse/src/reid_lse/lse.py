@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from reid_lse.keypoints import KeypointPredictor
+from reid_lse.areas import DEFAULT_AREAS, DEFAULT_THRESHOLD, MIN_QUALITY, Areas, named_areas
+from reid_lse.keypoint_files import KeypointTable
+from reid_lse.keypoints import KeypointPredictor, Pose, check_keypoints, keypoint_names
 from reid_lse.models import build_keypoints, build_segmenter
-from reid_lse.prompts import (
-    DEFAULT_AREAS,
-    DEFAULT_THRESHOLD,
-    Areas,
-    check_keypoints,
-    check_thresholds,
-    make_prompts,
-    named_areas,
-)
+from reid_lse.prompts import Prompts, check_thresholds, make_prompts
+from reid_lse.quality import mask_quality
 from reid_lse.regions import REGION_SIZE, Fill, check_fill, check_image, crop_regions
-from reid_lse.segmenters import Segmenter
+from reid_lse.segmentation import Masks, Segmenter
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,29 +27,57 @@ class Regions:
     Attributes:
         masks: bool [b a h w]; crops of different sizes are padded with False at the right and the bottom.
         crops: uint8 [b a 3 h' w'], the regions of Eq. 5.
-        valid: bool [b a]; False where an area was not found, and its region is fill alone.
-        keypoints: float32 [b 17 3], x and y in pixels, confidence.
+        valid: bool [b a]; False where an area was not found or its mask is not to be trusted; its region is
+            fill alone.
+        keypoints: float32 [b k 3], x and y in pixels, confidence.
+        quality: float32 [b a] from 0 to 1, an estimate of each mask's IoU with the truth; see `mask_quality`.
+        areas: the areas' names, [a].
+        names: the keypoints' names, [k].
+        sizes: height and width of each crop in pixels, [b].
     """
 
     masks: Tensor
     crops: Tensor
     valid: Tensor
     keypoints: Tensor
+    quality: Tensor
+    areas: tuple[str, ...]
+    names: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+
+
+class Segmentation(NamedTuple):
+    """Masks of a batch of crops before regions are cut, on the CPU.
+
+    Attributes:
+        images: the crops as a list.
+        masks: bool [a h w] of each crop.
+        keypoints: float32 [b k 3].
+        quality: float32 [b a].
+        prompts: what the segmenter was asked.
+    """
+
+    images: list[Tensor]
+    masks: list[Tensor]
+    keypoints: Tensor
+    quality: Tensor
+    prompts: Prompts
 
 
 class LocalSemanticExtractor:
     """Semantically consistent regions of person crops: k = K(x), v^a, M(x, k, v^a) (Eqs. 1 to 5 of VILLS).
 
     Args:
-        keypoints: "prior", "keypointrcnn_resnet50_fpn" (fetches torchvision's weights), or any
-            KeypointPredictor; `build_keypoints` makes one with weights from a file.
-        segmenter: "grabcut", "sam_vit_b", "sam_vit_l", "sam_vit_h" (fetch the official weights), or any
-            Segmenter; `build_segmenter` makes one with weights from a file, packing or half precision.
-        areas: names out of AREAS, or a mapping from names to keypoints.
+        keypoints: a name such as "prior" or "blazepose", or any KeypointPredictor; `build_keypoints` makes
+            one with options. With a KeypointTable, each call is given its keypoints.
+        segmenter: a name such as "crf" or "sam_vit_b", or any Segmenter; `build_segmenter` makes one with
+            options.
+        areas: names out of AREAS, or a mapping from names to keypoints of the predictor's set.
         size: height and width of the regions in pixels.
         thresholds: tau^a of Eq. 4, one for all or one an area.
-        literal: Eq. 4 to the letter, low-confidence keypoints as negatives; see `make_prompts`.
+        literal: Eq. 4 taken literally, low-confidence keypoints as negatives; see `make_prompts`.
         fill: what stands outside the masks in the regions: "zero", "mean" or "blur"; see `crop_regions`.
+        min_quality: areas whose quality is below are not valid; 0 keeps all that are found.
         device: where predictor and segmenter run that are given by name.
 
     Raises:
@@ -68,20 +93,23 @@ class LocalSemanticExtractor:
 
     def __init__(
         self,
-        keypoints: str | KeypointPredictor = "prior",
-        segmenter: str | Segmenter = "grabcut",
+        keypoints: str | KeypointPredictor | KeypointTable = "prior",
+        segmenter: str | Segmenter = "crf",
         areas: Areas = DEFAULT_AREAS,
         size: tuple[int, int] = REGION_SIZE,
         thresholds: float | Mapping[str, float] = DEFAULT_THRESHOLD,
         literal: bool = False,
         fill: Fill = "zero",
+        min_quality: float = MIN_QUALITY,
         device: str = "cpu",
     ) -> None:
-        self.areas = named_areas(areas)
-        check_thresholds(tuple(self.areas), thresholds)
         check_fill(fill)
-        self.predict = build_keypoints(keypoints, device=device) if isinstance(keypoints, str) else keypoints
-        self.segment = build_segmenter(segmenter, device=device) if isinstance(segmenter, str) else segmenter
+        self.predict: Any = build_keypoints(keypoints, device) if isinstance(keypoints, str) else keypoints
+        self.names = keypoint_names(self.predict)
+        self.areas = named_areas(areas, self.names)
+        check_thresholds(tuple(self.areas), thresholds)
+        self.segment: Any = build_segmenter(segmenter, device) if isinstance(segmenter, str) else segmenter
+        self.min_quality = min_quality
         self.size = size
         self.thresholds = thresholds
         self.literal = literal
@@ -93,7 +121,7 @@ class LocalSemanticExtractor:
 
         Args:
             images: uint8 [b 3 h w], or a list of uint8 [3 h w] whose sizes may differ.
-            keypoints: float [b 17 3] if they are known already, as from `read_keypoints`; else predicted.
+            keypoints: float [b k 3] if they are known already, as from `read_keypoints`; else predicted.
 
         Returns:
             Regions, in the order of the images.
@@ -102,51 +130,79 @@ class LocalSemanticExtractor:
             TypeError: images that are not uint8 tensors.
             ValueError: no image, or one that is not RGB.
         """
-        images, masks, keypoints = self.masks(images, keypoints)
+        found = self.masks(images, keypoints)
+        trusted = self.trust(found.quality)[..., None, None]
         cut = [
-            crop_regions(image, mask, self.size, self.fill) for image, mask in zip(images, masks, strict=True)
+            crop_regions(image, mask & keep, self.size, self.fill)
+            for image, mask, keep in zip(found.images, found.masks, trusted, strict=True)
         ]
         crops, valid = (torch.stack(part) for part in zip(*cut, strict=True))
-        return Regions(_padded(masks), crops, valid, keypoints)
+        return Regions(
+            _padded(found.masks),
+            crops,
+            valid,
+            found.keypoints,
+            found.quality,
+            tuple(self.areas),
+            self.names,
+            tuple((image.shape[1], image.shape[2]) for image in found.images),
+        )
+
+    def trust(self, quality: Tensor) -> Tensor:
+        """Which masks are of a quality to be used: bool, as quality."""
+        return quality >= self.min_quality
 
     @torch.no_grad()
-    def masks(
-        self, images: Tensor | Sequence[Tensor], keypoints: Tensor | None = None
-    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    def masks(self, images: Tensor | Sequence[Tensor], keypoints: Tensor | None = None) -> Segmentation:
         """The masks alone (Eqs. 1 to 4), from which `crop_regions` cuts regions at any time.
 
         Args:
             images, keypoints: as for a call.
 
         Returns:
-            The images as a list, bool [a h w] of each, and the keypoints, float32 [b 17 3].
+            Segmentation, in the order of the images.
 
         Raises:
             TypeError, ValueError: as a call.
         """
-        if isinstance(images, Tensor) and images.ndim != 4:
-            raise ValueError(
-                f"images must be [b 3 h w] or a list of [3 h w], got shape {tuple(images.shape)}"
-            )
-        if not len(images):
-            raise ValueError("images is empty: give at least one crop")
-        images = list(images)
-        for row, image in enumerate(images):
-            check_image(image, f"images[{row}]")
-        keypoints = (self.predict(images) if keypoints is None else keypoints).cpu()
-        check_keypoints(keypoints)
+        images = _checked(images)
+        if keypoints is None and isinstance(self.predict, KeypointTable):
+            raise ValueError(f"keypoints are from {self.predict.source}: pass those of these images")
+        pose = Pose(keypoints) if keypoints is not None else self.predict(images)
+        pose = pose if isinstance(pose, Pose) else Pose(pose)
+        keypoints = pose.keypoints.cpu()
+        check_keypoints(keypoints, self.names)
         keypoints = keypoints.float()
         if len(keypoints) != len(images):
             raise ValueError(f"expected keypoints of {len(images)} images, got {len(keypoints)} rows")
-        prompts = make_prompts(keypoints, self.areas, self.thresholds, self.literal)
-        masks = [mask.cpu() for mask in self.segment(images, keypoints, prompts)]
+        prompts = make_prompts(keypoints, self.areas, self.thresholds, self.literal, self.names)
+        more = {"person": pose.person} if _takes_person(self.segment) else {}
+        masks = self.segment(images, keypoints, prompts, **more)
+        quality = masks.quality.cpu() if isinstance(masks, Masks) else None
+        masks = [mask.cpu() for mask in (masks.masks if isinstance(masks, Masks) else masks)]
         for row, (image, mask) in enumerate(zip(images, masks, strict=True)):
             if mask.shape != (len(self.areas), *image.shape[1:]):
                 raise ValueError(
                     f"the segmenter gave masks {tuple(mask.shape)} for images[{row}], expected "
                     f"[a h w] = {(len(self.areas), *image.shape[1:])}, areas {tuple(self.areas)}"
                 )
-        return images, masks, keypoints
+        if quality is None:
+            quality = mask_quality(images, masks, keypoints, prompts)
+        return Segmentation(images, masks, keypoints, quality, prompts)
+
+
+def _checked(images: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    if isinstance(images, Tensor) and images.ndim != 4:
+        raise ValueError(f"images must be [b 3 h w] or a list of [3 h w], got shape {tuple(images.shape)}")
+    if not len(images):
+        raise ValueError("images is empty: give at least one crop")
+    for row, image in enumerate(images):
+        check_image(image, f"images[{row}]")
+    return list(images)
+
+
+def _takes_person(segmenter: Any) -> bool:
+    return "person" in signature(segmenter).parameters
 
 
 def _padded(masks: list[Tensor]) -> Tensor:

@@ -2,94 +2,135 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
 
-from reid_lse.checkpoints import SAM_CHECKPOINTS, load_sam
-from reid_lse.detector import KeypointRCNNPredictor, load_keypoint_rcnn
-from reid_lse.keypoints import KeypointPredictor, prior
-from reid_lse.sam import Precision, SamSegmenter
-from reid_lse.segmenters import Segmenter, grabcut
+from reid_lse.builder import Builder
 
-KEYPOINTS = ("prior", "keypointrcnn_resnet50_fpn")
-SEGMENTERS = ("grabcut", *SAM_CHECKPOINTS)
+if TYPE_CHECKING:
+    from reid_lse.keypoints import KeypointPredictor
+    from reid_lse.segmentation import Segmenter
+
+HUGGING_FACE = "reid_lse.segmenters.hugging_face"
+
+KEYPOINTS = {
+    "prior": "reid_lse.predictors.prior",
+    "blazepose": "reid_lse.predictors.blazepose",
+    "keypointrcnn_resnet50_fpn": "reid_lse.predictors.keypoint_rcnn",
+    "vitpose": "reid_lse.predictors.vitpose",
+    "sapiens2": "reid_lse.predictors.sapiens2",
+    "rtmpose": "reid_lse.predictors.rtmpose",
+}
+"""Keypoint predictors and the modules of their builders."""
+
+SEGMENTERS = {
+    "crf": "reid_lse.segmenters.crf",
+    "grabcut": "reid_lse.segmenters.grabcut",
+    **{f"sam_vit_{size}": "reid_lse.segmenters.sam" for size in "blh"},
+    **{f"sam2.1_hiera_{size}": HUGGING_FACE for size in ("tiny", "small", "base_plus", "large")},
+    **{f"sam_hq_vit_{size}": HUGGING_FACE for size in "blh"},
+    "edgetam": HUGGING_FACE,
+    "sam3_tracker": HUGGING_FACE,
+}
+"""Segmenters and the modules of their builders."""
+
+GROUPS = {"keypoints": "reid_lse.keypoints", "segmenter": "reid_lse.segmenters"}
+"""Groups of entry points by which other distributions add names."""
 
 
-def build_keypoints(
-    name: str = "prior", checkpoint: str | Path | None = None, sha256: str | None = None, device: str = "cpu"
-) -> KeypointPredictor:
+def build_keypoints(name: str = "prior", device: str = "cpu", **options: Any) -> KeypointPredictor:
     """A keypoint predictor by its name.
 
     Args:
-        name: "prior", which needs no weights, or "keypointrcnn_resnet50_fpn".
-        checkpoint: weights as a file or an https address; None fetches the published ones.
-        sha256: digest of the checkpoint to check; needed for an address.
-        device: where it runs.
+        name: out of KEYPOINTS, or what another distribution added to the entry points reid_lse.keypoints.
+        device: where it runs, such as cuda.
+        options: fields of its options, such as checkpoint.
 
     Raises:
         OSError: weights that can't be read or fetched.
-        ValueError: an unknown name, a checkpoint that does not fit or that the name has no use for.
+        ImportError: an extra is not installed.
+        ValueError: an unknown name or option, weights that don't fit, a device that is not there.
 
     Example:
         >>> build_keypoints("prior").__name__
         'prior'
     """
-    if name == "prior":
-        _refuse(name, checkpoint=checkpoint, sha256=sha256)
-        return prior
-    if name == "keypointrcnn_resnet50_fpn":
-        return KeypointRCNNPredictor(load_keypoint_rcnn(checkpoint, sha256), device)
-    raise ValueError(f"unknown keypoints {name!r}; known are {', '.join(KEYPOINTS)}, or pass a callable")
+    return _build("keypoints", KEYPOINTS, name, device, options)
 
 
-def build_segmenter(
-    name: str = "grabcut",
-    checkpoint: str | Path | None = None,
-    sha256: str | None = None,
-    device: str = "cpu",
-    pack: int = 1,
-    precision: Precision = "float32",
-    compile: bool = False,
-    box: bool = False,
-) -> Segmenter:
+def build_segmenter(name: str = "crf", device: str = "cpu", **options: Any) -> Segmenter:
     """A segmenter by its name.
 
     Args:
-        name: "grabcut", which needs no weights, or "sam_vit_b", "sam_vit_l", "sam_vit_h".
-        checkpoint: SAM's weights as a file or an https address; None fetches the official ones.
-        sha256: digest of the checkpoint to check; needed for an address that is not the official one.
-        device: where SAM runs.
-        pack: crops on one of SAM's canvases.
-        precision: of SAM's multiplications.
-        compile: compile SAM's image encoder.
-        box: prompt SAM with the box around the positives too.
+        name: out of SEGMENTERS, or what another distribution added to the entry points reid_lse.segmenters.
+        device: where it runs, such as cuda.
+        options: fields of its options, such as checkpoint.
 
     Raises:
-        OSError: weights that can't be read or fetched.
-        ValueError: an unknown name, a checkpoint that does not fit, an option that the name has no use for.
+        OSError, ImportError, ValueError: as for `build_keypoints`.
 
     Example:
         >>> build_segmenter("grabcut", pack=32)
         Traceback (most recent call last):
-        ValueError: grabcut takes no pack; leave it out, or choose a model that does
+        ValueError: grabcut takes no pack; it has no options
     """
-    if name == "grabcut":
-        changed = {} if precision == "float32" else {"precision": precision}
-        _refuse(
-            name,
-            checkpoint=checkpoint,
-            sha256=sha256,
-            pack=pack > 1,
-            compile=compile,
-            box=box,
-            **changed,
+    return _build("segmenter", SEGMENTERS, name, device, options)
+
+
+def find_builder(name: str) -> Builder:
+    """The builder of a keypoint predictor or segmenter.
+
+    Raises:
+        ValueError: an unknown name.
+
+    Example:
+        >>> find_builder("crf").options.__name__
+        'CRFOptions'
+    """
+    for kind, table in (("keypoints", KEYPOINTS), ("segmenter", SEGMENTERS)):
+        builder = _find(kind, table, name)
+        if builder is not None:
+            return builder
+    raise ValueError(f"unknown name {name!r}; known are {', '.join([*KEYPOINTS, *SEGMENTERS])}")
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError where a device is not there."""
+    import torch
+
+    if device.partition(":")[0] == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} is asked for, but PyTorch finds no GPU here; use cpu")
+
+
+def _build(kind: str, table: Mapping[str, str], name: str, device: str, options: dict[str, Any]) -> Any:
+    builder = _find(kind, table, name)
+    if builder is None:
+        raise ValueError(
+            f"unknown {kind} {name!r}; known are {', '.join(known_names(kind, table))}, or pass a callable"
         )
-        return grabcut
-    if name in SAM_CHECKPOINTS:
-        return SamSegmenter(load_sam(name, checkpoint, sha256), device, pack, precision, compile, box)
-    raise ValueError(f"unknown segmenter {name!r}; known are {', '.join(SEGMENTERS)}, or pass a callable")
+    check_device(device)
+    fitting = [field.name for field in fields(builder.options)]
+    for option in options:
+        if option not in fitting:
+            has = f"its options are {', '.join(fitting)}" if fitting else "it has no options"
+            raise ValueError(f"{name} takes no {option}; {has}")
+    return builder.build(name, builder.options(**options), device)
 
 
-def _refuse(name: str, **options: object) -> None:
-    for option, given in options.items():
-        if given:
-            raise ValueError(f"{name} takes no {option}; leave it out, or choose a model that does")
+def _find(kind: str, table: Mapping[str, str], name: str) -> Builder | None:
+    if name in table:
+        return import_module(table[name]).BUILDER
+    for entry in entry_points(group=GROUPS[kind], name=name):
+        builder = entry.load()
+        if not isinstance(builder, Builder):
+            raise ValueError(f"{entry.value} is no reid_lse Builder, which {name} should lead to")
+        return builder
+    return None
+
+
+def known_names(kind: str, table: Mapping[str, str]) -> list[str]:
+    """All names of keypoint predictors or segmenters, those of other distributions last."""
+    return [*table, *sorted(entry.name for entry in entry_points(group=GROUPS[kind]))]

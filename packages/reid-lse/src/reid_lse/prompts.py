@@ -8,98 +8,45 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reid_lse.keypoints import COCO_KEYPOINTS
-
-HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
-LEFT_ARM = ("left_shoulder", "left_elbow", "left_wrist")
-RIGHT_ARM = ("right_shoulder", "right_elbow", "right_wrist")
-LEFT_LEG = ("left_hip", "left_knee", "left_ankle")
-RIGHT_LEG = ("right_hip", "right_knee", "right_ankle")
-TORSO = LEFT_ARM + RIGHT_ARM + ("left_hip", "right_hip")
-
-AREAS: dict[str, tuple[str, ...]] = {
-    "head": HEAD,
-    "torso": TORSO,
-    "legs": LEFT_LEG + RIGHT_LEG,
-    "left_arm": LEFT_ARM,
-    "right_arm": RIGHT_ARM,
-    "left_leg": LEFT_LEG,
-    "right_leg": RIGHT_LEG,
-    "upper": HEAD + TORSO,
-    "lower": LEFT_LEG + RIGHT_LEG,
-    "feet": ("left_ankle", "right_ankle"),
-}
-"""Named areas and their keypoints. A joint between areas belongs to both, as the hips to torso and legs."""
-
-DEFAULT_AREAS = ("head", "torso", "legs")
-"""The three areas VILLS extracts."""
-
-DEFAULT_THRESHOLD = 0.3
-"""tau^a of Eq. 4 on confidences from 0 to 1; the paper gives no number. It drops the prior's wrists."""
+from reid_lse.areas import DEFAULT_AREAS, DEFAULT_THRESHOLD, Areas, named_areas
+from reid_lse.keypoint_sets import COCO_KEYPOINTS
+from reid_lse.keypoints import check_keypoints
 
 BOX_MARGIN = 0.08
 """Of a box prompt around the positives, as a share of the height of all prompted keypoints: a person's
 outline lies about that far outside their joints."""
-
-Areas = Sequence[str] | Mapping[str, Sequence[str]]
-"""Names out of AREAS, or one's own areas with their keypoints."""
 
 
 class Prompts(NamedTuple):
     """What a segmenter is asked, an area at a time.
 
     Attributes:
-        positive: bool [b a 17], keypoints inside the area.
-        negative: bool [b a 17], keypoints outside the area; never both.
+        positive: bool [b a k], keypoints inside the area.
+        negative: bool [b a k], keypoints outside the area; never both.
+        names: of the keypoints.
     """
 
     positive: Tensor
     negative: Tensor
+    names: tuple[str, ...] = COCO_KEYPOINTS
+
+    def cpu(self) -> Prompts:
+        """The prompts on the CPU."""
+        return self._replace(positive=self.positive.cpu(), negative=self.negative.cpu())
+
+    def of(self, rows: Sequence[int]) -> Prompts:
+        """The prompts of some crops."""
+        return self._replace(positive=self.positive[rows], negative=self.negative[rows])
 
 
-def named_areas(areas: Areas) -> dict[str, tuple[str, ...]]:
-    """Areas with their keypoints' names, checked.
-
-    Raises:
-        ValueError: no area, an area twice, an unknown area or keypoint, an area without keypoints.
-
-    Example:
-        >>> named_areas({"shoulders": ("left_shoulder", "right_shoulder")})
-        {'shoulders': ('left_shoulder', 'right_shoulder')}
-    """
-    if isinstance(areas, str):
-        raise ValueError(f"areas must be a sequence of names, got the string {areas!r}; write ({areas!r},)")
-    if not isinstance(areas, Mapping):
-        unknown = [name for name in areas if name not in AREAS]
-        if unknown:
-            raise ValueError(
-                f"unknown area {unknown[0]!r}; known are {', '.join(AREAS)}. "
-                "For one of your own, pass a mapping from its name to its keypoints"
-            )
-        if len(set(areas)) < len(areas):
-            raise ValueError(f"each area may be named once, got {tuple(areas)}")
-        areas = {name: AREAS[name] for name in areas}
-    if not areas:
-        raise ValueError("areas is empty: name at least one area")
-    for name, keypoints in areas.items():
-        unknown = [keypoint for keypoint in keypoints if keypoint not in COCO_KEYPOINTS]
-        if unknown:
-            raise ValueError(
-                f"area {name!r}: unknown keypoint {unknown[0]!r}; known are {', '.join(COCO_KEYPOINTS)}"
-            )
-        if not keypoints:
-            raise ValueError(f"area {name!r} has no keypoints: give it at least one")
-    return {name: tuple(keypoints) for name, keypoints in areas.items()}
-
-
-def indicator(areas: Areas = DEFAULT_AREAS) -> Tensor:
-    """v^a = 1_a(k), which keypoints lie in each area (Eq. 2 of VILLS): bool [a 17].
+def indicator(areas: Areas = DEFAULT_AREAS, names: Sequence[str] = COCO_KEYPOINTS) -> Tensor:
+    """v^a = 1_a(k), which keypoints lie in each area (Eq. 2 of VILLS): bool [a k].
 
     Example:
         >>> indicator(("head",)).int().tolist()
         [[1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]
     """
-    rows = [[name in keypoints for name in COCO_KEYPOINTS] for keypoints in named_areas(areas).values()]
+    rows = [[name in keypoints for name in names] for keypoints in named_areas(areas, names).values()]
     return torch.tensor(rows, dtype=torch.bool)
 
 
@@ -108,6 +55,7 @@ def make_prompts(
     areas: Areas = DEFAULT_AREAS,
     thresholds: float | Mapping[str, float] = DEFAULT_THRESHOLD,
     literal: bool = False,
+    names: Sequence[str] = COCO_KEYPOINTS,
 ) -> Prompts:
     """v^a = 1_{s > tau^a and a}(k), the keypoints to prompt with (Eq. 4 of VILLS).
 
@@ -117,13 +65,14 @@ def make_prompts(
     indicator of Eq. 4 turns all that is not positive into a negative, its own dropped keypoints included.
 
     Args:
-        keypoints: float [b 17 3], x, y, confidence.
+        keypoints: float [b k 3], x, y, confidence.
         areas: names out of AREAS, or a mapping from names to keypoints.
         thresholds: tau^a, one for all areas or one an area by name.
-        literal: Eq. 4 to the letter.
+        literal: Eq. 4 taken literally.
+        names: of the keypoints; COCO's 17 by default.
 
     Returns:
-        Prompts(positive, negative), bool [b a 17].
+        Prompts, bool [b a k].
 
     Raises:
         TypeError: keypoints that are not floating point.
@@ -138,24 +87,26 @@ def make_prompts(
         >>> make_prompts(keypoints, ("head",), literal=True).negative.sum().item()
         13
     """
-    check_keypoints(keypoints)
-    inside = indicator(areas).to(keypoints.device)
-    tau = torch.tensor(check_thresholds(tuple(named_areas(areas)), thresholds), device=keypoints.device)
+    check_keypoints(keypoints, names)
+    inside = indicator(areas, names).to(keypoints.device)
+    tau = torch.tensor(
+        check_thresholds(tuple(named_areas(areas, names)), thresholds), device=keypoints.device
+    )
     confidence = keypoints[:, None, :, 2]
     positive = inside & (confidence > tau[:, None])
     if literal:
-        return Prompts(positive, ~positive)
+        return Prompts(positive, ~positive, tuple(names))
     own = torch.where(inside, tau[:, None], torch.inf).amin(dim=0)
     other_tau = torch.where(own.isinf(), tau[:, None], own)
-    return Prompts(positive, ~inside & (confidence > other_tau))
+    return Prompts(positive, ~inside & (confidence > other_tau), tuple(names))
 
 
 def prompt_boxes(keypoints: Tensor, prompts: Prompts) -> Tensor:
     """Boxes around each area's positives, for segmenters that take a box beside the points.
 
     Args:
-        keypoints: float [b 17 3].
-        prompts: bool [b a 17] each.
+        keypoints: float [b k 3].
+        prompts: bool [b a k] each.
 
     Returns:
         float [b a 4], left, top, right, bottom in the keypoints' pixels; zeros where an area has no positive.
@@ -176,18 +127,6 @@ def prompt_boxes(keypoints: Tensor, prompts: Prompts) -> Tensor:
     low = torch.where(positive, corners, torch.inf).amin(dim=2) - margin
     high = torch.where(positive, corners, -torch.inf).amax(dim=2) + margin
     return torch.where(positive.any(dim=2), torch.cat([low, high], dim=-1), 0.0)
-
-
-def check_keypoints(keypoints: Tensor) -> None:
-    """Raise unless keypoints are floating point [b 17 3]."""
-    if not isinstance(keypoints, Tensor) or not keypoints.is_floating_point():
-        given = keypoints.dtype if isinstance(keypoints, Tensor) else type(keypoints).__name__
-        raise TypeError(f"keypoints must be a floating point tensor [b 17 3], got {given}")
-    if keypoints.ndim != 3 or keypoints.shape[1:] != (len(COCO_KEYPOINTS), 3):
-        raise ValueError(
-            f"keypoints must be [b {len(COCO_KEYPOINTS)} 3] (x, y, confidence in COCO's order), "
-            f"got shape {tuple(keypoints.shape)}"
-        )
 
 
 def check_thresholds(names: tuple[str, ...], thresholds: float | Mapping[str, float]) -> list[float]:

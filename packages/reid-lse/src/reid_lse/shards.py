@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -14,24 +14,62 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reid_lse.atomic import atomic
 from reid_lse.extraction import Extraction
 from reid_lse.files import Images, UnreadableImage, read_image
+from reid_lse.keypoint_files import NAMES_FIELD, KeypointTable, read_keypoints
+from reid_lse.lse import LocalSemanticExtractor
+from reid_lse.models import build_keypoints, build_segmenter
 from reid_lse.regions import large_enough
 from reid_lse.rle import encode_mask
-from reid_lse.segmenters import grabcut
+from reid_lse.segmenters.crf import CRFSegmenter
+from reid_lse.segmenters.grabcut import grabcut
 
 SCHEMA = pa.schema(
     [
         ("path", pa.string()),
         ("height", pa.int32()),
         ("width", pa.int32()),
-        ("keypoints", pa.list_(pa.float32())),  # 51 numbers: x, y in pixels, confidence
-        ("masks", pa.list_(pa.list_(pa.uint32()))),  # run lengths an area, see rle.py
-        ("valid", pa.list_(pa.bool_())),
+        ("keypoints", pa.list_(pa.float32())),  # x, y in pixels, confidence of each
+        ("masks", pa.list_(pa.list_(pa.uint32()))),  # run lengths of each area, see rle.py
+        ("valid", pa.list_(pa.bool_())),  # of each area
+        ("quality", pa.list_(pa.float32())),
         ("error", pa.string()),  # why there are no masks; null where there are
     ]
 )
-"""A row an image, in the order of the images."""
+"""One row per image, in the order of the images; the metadata names the keypoints."""
+
+
+KEYPOINT_FILES = (".json", ".parquet")
+
+
+def known_keypoints(extraction: Extraction) -> KeypointTable | None:
+    """The keypoints of a file, where the extraction names a file."""
+    is_file = extraction.keypoints.endswith(KEYPOINT_FILES)
+    return read_keypoints(extraction.keypoints) if is_file else None
+
+
+def build_extractor(extraction: Extraction, known: KeypointTable | None = None) -> LocalSemanticExtractor:
+    """The extractor with its models loaded.
+
+    Args:
+        extraction: how masks are made.
+        known: keypoints of a file, in whose place no predictor is built.
+
+    Raises:
+        OSError: weights that can't be read or fetched.
+        ImportError: an extra is not installed.
+        ValueError: an unknown name, an option that doesn't fit.
+    """
+    options = extraction.keypoint_options
+    return LocalSemanticExtractor(
+        keypoints=known or build_keypoints(extraction.keypoints, extraction.device, **options),
+        segmenter=build_segmenter(extraction.segmenter, extraction.device, **extraction.segmenter_options),
+        areas=extraction.areas,
+        thresholds=extraction.threshold,
+        literal=extraction.literal,
+        min_quality=extraction.min_quality,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +109,13 @@ class ShardMaker:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.known = job.extraction.known_keypoints()
-        self.extractor = job.extraction.extractor()
-        # A model works on one batch while others are read; GrabCut has no device to share.
-        self.turn = nullcontext() if self.extractor.segment is grabcut else Lock()
+        self.known = known_keypoints(job.extraction)
+        self.extractor = build_extractor(job.extraction, self.known)
+        self.schema = SCHEMA.with_metadata({NAMES_FIELD: json.dumps(self.extractor.names)})
+        # A model works on one batch while others are read; these two have no device to share.
+        segment = self.extractor.segment
+        shared = segment is grabcut or isinstance(segment, CRFSegmenter)
+        self.turn = nullcontext() if shared else Lock()
 
     def make(self, shard: int, report: Callable[[int], None] = lambda images: None) -> pa.Table:
         """Segment one shard's images; the same shard gives the same table.
@@ -94,7 +135,7 @@ class ShardMaker:
             for done in threads.map(self._rows, batches):
                 rows += done
                 report(len(done))
-        return pa.Table.from_pylist(rows, schema=SCHEMA)
+        return pa.Table.from_pylist(rows, schema=self.schema)
 
     def numbered(self, shard: int) -> tuple[int, pa.Table]:
         """A shard's number with its table, for results that come in any order."""
@@ -113,15 +154,17 @@ class ShardMaker:
             return rows
         known = self.known.of([paths[place] for place in places]) if self.known else None
         with self.turn:
-            _, masks, keypoints = self.extractor.masks(images, known)
-        for place, areas, points in zip(places, masks, keypoints, strict=True):
-            found = areas.numpy()
+            found = self.extractor.masks(images, known)
+        trusted = self.extractor.trust(found.quality).numpy()
+        for row, place in enumerate(places):
+            masks = found.masks[row].numpy()
             rows[place] |= {
-                "height": found.shape[1],
-                "width": found.shape[2],
-                "keypoints": points.flatten().tolist(),
-                "masks": [encode_mask(mask) for mask in found],
-                "valid": large_enough(found).tolist(),
+                "height": masks.shape[1],
+                "width": masks.shape[2],
+                "keypoints": found.keypoints[row].flatten().tolist(),
+                "masks": [encode_mask(mask) for mask in masks],
+                "valid": (large_enough(masks) & trusted[row]).tolist(),
+                "quality": found.quality[row].tolist(),
             }
         return rows
 
@@ -132,7 +175,6 @@ def shard_file(folder: Path, shard: int) -> Path:
 
 
 def write_shard(table: pa.Table, path: Path) -> None:
-    """Write a shard under a temporary name, then rename it: it is there whole or not at all."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    pq.write_table(table, partial, compression="zstd")
-    partial.replace(path)
+    """Write a shard: it is there whole or not at all."""
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
@@ -10,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize
 
+from reid_lse.builder import Builder
+from reid_lse.checkpoints import fetch_sam, load_sam
 from reid_lse.prompts import Prompts, prompt_boxes
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -23,6 +26,27 @@ needs their memory, eight on a GPU."""
 
 DECODED = 24 * 64**2
 """Patches in one pass of the decoder, over all pairs of crop and area."""
+
+
+@dataclass(frozen=True)
+class SAMOptions:
+    """Options of SAM.
+
+    Args:
+        checkpoint: weights of SAM, a file or an https address; by default the official ones
+        sha256: digest of the checkpoint to check; needed for an address that is not the official one
+        pack: crops on one of SAM's canvases
+        precision: of SAM's multiplications
+        compile: compile SAM's image encoder
+        box: prompt with the box around the positives too
+    """
+
+    checkpoint: str | None = None
+    sha256: str | None = None
+    pack: int = 1
+    precision: Precision = "float32"
+    compile: bool = False
+    box: bool = False
 
 
 class _Tile(NamedTuple):
@@ -107,14 +131,14 @@ class SamSegmenter:
             a positive had its turn.
         """
         keypoints = keypoints.cpu().float()
-        prompts = Prompts(*(side.cpu() for side in prompts))
+        prompts = prompts.cpu()
         rows = prompts.positive.any(dim=2).any(dim=1).nonzero().flatten().tolist()
         step = self.pack * max(1, TOKENS.get(self.device.type, TOKENS["cuda"]) // self.cells**2)
         for at in range(0, len(rows), step):
             part = rows[at : at + step]
             crops = [images[row] for row in part]
             tiles = [self._tile(place, crop) for place, crop in enumerate(crops)]
-            chosen = Prompts(*(side[part] for side in prompts))
+            chosen = prompts.of(part)
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 windows = self._embed(crops, tiles)
                 decoded = list(self._decode(*windows, crops, tiles, keypoints[part], chosen))
@@ -228,3 +252,11 @@ def _grid(pack: int, cells: int) -> tuple[int, int]:
             f"pack must be from 1 to what a canvas of {cells} x {cells} patches holds, got {pack}"
         )
     return rows, columns
+
+
+def _build(name: str, options: SAMOptions, device: str) -> SamSegmenter:
+    model = load_sam(name, options.checkpoint, options.sha256)
+    return SamSegmenter(model, device, options.pack, options.precision, options.compile, options.box)
+
+
+BUILDER = Builder(SAMOptions, _build, fetch_sam)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,8 +13,11 @@ from torchvision.models.detection import KeypointRCNN, KeypointRCNN_ResNet50_FPN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
-from reid_lse.checkpoints import load_weights, read_weights
-from reid_lse.keypoints import COCO_KEYPOINTS
+from reid_lse.builder import Builder
+from reid_lse.checkpoints import fetch_address, load_weights, read_weights
+from reid_lse.keypoint_sets import COCO_KEYPOINTS
+
+NAME = "keypointrcnn_resnet50_fpn"
 
 LONG_SIDE = 640
 """Pixels that a crop's longer side is resized to: about the sizes of people in COCO, which trained it."""
@@ -26,6 +30,19 @@ BATCH = 16
 
 HALF_SURE = 2.0
 """Heat map logit taken as confidence 0.5: the one from which Detectron draws a keypoint."""
+
+
+@dataclass(frozen=True)
+class KeypointRCNNOptions:
+    """Options of Keypoint R-CNN.
+
+    Args:
+        checkpoint: a state dict, a file or an https address; by default torchvision's for COCO
+        sha256: digest of the checkpoint to check; needed for an address
+    """
+
+    checkpoint: str | None = None
+    sha256: str | None = None
 
 
 class KeypointRCNNPredictor:
@@ -74,18 +91,10 @@ def load_keypoint_rcnn(checkpoint: str | Path | None = None, sha256: str | None 
         ValueError: a wrong digest, or weights of another model.
     """
     if checkpoint is None:
-        official = KeypointRCNN_ResNet50_FPN_Weights.COCO_V1
-        checkpoint = official.url
-        try:
-            state = official.get_state_dict(progress=True, check_hash=True, weights_only=True)
-        except OSError as error:
-            raise OSError(
-                f"{official.url}: could not be fetched ({error}); pass the file's path instead"
-            ) from None
-    else:
-        state = read_weights(checkpoint, sha256)
+        checkpoint = _fetch(NAME)
+    state = read_weights(checkpoint, sha256)
     model = build_keypoint_rcnn()
-    load_weights(model, dict(state), checkpoint)
+    load_weights(model, state, checkpoint)
     return model
 
 
@@ -109,3 +118,16 @@ def _widened(image: Tensor) -> Tensor:
     height, width = image.shape[1:]
     least = -(-max(height, width) // SLIVER)
     return F.pad(image, (0, max(0, least - width), 0, max(0, least - height)))
+
+
+def _fetch(name: str) -> Path:
+    """torchvision's published weights, whose names end in the beginning of their SHA-256."""
+    address = KeypointRCNN_ResNet50_FPN_Weights.COCO_V1.url
+    return fetch_address(address, Path(address).stem.rpartition("-")[2])
+
+
+def _build(name: str, options: KeypointRCNNOptions, device: str) -> KeypointRCNNPredictor:
+    return KeypointRCNNPredictor(load_keypoint_rcnn(options.checkpoint, options.sha256), device)
+
+
+BUILDER = Builder(KeypointRCNNOptions, _build, _fetch)

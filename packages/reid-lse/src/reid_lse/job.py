@@ -1,0 +1,153 @@
+"""The folder of an extraction: its settings, its shards in turn, and what they hold in all."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reid_lse.atomic import atomic
+from reid_lse.cluster import on_ray
+from reid_lse.progress import Progress
+from reid_lse.shards import Job, ShardMaker, known_keypoints, shard_file, write_shard
+
+SETTINGS_FILE = "extract.json"
+ERRORS_FILE = "errors.csv"
+
+FORMAT = 2
+"""Version of the shards' layout."""
+
+ELSEWHERE = ("device", "compile", "threads")
+"""Options that say where the work is done, not what is made."""
+
+
+def run_job(
+    job: Job, out: str, ray: str | None, quantiles: Sequence[float]
+) -> tuple[int, int, int, dict[str, float], dict[str, tuple[float, ...]]]:
+    """Make the shards that are not there yet, and count what all of them hold.
+
+    Args:
+        job: what to do.
+        out: folder to write to.
+        ray: address of a Ray cluster, or None.
+        quantiles: of the qualities to tell.
+
+    Returns:
+        The fields of `Summary`.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: as `extract`.
+    """
+    if known := known_keypoints(job.extraction):
+        known.check(job.images.paths)
+    folder = Path(out)
+    settings = _settings(job)
+    _check_settings(folder, settings)
+    # The models are loaded before anything is written: what is wrong with them shows here.
+    maker = ShardMaker(job) if ray is None else None
+    folder.mkdir(parents=True, exist_ok=True)
+    for partial in folder.glob(".masks-*.partial.parquet"):
+        partial.unlink(missing_ok=True)
+    with atomic(folder / SETTINGS_FILE) as temporary:
+        temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    todo = [number for number in range(job.shards) if not shard_file(folder, number).exists()]
+    left = sum(len(job.images.paths[number * job.shard : (number + 1) * job.shard]) for number in todo)
+    with Progress("extract", len(job.images.paths), len(job.images.paths) - left) as progress:
+        made = _here(maker, todo, progress.add) if maker else on_ray(str(ray), job, todo, progress.add)
+        for number, table in made:
+            write_shard(table, shard_file(folder, number))
+    return _summarise(folder, job, list(settings["areas"]), quantiles)
+
+
+def read_settings(folder: str | Path) -> dict[str, Any]:
+    """The settings that an extraction was made with: areas with their keypoints, root, number of images, ...
+
+    Raises:
+        FileNotFoundError: the folder holds no extraction.
+    """
+    path = Path(folder) / SETTINGS_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected a folder that `reid-lse extract` wrote")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _here(
+    maker: ShardMaker, todo: list[int], report: Callable[[int], None]
+) -> Iterator[tuple[int, pa.Table]]:
+    for number in todo:
+        yield number, maker.make(number, report)
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    options = _without_machine(asdict(job.extraction))
+    return {
+        "format": FORMAT,
+        "root": str(job.images.root),
+        "images": len(job.images.paths),
+        "paths_sha256": hashlib.sha256("\n".join(job.images.paths).encode()).hexdigest(),
+        "shard": job.shard,
+        "batch": job.batch,
+        **options,
+    }
+
+
+def _without_machine(options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_machine(value) if isinstance(value, dict) and name.endswith("options") else value
+        for name, value in options.items()
+        if name not in ELSEWHERE
+    }
+
+
+def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
+    if not (folder / SETTINGS_FILE).exists():
+        return
+    there = read_settings(folder)
+    other = [name for name in {**there, **settings} if there.get(name) != settings.get(name)]
+    if other:
+        name = other[0]
+        raise ValueError(
+            f"{folder} holds an extraction made with {name} = {there.get(name)!r}, "
+            f"now {settings.get(name)!r}; name another folder, or remove it"
+        )
+
+
+def _summarise(
+    folder: Path, job: Job, areas: list[str], quantiles: Sequence[float]
+) -> tuple[int, int, int, dict[str, float], dict[str, tuple[float, ...]]]:
+    """Count what the shards hold, and list the images without masks."""
+
+    valid, quality, unreadable = [], [], 0
+    errors = io.StringIO()
+    writer = csv.writer(errors, lineterminator="\n")
+    writer.writerow(("path", "error"))
+    for number in range(job.shards):
+        table = pq.read_table(shard_file(folder, number), columns=["path", "valid", "quality", "error"])
+        for path, found, trust, error in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            if error is not None:
+                unreadable += 1
+                writer.writerow((path, error))
+                continue
+            valid.append(found)
+            quality.append(trust)
+    with atomic(folder / ERRORS_FILE) as temporary:
+        temporary.write_text(errors.getvalue(), encoding="utf-8")
+    shares = np.mean(valid, axis=0) if valid else np.zeros(len(areas))
+    levels = np.quantile(quality, quantiles, axis=0) if quality else np.zeros((len(quantiles), len(areas)))
+    return (
+        len(job.images.paths),
+        unreadable,
+        job.shards,
+        {area: float(share) for area, share in zip(areas, shares, strict=True)},
+        {area: tuple(level.tolist()) for area, level in zip(areas, levels.T, strict=True)},
+    )

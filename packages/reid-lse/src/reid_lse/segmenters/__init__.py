@@ -1,0 +1,1 @@
+"""Segmenters, one file each; `reid_lse.models` has the table of their names."""
