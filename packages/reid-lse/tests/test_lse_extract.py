@@ -185,6 +185,9 @@ def test_the_command_line_extracts_and_draws(done, tmp_path, capsys):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+SAM_OF_NO_FILE = ["--segmenter=sam_vit_b", "--segmenter_options.checkpoint=no.pth"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -195,9 +198,9 @@ def test_the_command_line_extracts_and_draws(done, tmp_path, capsys):
         (["extract", "{images}", "out", "--segmenter", "sam"], "unknown segmenter 'sam'; known are crf"),
         (["extract", "{images}", "out", "--areas", "[tail]"], "unknown area 'tail'; known are head"),
         (["extract", "{images}", "out", "--areas", '{"face": ["chin"]}'], "area 'face': unknown keypoint"),
-        (["extract", "{images}", "out", "--segmenter_options.pack=8"], "crf takes no pack; its options are shape"),
+        (["extract", "{images}", "out", "--segmenter_options.pack=8"], "crf takes no pack; its options"),
         (["extract", "{file}", "out"], "expected a folder, or Parquet with a column 'path'"),
-        (["extract", "{images}", "out", "--segmenter=sam_vit_b", "--segmenter_options.checkpoint=no.pth"], "no.pth: no such"),
+        (["extract", "{images}", "out", *SAM_OF_NO_FILE], "no.pth: no such"),
         (["preview", "{images}", "out.jpg"], "expected a name that ends in .png"),
         (["preview", "{images}", "out.png", "--count", "0"], "count must be at least 1"),
     ],

@@ -11,8 +11,10 @@ from .keypoints import KeypointPredictor, Pose
 from .lse import LocalSemanticExtractor, Regions
 from .models import build_keypoints, build_segmenter
 from .predictors.blazepose import BlazePosePredictor
+from .predictors.heatmaps import HeatmapPredictor
 from .predictors.keypoint_rcnn import KeypointRCNNPredictor, load_keypoint_rcnn
 from .predictors.prior import prior
+from .predictors.rtmpose import RTMPosePredictor
 from .prompts import Prompts, indicator, make_prompts, prompt_boxes
 from .quality import mask_quality
 from .regions import crop_regions, pack_masks, unpack_masks
@@ -20,6 +22,7 @@ from .rle import decode_mask, encode_mask
 from .segmentation import Masks, Segmenter
 from .segmenters.crf import CRFOptions, CRFSegmenter
 from .segmenters.grabcut import grabcut
+from .segmenters.hugging_face import PromptableSegmenter
 from .segmenters.parsing import LIP, Parsing
 from .segmenters.sam import SamSegmenter
 from .weights import fetch_weights
@@ -40,6 +43,7 @@ __all__ = [
     "CRFOptions",
     "CRFSegmenter",
     "Extraction",
+    "HeatmapPredictor",
     "KeypointPredictor",
     "KeypointRCNNPredictor",
     "KeypointTable",
@@ -47,7 +51,9 @@ __all__ = [
     "Masks",
     "Parsing",
     "Pose",
+    "PromptableSegmenter",
     "Prompts",
+    "RTMPosePredictor",
     "RegionDataset",
     "Regions",
     "SamSegmenter",

@@ -33,7 +33,7 @@ DEFAULT_AREAS = ("head", "torso", "legs")
 DEFAULT_THRESHOLD = 0.3
 """tau^a of Eq. 4 on confidences from 0 to 1; the paper gives no number. It drops the prior's wrists."""
 
-MIN_QUALITY = 0.3
+MIN_QUALITY = 0.4
 """Areas of a lower quality are not valid: on synthetic people that no benchmark reports, most of them have an
 IoU under a half, and few others have (benchmarks/lse_masks.py --fit)."""
 

@@ -74,6 +74,18 @@ HALPE_26 = (
 """The 26 body keypoints of Halpe in their order."""
 
 
+GOLIATH = 308
+"""Keypoints of the set that Sapiens is trained on: most are in the face."""
+
+GOLIATH_BODY = {
+    **{name: index for index, name in enumerate(name for name in COCO_KEYPOINTS if "wrist" not in name)},
+    **{name: index for index, name in enumerate(COCO_WHOLEBODY_FEET, start=15)},
+    "right_wrist": 41,
+    "left_wrist": 62,
+}
+"""Where COCO's keypoints and the feet are among them; each wrist comes after its hand."""
+
+
 @lru_cache(maxsize=64)
 def coco_first(names: tuple[str, ...]) -> tuple[int, ...]:
     """Columns of a keypoint set in COCO's order, then those that COCO does not have.

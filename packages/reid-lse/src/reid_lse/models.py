@@ -20,8 +20,8 @@ KEYPOINTS = {
     "prior": "reid_lse.predictors.prior",
     "blazepose": "reid_lse.predictors.blazepose",
     "keypointrcnn_resnet50_fpn": "reid_lse.predictors.keypoint_rcnn",
-    "vitpose": "reid_lse.predictors.vitpose",
-    "sapiens2": "reid_lse.predictors.sapiens2",
+    "vitpose": "reid_lse.predictors.heatmaps",
+    "sapiens2": "reid_lse.predictors.heatmaps",
     "rtmpose": "reid_lse.predictors.rtmpose",
 }
 """Keypoint predictors and the modules of their builders."""

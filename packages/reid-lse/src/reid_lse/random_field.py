@@ -67,8 +67,8 @@ def mean_field(unary: np.ndarray, edges: list[Edges], coupling: float, steps: in
 
     Example:
         >>> edges = contrast_edges(np.zeros((1, 3, 3), np.uint8))
-        >>> mean_field(np.array([[2.0, -0.1, 2.0]], np.float32), edges, 1.0, 3).round(1).tolist()
-        [[2.8, 1.9, 2.8]]
+        >>> mean_field(np.array([[2.0, -0.1, 2.0]], np.float32), edges, 1.0, 3).round().tolist()
+        [[3.0, 2.0, 3.0]]
     """
     odds = unary
     for _ in range(steps):

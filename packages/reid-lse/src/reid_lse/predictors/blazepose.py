@@ -16,6 +16,7 @@ from torch import Tensor
 from reid_lse.builder import Builder
 from reid_lse.keypoint_sets import BLAZEPOSE_LANDMARKS, COCO_KEYPOINTS
 from reid_lse.keypoints import Pose
+from reid_lse.predictors.compiled import compile_queue, read_model
 from reid_lse.weights import WheelFile, cached_file, fetch_from_wheel
 
 WEIGHTS = WheelFile(
@@ -30,6 +31,9 @@ SIDE = 256
 
 MARGIN = 1.25
 """Side of the square that the model sees over the crop's longer side, as MediaPipe cuts people out."""
+
+LANDMARKS = 39
+"""That the model gives: 33 of the body, 6 that MediaPipe tracks with."""
 
 NUMBERS = 5
 """Of a landmark: x, y, z in pixels of the input, logits of its visibility and presence."""
@@ -122,24 +126,11 @@ def _load(path: Path, threads: int) -> Any:
         raise FileNotFoundError(
             f"{path}: no such file of BlazePose's weights; `reid-lse weights blazepose` fetches them"
         )
-    try:
-        import openvino
-    except ImportError as error:
-        raise ImportError("blazepose needs OpenVINO: pip install 'reid-lse[blazepose]'") from error
-    core = openvino.Core()
-    try:
-        model = core.read_model(path)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(f"{path}: expected BlazePose's landmark model, *.tflite; {reason}") from None
-    shapes = [list(port.shape) for port in (*model.inputs, *model.outputs[:3])]
-    if shapes != [[1, SIDE, SIDE, 3], [1, NUMBERS * 39], [1, 1], [1, SIDE, SIDE, 1]]:
+    model = read_model(path, "blazepose")
+    shapes = [port.get_partial_shape().to_string() for port in (*model.inputs, *model.outputs[:3])]
+    if shapes != [f"[1,{SIDE},{SIDE},3]", f"[1,{NUMBERS * LANDMARKS}]", "[1,1]", f"[1,{SIDE},{SIDE},1]"]:
         raise ValueError(f"{path}: expected BlazePose's landmark model, got one with shapes {shapes}")
-    # Single crops in as many streams as there are cores: batches of them are no faster on a CPU.
-    settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
-    if threads:
-        settings["INFERENCE_NUM_THREADS"] = str(threads)
-    return openvino.AsyncInferQueue(core.compile_model(model, "CPU", settings))
+    return compile_queue(model, threads)
 
 
 def _fit(height: int, width: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -66,6 +67,9 @@ class CRFOptions:
 MOST = 4.0
 """Log odds that colours give at most."""
 
+EDGE = 0.5
+"""Log odds against parts of a mask that are dropped, so that an outline enlarged lies outside them."""
+
 SPLIT_MOST = 6.0
 """Log odds that the limbs' distances give at most in sharing the person out."""
 
@@ -126,11 +130,12 @@ class CRFSegmenter:
             colours = palette(crop.pixels)
             odds, split = self._log_odds(crop, known, colours)
             small = (odds > 0) & (split > 0) & crop.asked[:, None, None]
+            small = np.stack([_touching(*area) for area in zip(small, crop.layout.mine < 0, strict=True)])
             sure = mean_confidence(keypoints, prompts, row)
             quality[row] = torch.from_numpy(crop_quality(crop, small, colours, sure))
-            inside = crop.enlarge(odds) > 0
+            margins = np.where(small, np.minimum(odds, split), np.minimum(-EDGE, np.minimum(odds, split)))
             for area in np.flatnonzero(crop.asked):
-                masks[row][area] = torch.from_numpy(inside & (crop.enlarge(split[area]) > 0))
+                masks[row][area] = torch.from_numpy(crop.enlarge(margins[area]) > 0)
         return Masks(masks, quality)
 
     def _log_odds(
@@ -204,6 +209,14 @@ def _colour_odds(
         chances.append(mixed + UNSEEN * len(colours.kinship))
     odds = np.clip(np.log(chances[0] / chances[1]), -MOST, MOST)
     return odds[cells, colours.pixels]
+
+
+def _touching(mask: np.ndarray, limbs: np.ndarray) -> np.ndarray:
+    """The connected parts of a mask that touch the area's limbs: bool [h w]."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    kept = np.zeros(labels.max() + 1, dtype=bool)
+    kept[labels[limbs & mask]] = True
+    return mask & kept[labels]
 
 
 def _nearness(cells: int, spread: float) -> np.ndarray:

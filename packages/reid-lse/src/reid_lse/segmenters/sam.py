@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +13,8 @@ from torchvision.transforms.v2.functional import resize
 
 from reid_lse.builder import Builder
 from reid_lse.checkpoints import fetch_sam, load_sam
+from reid_lse.hub import Precision
 from reid_lse.prompts import Prompts, prompt_boxes
-
-Precision = Literal["float32", "bfloat16", "float16"]
 
 PERSON_ASPECT = 2.0
 """Height over width of the crops that a packed canvas is laid out for."""
