@@ -68,7 +68,55 @@ def sam_hq():
     return transformers.SamHQModel(config), transformers.SamHQProcessor(images)
 
 
-@pytest.fixture(scope="module", params=[sam2, sam_hq])
+def sam3_tracker():
+    side = 112
+    backbone = transformers.Sam3ViTConfig(
+        hidden_size=DIM, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=side,
+        patch_size=14, window_size=4, global_attn_indexes=[1], pretrain_image_size=56,
+    )  # fmt: skip
+    vision = transformers.Sam3VisionConfig(
+        backbone_config=backbone, fpn_hidden_size=DIM, backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]]
+    )
+    prompts = {"hidden_size": DIM, "image_size": side, "patch_size": 14}
+    config = transformers.Sam3TrackerConfig(
+        vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=DECODER
+    )
+    images = transformers.Sam3ImageProcessor(size={"height": side, "width": side})
+    return transformers.Sam3TrackerModel(config), transformers.Sam3TrackerProcessor(images)
+
+
+def edgetam():
+    pytest.importorskip("timm")
+    backbone = transformers.TimmWrapperConfig(
+        architecture="repvit_m0_9",
+        do_pooling=False,
+        num_labels=2,
+        model_args={"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]},
+    )
+    cells = SIDE // 4
+    vision = transformers.EdgeTamVisionConfig(
+        backbone_config=backbone,
+        backbone_channel_list=[384, 192, 96, 48],
+        backbone_feature_sizes=[[cells, cells], [cells // 2, cells // 2], [cells // 4, cells // 4]],
+        fpn_hidden_size=DIM,
+    )
+    prompts = {"hidden_size": DIM, "image_size": SIDE}
+    config = transformers.EdgeTamConfig(
+        vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=DECODER
+    )
+    images = transformers.Sam2ImageProcessor(size={"height": SIDE, "width": SIDE})
+    return transformers.EdgeTamModel(config), transformers.Sam2Processor(images)
+
+
+NAMES = {
+    "Sam2Model": "sam2.1_hiera_tiny",
+    "SamHQModel": "sam_hq_vit_b",
+    "Sam3TrackerModel": "sam3_tracker",
+    "EdgeTamModel": "edgetam",
+}
+
+
+@pytest.fixture(scope="module", params=[sam2, sam_hq, sam3_tracker, edgetam])
 def promptable(request):
     torch.manual_seed(0)
     model, processor = request.param()
@@ -115,7 +163,8 @@ def test_prompts_are_scaled_from_the_crops_own_pixels(promptable):
     handle.remove()
     assert torch.allclose(seen[0], seen[1], atol=0.01)
     used = keypoints[0, :, 2] > 0.3
-    scale = torch.tensor([SIDE / 64 if isinstance(model, transformers.SamHQModel) else SIDE / 32, SIDE / 64])
+    side = model.config.prompt_encoder_config.image_size
+    scale = torch.tensor([side / 64 if type(model).__name__ == "SamHQModel" else side / 32, side / 64])
     assert torch.allclose(seen[0][0, 0], keypoints[0, used, :2] * scale, atol=0.01)
 
 
@@ -133,7 +182,7 @@ def test_checkpoints_are_read_from_a_folder(promptable, tmp_path, monkeypatch):
     model, processor = promptable
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    name = "sam_hq_vit_b" if isinstance(model, transformers.SamHQModel) else "sam2.1_hiera_tiny"
+    name = NAMES[type(model).__name__]
     segment = build_segmenter(name, checkpoint=str(tmp_path))
     images, keypoints = crops()
     prompts = make_prompts(keypoints)
