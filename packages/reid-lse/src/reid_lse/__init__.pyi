@@ -8,7 +8,7 @@ from .files import UnreadableImage, list_images, read_image
 from .keypoint_files import KeypointTable, read_keypoints
 from .keypoint_sets import BLAZEPOSE_LANDMARKS, COCO_KEYPOINTS, COCO_WHOLEBODY, HALPE_26
 from .keypoints import KeypointPredictor, Pose
-from .lse import LocalSemanticExtractor, Regions
+from .lse import LocalSemanticExtractor, Segmentation
 from .models import build_keypoints, build_segmenter
 from .predictors.blazepose import BlazePosePredictor
 from .predictors.heatmaps import HeatmapPredictor
@@ -18,6 +18,7 @@ from .predictors.rtmpose import RTMPosePredictor
 from .prompts import Prompts, indicator, make_prompts, prompt_boxes
 from .quality import mask_quality
 from .regions import crop_regions, pack_masks, unpack_masks
+from .results import Found, Regions, area_table, label_map, to_detections
 from .rle import decode_mask, encode_mask
 from .segmentation import Masks, Segmenter
 from .segmenters.crf import CRFOptions, CRFSegmenter
@@ -43,6 +44,7 @@ __all__ = [
     "CRFOptions",
     "CRFSegmenter",
     "Extraction",
+    "Found",
     "HeatmapPredictor",
     "KeypointPredictor",
     "KeypointRCNNPredictor",
@@ -57,8 +59,10 @@ __all__ = [
     "RegionDataset",
     "Regions",
     "SamSegmenter",
+    "Segmentation",
     "Segmenter",
     "UnreadableImage",
+    "area_table",
     "build_keypoints",
     "build_segmenter",
     "crop_regions",
@@ -68,6 +72,7 @@ __all__ = [
     "fetch_weights",
     "grabcut",
     "indicator",
+    "label_map",
     "list_images",
     "load_keypoint_rcnn",
     "load_sam",
@@ -78,5 +83,6 @@ __all__ = [
     "prompt_boxes",
     "read_image",
     "read_keypoints",
+    "to_detections",
     "unpack_masks",
 ]

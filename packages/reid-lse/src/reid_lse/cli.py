@@ -1,4 +1,4 @@
-"""The command line: `reid-lse extract|preview|weights`."""
+"""The command line: `reid-lse extract|preview|export|weights`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 
 import reid_lse
 from reid_lse.batch import QUANTILES, Summary, extract
+from reid_lse.export import export
 from reid_lse.extraction import Extraction
 from reid_lse.preview import preview
 from reid_lse.weights import fetch_weights
@@ -18,8 +19,12 @@ from reid_lse.weights import fetch_weights
 COMMANDS: dict[str, Callable[..., Any]] = {
     "extract": extract,
     "preview": preview,
+    "export": export,
     "weights": fetch_weights,
 }
+
+
+WITH_EXTRACTION = extract, preview
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = parsed.subcommand
     options = parsed[command].as_dict()
     traceback = options.pop("traceback")
-    if command != "weights":
+    if COMMANDS[command] in WITH_EXTRACTION:
         chosen = {field.name: options.pop(field.name) for field in fields(Extraction)}
         options["extraction"] = Extraction(**chosen)
     try:
@@ -80,7 +85,7 @@ def build_parser() -> ArgumentParser:
         what = (function.__doc__ or "").partition("\n")[0]
         command = ArgumentParser(description=what)
         command.add_function_arguments(function, as_group=False, as_positional=True, skip={"extraction"})
-        if function is not fetch_weights:
+        if function in WITH_EXTRACTION:
             command.add_class_arguments(Extraction, as_group=False, as_positional=False)
         command.add_argument("--traceback", action="store_true", help="show where an error came from")
         commands.add_subcommand(name, command, help=what)

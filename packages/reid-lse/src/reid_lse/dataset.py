@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from torch.utils.data import Dataset
 
 from reid_lse.files import read_image
 from reid_lse.job import read_settings
+from reid_lse.keypoint_files import NAMES_FIELD
 from reid_lse.regions import REGION_SIZE, Fill, check_fill, crop_regions
+from reid_lse.results import Found
 from reid_lse.rle import decode_mask
 
 
@@ -34,6 +37,7 @@ class RegionDataset(Dataset[dict[str, Any]]):
 
     Attributes:
         areas: the areas' names.
+        names: the keypoints' names.
         paths: of the images, relative to root.
 
     Raises:
@@ -60,6 +64,7 @@ class RegionDataset(Dataset[dict[str, Any]]):
         self.table = table.filter(pc.is_null(table["error"])).combine_chunks()
         self.root = Path(settings["root"] if root is None else root)
         self.areas = tuple(settings["areas"])
+        self.names = tuple(json.loads(table.schema.metadata[NAMES_FIELD]))
         self.paths = self.table["path"]
         self.size, self.fill, self.transform = size, fill, transform
 
@@ -77,7 +82,7 @@ class RegionDataset(Dataset[dict[str, Any]]):
             UnreadableImage: the image can't be read any more.
             ValueError: it has another size than when its masks were made.
         """
-        row = self.table.slice(range(len(self))[index], 1).to_pylist()[0]
+        row = self._row(index)
         path = self.root / row["path"]
         image = read_image(path)
         height, width = row["height"], row["width"]
@@ -86,8 +91,7 @@ class RegionDataset(Dataset[dict[str, Any]]):
                 f"{path} is {image.shape[1]} x {image.shape[2]}, but its masks are {height} x {width}; "
                 "extract it again"
             )
-        masks = np.stack([decode_mask(np.asarray(counts), height, width) for counts in row["masks"]])
-        masks &= np.array(row["valid"])[:, None, None]
+        masks = _masks(row) & np.array(row["valid"])[:, None, None]
         regions, valid = crop_regions(image, torch.from_numpy(masks), self.size, self.fill)
         return {
             "regions": regions if self.transform is None else self.transform(regions),
@@ -96,3 +100,18 @@ class RegionDataset(Dataset[dict[str, Any]]):
             "keypoints": torch.tensor(row["keypoints"]).reshape(-1, 3),
             "index": index,
         }
+
+    def found(self) -> Iterator[Found]:
+        """What was found in each image, without reading the images."""
+        for index in range(len(self)):
+            row = self._row(index)
+            valid, quality = np.array(row["valid"]), np.array(row["quality"])
+            yield Found(row["path"], _masks(row), valid, quality, np.array(row["keypoints"]).reshape(-1, 3))
+
+    def _row(self, index: int) -> dict[str, Any]:
+        return self.table.slice(range(len(self))[index], 1).to_pylist()[0]
+
+
+def _masks(row: dict[str, Any]) -> np.ndarray:
+    size = row["height"], row["width"]
+    return np.stack([decode_mask(np.asarray(counts), *size) for counts in row["masks"]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -17,33 +16,8 @@ from reid_lse.models import build_keypoints, build_segmenter
 from reid_lse.prompts import Prompts, check_thresholds, make_prompts
 from reid_lse.quality import mask_quality
 from reid_lse.regions import REGION_SIZE, Fill, check_fill, check_image, crop_regions
+from reid_lse.results import Regions
 from reid_lse.segmentation import Masks, Segmenter
-
-
-@dataclass(frozen=True, eq=False)
-class Regions:
-    """What was found in a batch of crops, on the CPU.
-
-    Attributes:
-        masks: bool [b a h w]; crops of different sizes are padded with False at the right and the bottom.
-        crops: uint8 [b a 3 h' w'], the regions of Eq. 5.
-        valid: bool [b a]; False where an area was not found or its mask is not to be trusted; its region is
-            fill alone.
-        keypoints: float32 [b k 3], x and y in pixels, confidence.
-        quality: float32 [b a] from 0 to 1, an estimate of each mask's IoU with the truth; see `mask_quality`.
-        areas: the areas' names, [a].
-        names: the keypoints' names, [k].
-        sizes: height and width of each crop in pixels, [b].
-    """
-
-    masks: Tensor
-    crops: Tensor
-    valid: Tensor
-    keypoints: Tensor
-    quality: Tensor
-    areas: tuple[str, ...]
-    names: tuple[str, ...]
-    sizes: tuple[tuple[int, int], ...]
 
 
 class Segmentation(NamedTuple):
