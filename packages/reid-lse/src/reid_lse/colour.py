@@ -7,16 +7,16 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-STEP = 16
+STEP = 12
 """Width of a histogram's bin, of the 256 steps of each of CIELAB's channels."""
 
-CHROMA = 1.8
+CHROMA = 2.2
 """Weight of CIELAB's colour channels beside its lightness, which shadows change."""
 
 SPREAD = 10.0
 """Standard deviation in the same steps over which neighbouring bins count as one colour."""
 
-CHANNEL = 32
+CHANNEL = 48
 """More bins than any channel has."""
 
 

@@ -16,7 +16,7 @@ from reid_lse.prompts import Prompts
 RING = 9
 """Pixels of the square, at working size, by which a mask is widened to see what lies beside it."""
 
-INTERCEPT, OVERLAP, AGREEMENT = 0.88, -2.48, 2.48
+INTERCEPT, OVERLAP, AGREEMENT = 0.86, -2.44, 2.44
 """Of the quality's log odds, fitted on synthetic people (benchmarks/lse_masks.py --fit)."""
 
 

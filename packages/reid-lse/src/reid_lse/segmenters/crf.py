@@ -19,17 +19,17 @@ from reid_lse.random_field import Edges, contrast_edges, mean_field
 from reid_lse.segmentation import Masks
 
 DISTANCE = (-0.04, -0.02, 0.0, 0.01, 0.02, 0.05, 0.1, 0.15)
-SHAPE_ODDS = (3.2, 2.9, 0.6, -0.5, -1.4, -2.6, -4.2, -5.5)
+SHAPE_ODDS = (2.8, 2.4, 0.1, -1.2, -1.9, -2.9, -4.2, -5.5)
 """Log odds of a pixel to show the person by its distance from the nearest limb, a share of the person's
 height: counted on synthetic people (benchmarks/lse_masks.py --odds)."""
 
-ROWS, COLUMNS = 12, 2
+ROWS, COLUMNS = 16, 2
 """Cells of the crop that have colours of their own: walls and lawns, heads and feet are not everywhere."""
 
 NEXT_ROW, NEXT_COLUMN = 0.7, 0.7
 """Standard deviations, in cells, over which cells count as one place."""
 
-ANYWHERE = 0.3
+ANYWHERE = 0.2
 """Share of the whole crop's colours among a cell's."""
 
 UNSEEN = 2e-5
@@ -54,13 +54,13 @@ class CRFOptions:
         rounds: of learning the person's and the background's colours from the mask of the round before.
     """
 
-    shape: float = 0.55
+    shape: float = 0.4
     shape_beside_mask: float = 0.3
     mask: float = 3.0
     colour: float = 1.0
     split_shape: float = 40.0
     split_colour: float = 0.5
-    coupling: float = 2.0
+    coupling: float = 1.5
     rounds: int = 3
 
 
@@ -73,8 +73,8 @@ EDGE = 0.5
 SPLIT_MOST = 6.0
 """Log odds that the limbs' distances give at most in sharing the person out."""
 
-STEPS, SPLIT_STEPS, SPLIT_ROUNDS = 4, 4, 2
-"""Mean-field updates of the person and of the areas, and rounds of learning the areas' colours."""
+STEPS, SPLIT_ROUNDS = 3, 2
+"""Mean-field updates in a round, and rounds of learning the areas' colours."""
 
 
 class CRFSegmenter:
@@ -180,7 +180,7 @@ class CRFSegmenter:
                 for area in posterior
             ]
             unary = split + self.options.split_colour * np.stack(seen).reshape(split.shape)
-            posterior = mean_field(unary, edges, self.options.coupling, SPLIT_STEPS)
+            posterior = mean_field(unary, edges, self.options.coupling, STEPS)
         return posterior
 
 
