@@ -24,8 +24,10 @@ from .segmentation import Masks, Segmenter
 from .segmenters.crf import CRFOptions, CRFSegmenter
 from .segmenters.grabcut import grabcut
 from .segmenters.hugging_face import PromptableSegmenter
+from .segmenters.memory import MemorySegmenter
 from .segmenters.parsing import LIP, Parsing
 from .segmenters.sam import SamSegmenter
+from .tracklet import extract_tracklet, smooth_keypoints
 from .weights import fetch_weights
 
 __version__: str
@@ -51,6 +53,7 @@ __all__ = [
     "KeypointTable",
     "LocalSemanticExtractor",
     "Masks",
+    "MemorySegmenter",
     "Parsing",
     "Pose",
     "PromptableSegmenter",
@@ -69,6 +72,7 @@ __all__ = [
     "decode_mask",
     "encode_mask",
     "extract",
+    "extract_tracklet",
     "fetch_weights",
     "grabcut",
     "indicator",
@@ -83,6 +87,7 @@ __all__ = [
     "prompt_boxes",
     "read_image",
     "read_keypoints",
+    "smooth_keypoints",
     "to_detections",
     "unpack_masks",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -90,12 +91,13 @@ class LocalSemanticExtractor:
         self.fill: Fill = fill
 
     @torch.no_grad()
-    def __call__(self, images: Tensor | Sequence[Tensor], keypoints: Tensor | None = None) -> Regions:
+    def __call__(self, images: Tensor | Sequence[Tensor], keypoints: Tensor | Pose | None = None) -> Regions:
         """Extract the regions of each crop.
 
         Args:
             images: uint8 [b 3 h w], or a list of uint8 [3 h w] whose sizes may differ.
-            keypoints: float [b k 3] if they are known already, as from `read_keypoints`; else predicted.
+            keypoints: float [b k 3], or a Pose with person masks, if they are known already, as from
+                `read_keypoints`; else predicted.
 
         Returns:
             Regions, in the order of the images.
@@ -127,7 +129,9 @@ class LocalSemanticExtractor:
         return quality >= self.min_quality
 
     @torch.no_grad()
-    def masks(self, images: Tensor | Sequence[Tensor], keypoints: Tensor | None = None) -> Segmentation:
+    def masks(
+        self, images: Tensor | Sequence[Tensor], keypoints: Tensor | Pose | None = None
+    ) -> Segmentation:
         """The masks alone (Eqs. 1 to 4), from which `crop_regions` cuts regions at any time.
 
         Args:
@@ -139,16 +143,8 @@ class LocalSemanticExtractor:
         Raises:
             TypeError, ValueError: as a call.
         """
-        images = _checked(images)
-        if keypoints is None and isinstance(self.predict, KeypointTable):
-            raise ValueError(f"keypoints are from {self.predict.source}: pass those of these images")
-        pose = Pose(keypoints) if keypoints is not None else self.predict(images)
-        pose = pose if isinstance(pose, Pose) else Pose(pose)
-        keypoints = pose.keypoints.cpu()
-        check_keypoints(keypoints, self.names)
-        keypoints = keypoints.float()
-        if len(keypoints) != len(images):
-            raise ValueError(f"expected keypoints of {len(images)} images, got {len(keypoints)} rows")
+        images, pose = self.pose(images, keypoints)
+        keypoints = pose.keypoints
         prompts = make_prompts(keypoints, self.areas, self.thresholds, self.literal, self.names)
         more = {"person": pose.person} if _takes_person(self.segment) else {}
         masks = self.segment(images, keypoints, prompts, **more)
@@ -163,6 +159,33 @@ class LocalSemanticExtractor:
         if quality is None:
             quality = mask_quality(images, masks, keypoints, prompts)
         return Segmentation(images, masks, keypoints, quality, prompts)
+
+    def pose(
+        self, images: Tensor | Sequence[Tensor], keypoints: Tensor | Pose | None = None
+    ) -> tuple[list[Tensor], Pose]:
+        """The checked images as a list, and their keypoints (Eq. 1), on the CPU.
+
+        Args:
+            images, keypoints: as for a call.
+
+        Raises:
+            TypeError, ValueError: as a call.
+        """
+        images = _checked(images)
+        if keypoints is None and isinstance(self.predict, KeypointTable):
+            raise ValueError(f"keypoints are from {self.predict.source}: pass those of these images")
+        found = self.predict(images) if keypoints is None else keypoints
+        pose = found if isinstance(found, Pose) else Pose(found)
+        check_keypoints(pose.keypoints, self.names)
+        if len(pose.keypoints) != len(images):
+            raise ValueError(f"expected keypoints of {len(images)} images, got {len(pose.keypoints)} rows")
+        return images, Pose(pose.keypoints.cpu().float(), pose.person)
+
+    def with_segmenter(self, segmenter: Segmenter) -> LocalSemanticExtractor:
+        """The same extractor with another segmenter."""
+        other = copy(self)
+        other.segment = segmenter
+        return other
 
 
 def _checked(images: Tensor | Sequence[Tensor]) -> list[Tensor]:

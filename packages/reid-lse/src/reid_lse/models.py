@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reid_lse.keypoints import KeypointPredictor
     from reid_lse.segmentation import Segmenter
 
-HUGGING_FACE = "reid_lse.segmenters.hugging_face"
+HUGGING_FACE, MEMORY = "reid_lse.segmenters.hugging_face", "reid_lse.segmenters.memory"
 
 KEYPOINTS = {
     "prior": "reid_lse.predictors.prior",
@@ -34,6 +34,8 @@ SEGMENTERS = {
     **{f"sam_hq_vit_{size}": HUGGING_FACE for size in "blh"},
     "edgetam": HUGGING_FACE,
     "sam3_tracker": HUGGING_FACE,
+    **{f"sam2.1_hiera_{size}_video": MEMORY for size in ("tiny", "small", "base_plus", "large")},
+    "edgetam_video": MEMORY,
 }
 """Segmenters and the modules of their builders."""
 
