@@ -1,4 +1,4 @@
-"""The picture of reid-lse's README: synthetic people and their areas, by prior, true and BlazePose keypoints.
+"""The picture of reid-lse's README: synthetic people, and their areas by three sources of keypoints."""
 
 from __future__ import annotations
 

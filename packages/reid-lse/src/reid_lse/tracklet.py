@@ -1,4 +1,4 @@
-"""Areas through a tracklet: keypoints smoothed over time, prompts on confident frames, masks on all."""
+"""Areas through a tracklet: keypoints filled in over time, prompts on confident frames, masks on all."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from reid_lse.keypoints import Pose
 from reid_lse.lse import LocalSemanticExtractor
 from reid_lse.results import Regions
 
-SPREAD = 1.0
-"""Standard deviation in frames over which keypoints are averaged, chosen on synthetic tracklets
+SPREAD = 1.5
+"""Standard deviation in frames over which keypoints are filled in, chosen on synthetic tracklets
 (benchmarks/lse_tracklets.py)."""
 
 PROMPTED = 4
@@ -20,10 +20,12 @@ PROMPTED = 4
 
 
 def smooth_keypoints(keypoints: Tensor, sizes: Sequence[tuple[int, int]], spread: float = SPREAD) -> Tensor:
-    """Average keypoints over neighbouring frames, by confidence and nearness in time.
+    """Fill in keypoints that few frames miss, from the frames around them.
 
-    Positions are averaged as shares of their crops. A keypoint that is hidden in one frame follows from its
-    neighbours: its confidence is their mean, if that is higher than its own.
+    A keypoint becomes the mean of its own place, weighted by its confidence c, and of the mean m of the
+    frames around, weighted by their confidence and nearness in time: c * own + (1 - c) * m. Places are
+    shares of their crops. The confidence is the higher one of its own and of the mean around. What is confidently seen
+    stays, for people move between frames.
 
     Args:
         keypoints: float [t k 3] of one person's frames in their order, x, y in pixels, confidence.
@@ -38,38 +40,37 @@ def smooth_keypoints(keypoints: Tensor, sizes: Sequence[tuple[int, int]], spread
         >>> smooth_keypoints(points, [(16, 8)] * 3)[1, 0, :2].tolist()
         [4.0, 8.0]
     """
-    if spread <= 0:
+    if spread <= 0 or len(keypoints) == 1:
         return keypoints
     frames = torch.arange(len(keypoints), dtype=keypoints.dtype)
-    near = torch.exp(-((frames[:, None] - frames) ** 2) / (2 * spread**2))
+    near = torch.exp(-((frames[:, None] - frames) ** 2) / (2 * spread**2)).fill_diagonal_(0)
+    near = near / near.sum(dim=1, keepdim=True).clamp(min=1e-12)
     scale = torch.tensor([[width, height] for height, width in sizes], dtype=keypoints.dtype)[:, None]
-    confidence = keypoints[..., 2]
-    weight = near[:, :, None] * confidence[None]
-    total = weight.sum(dim=1, keepdim=True).clamp(min=1e-6)
-    shares = torch.einsum("tsk,skc->tkc", weight / total, keypoints[..., :2] / scale)
-    known = (total[:, 0] > 1e-6)[..., None]
-    points = torch.where(known, shares * scale, keypoints[..., :2])
-    around = torch.einsum("ts,sk->tk", near / near.sum(dim=1, keepdim=True), confidence)
+    places, confidence = keypoints[..., :2] / scale, keypoints[..., 2]
+    around = torch.einsum("ts,sk->tk", near, confidence)
+    means = torch.einsum("ts,sk,skc->tkc", near, confidence, places) / around.clamp(min=1e-6)[..., None]
+    own = torch.where(around > 0, confidence.clamp(0, 1), 1.0)[..., None]
+    points = (own * places + (1 - own) * means) * scale
     return torch.cat([points, torch.maximum(confidence, around)[..., None]], dim=-1)
 
 
 def extract_tracklet(
     frames: Tensor | Sequence[Tensor],
     extractor: LocalSemanticExtractor | None = None,
-    keypoints: Tensor | None = None,
+    keypoints: Tensor | Pose | None = None,
     spread: float = SPREAD,
     prompted: int = PROMPTED,
 ) -> Regions:
     """Extract the areas of every frame of one person's tracklet.
 
     A segmenter with memory (`MemorySegmenter`) is prompted on the most confident frames and follows the areas
-    through all. Any other segments each frame, from keypoints smoothed over time.
+    through all. Any other segments each frame, from keypoints filled in over time.
 
     Args:
         frames: crops of one person in their order, uint8 [t 3 h w] or a list whose sizes may differ.
         extractor: how; the default one if None.
-        keypoints: float [t k 3] if they are known already; else predicted.
-        spread: standard deviation in frames over which keypoints are averaged; 0 does not.
+        keypoints: float [t k 3], or a Pose, if they are known already; else predicted.
+        spread: standard deviation in frames over which keypoints are filled in; 0 does not.
         prompted: frames at most that a segmenter with memory is prompted on.
 
     Returns:

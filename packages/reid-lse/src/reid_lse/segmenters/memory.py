@@ -113,7 +113,7 @@ class MemorySegmenter:
         self.processor.add_inputs_to_inference_session(
             session,
             frame_idx=frame,
-            obj_ids=areas,
+            obj_ids=list(areas),  # the session empties the list that it is given
             input_points=[[points[said[area]].tolist() for area in areas]],
             input_labels=[[positive[area, said[area]].int().tolist() for area in areas]],
             original_size=(session.video_height, session.video_width),
