@@ -24,8 +24,8 @@ def smooth_keypoints(keypoints: Tensor, sizes: Sequence[tuple[int, int]], spread
 
     A keypoint becomes the mean of its own place, weighted by its confidence c, and of the mean m of the
     frames around, weighted by their confidence and nearness in time: c * own + (1 - c) * m. Places are
-    shares of their crops. The confidence is the higher one of its own and of the mean around. What is confidently seen
-    stays, for people move between frames.
+    shares of their crops. The confidence is the higher one of its own and of the mean around. What is
+    confidently seen stays, for people move between frames.
 
     Args:
         keypoints: float [t k 3] of one person's frames in their order, x, y in pixels, confidence.
