@@ -68,7 +68,7 @@ def run(images: int, height: int, shard: int, workers: int) -> dict[str, object]
         outs = folder / "whole", folder / "killed"
         commands = [
             [sys.executable, "-m", "reid_lse.cli", "extract", str(folder / "images"), str(out)]
-            + ["--segmenter", "grabcut", "--shard", str(shard), "--workers", str(workers)]
+            + ["--segmenter", "crf", "--shard", str(shard), "--workers", str(workers)]
             for out in outs
         ]
         subprocess.run(commands[0], check=True)

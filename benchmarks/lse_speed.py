@@ -1,7 +1,7 @@
 """Images per second of `reid-lse extract` without SAM: prior and GrabCut, prior and CRF, BlazePose and CRF.
 
-The crops are a synthetic world's, 128 x 64 JPEG files. Each way extracts them once as a whole job with as many
-threads as cores, and once step by step in one thread, which shows where the time goes.
+The crops are a synthetic world's, 128 x 64 JPEG files. Each way extracts them once as a whole job with as
+many threads as cores, and once step by step in one thread, which shows where the time goes.
 """
 
 from __future__ import annotations
