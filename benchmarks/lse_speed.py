@@ -91,7 +91,7 @@ def main() -> None:
     times = round(rates.get("blazepose + crf", 0) / rates["prior + grabcut"], 2)
     write_record(
         arguments.output,
-        "images per second of `reid-lse extract` on 128 x 64 crops, and milliseconds of each step in one thread",
+        "images per second of `reid-lse extract` on 128 x 64 crops, and milliseconds of each step",
         machine={"workers": workers, "load_average_before": round(load, 2)},
         images=images,
         images_per_s=rates,

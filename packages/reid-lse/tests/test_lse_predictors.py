@@ -159,6 +159,22 @@ def test_why_a_download_failed_is_said(tmp_path, monkeypatch, capsys):
     assert "crf has no published weights to fetch" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["sam_vit_b", "keypointrcnn_resnet50_fpn", "sam2.1_hiera_tiny"])
+def test_weights_whose_host_cannot_be_reached_are_an_error_of_one_line(tmp_path, monkeypatch, capsys, name):
+    def unreachable(*arguments, **options):
+        raise OSError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    if name.startswith("sam2"):
+        hub = pytest.importorskip("huggingface_hub")
+        monkeypatch.setattr(hub, "snapshot_download", unreachable)
+    assert main(["weights", name]) == 1
+    error = capsys.readouterr().err
+    assert "could not be fetched" in error and "no route to host" in error
+    assert error.count("\n") == 1
+
+
 REAL = Path(os.environ.get("REID_BLAZEPOSE", cached_file(WEIGHTS)))
 
 
