@@ -34,8 +34,8 @@ DEFAULT_THRESHOLD = 0.3
 """tau^a of Eq. 4 on confidences from 0 to 1; the paper gives no number. It drops the prior's wrists."""
 
 MIN_QUALITY = 0.4
-"""Areas of a lower quality are not valid: 3 % on synthetic people that no benchmark reports, of which 82 % have
-an IoU under a half (benchmarks/lse_masks.py --fit)."""
+"""Areas of a lower quality are not valid: 3 % on synthetic people that no benchmark reports, of which 82 %
+have an IoU under a half (benchmarks/lse_masks.py --fit)."""
 
 Areas = Sequence[str] | Mapping[str, Sequence[str]]
 """Names out of AREAS, or one's own areas with their keypoints."""
