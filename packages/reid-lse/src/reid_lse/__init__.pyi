@@ -32,8 +32,6 @@ from .weights import fetch_weights
 
 __version__: str
 
-__version__: str
-
 __all__ = [
     "AREAS",
     "BLAZEPOSE_LANDMARKS",

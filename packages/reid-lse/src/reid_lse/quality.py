@@ -12,6 +12,7 @@ from torch import Tensor
 from reid_lse.colour import Palette, count_colours, palette
 from reid_lse.layout import Crop, crops_of
 from reid_lse.prompts import Prompts
+from reid_lse.threads import one_blas_thread
 
 RING = 9
 """Pixels of the square, at working size, by which a mask is widened to see what lies beside it."""
@@ -55,12 +56,15 @@ def mask_quality(
         True
     """
     qualities = torch.zeros(len(images), prompts.positive.shape[1])
-    for row, crop in enumerate(crops_of(images, keypoints, prompts)):
-        if crop is None:
-            continue
-        small = np.stack([crop.shrink(mask.numpy().astype(np.float32)) >= 0.5 for mask in masks[row].cpu()])
-        sure = mean_confidence(keypoints, prompts, row)
-        qualities[row] = torch.from_numpy(crop_quality(crop, small, palette(crop.pixels), sure))
+    with one_blas_thread():
+        for row, crop in enumerate(crops_of(images, keypoints, prompts)):
+            if crop is None:
+                continue
+            small = np.stack(
+                [crop.shrink(mask.numpy().astype(np.float32)) >= 0.5 for mask in masks[row].cpu()]
+            )
+            sure = mean_confidence(keypoints, prompts, row)
+            qualities[row] = torch.from_numpy(crop_quality(crop, small, palette(crop.pixels), sure))
     return qualities
 
 

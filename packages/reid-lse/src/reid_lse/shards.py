@@ -24,6 +24,7 @@ from reid_lse.regions import large_enough
 from reid_lse.rle import encode_mask
 from reid_lse.segmenters.crf import CRFSegmenter
 from reid_lse.segmenters.grabcut import grabcut
+from reid_lse.threads import one_blas_thread
 
 SCHEMA = pa.schema(
     [
@@ -131,7 +132,8 @@ class ShardMaker:
         paths = job.images.paths[shard * job.shard : (shard + 1) * job.shard]
         batches = [paths[at : at + job.batch] for at in range(0, len(paths), job.batch)]
         rows: list[dict[str, Any]] = []
-        with ThreadPoolExecutor(job.workers) as threads:
+        # Around all threads, so that none that ends gives the others more.
+        with one_blas_thread(), ThreadPoolExecutor(job.workers) as threads:
             for done in threads.map(self._rows, batches):
                 rows += done
                 report(len(done))

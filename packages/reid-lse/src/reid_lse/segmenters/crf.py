@@ -17,6 +17,7 @@ from reid_lse.prompts import Prompts
 from reid_lse.quality import crop_quality, mean_confidence
 from reid_lse.random_field import Edges, contrast_edges, mean_field
 from reid_lse.segmentation import Masks
+from reid_lse.threads import one_blas_thread
 
 DISTANCE = (-0.04, -0.02, 0.0, 0.01, 0.02, 0.05, 0.1, 0.15)
 SHAPE_ODDS = (2.8, 2.4, 0.1, -1.2, -1.9, -2.9, -4.2, -5.5)
@@ -123,19 +124,20 @@ class CRFSegmenter:
             torch.zeros(prompts.positive.shape[1], *image.shape[1:], dtype=torch.bool) for image in images
         ]
         quality = torch.zeros(prompts.positive.shape[:2])
-        for row, crop in enumerate(crops_of(images, keypoints, prompts)):
-            if crop is None:
-                continue
-            known = None if person is None else crop.shrink(person[row].detach().cpu().float().numpy())
-            colours = palette(crop.pixels)
-            odds, split = self._log_odds(crop, known, colours)
-            small = (odds > 0) & (split > 0) & crop.asked[:, None, None]
-            small = np.stack([_touching(*area) for area in zip(small, crop.layout.mine < 0, strict=True)])
-            sure = mean_confidence(keypoints, prompts, row)
-            quality[row] = torch.from_numpy(crop_quality(crop, small, colours, sure))
-            margins = np.where(small, np.minimum(odds, split), np.minimum(-EDGE, np.minimum(odds, split)))
-            for area in np.flatnonzero(crop.asked):
-                masks[row][area] = torch.from_numpy(crop.enlarge(margins[area]) > 0)
+        with one_blas_thread():
+            for row, crop in enumerate(crops_of(images, keypoints, prompts)):
+                if crop is None:
+                    continue
+                known = None if person is None else crop.shrink(person[row].detach().cpu().float().numpy())
+                colours = palette(crop.pixels)
+                odds, split = self._log_odds(crop, known, colours)
+                small = (odds > 0) & (split > 0) & crop.asked[:, None, None]
+                small = np.stack([_touching(*area) for area in zip(small, crop.layout.mine < 0, strict=True)])
+                sure = mean_confidence(keypoints, prompts, row)
+                quality[row] = torch.from_numpy(crop_quality(crop, small, colours, sure))
+                margins = np.where(small, np.minimum(odds, split), np.minimum(-EDGE, np.minimum(odds, split)))
+                for area in np.flatnonzero(crop.asked):
+                    masks[row][area] = torch.from_numpy(crop.enlarge(margins[area]) > 0)
         return Masks(masks, quality)
 
     def _log_odds(
