@@ -45,7 +45,7 @@ def tracklets(seed: int, people: int) -> list[tuple[list[Tensor], Tensor, Tensor
     return found
 
 
-def damaged(keypoints: Tensor, generator: torch.Generator) -> Tensor:
+def damage(keypoints: Tensor, generator: torch.Generator) -> Tensor:
     """Keypoints shaken, a share of them hidden in each frame."""
     points = keypoints.clone()
     points[..., :2] += SHAKE * torch.randn(points[..., :2].shape, generator=generator)
@@ -60,7 +60,7 @@ def temporal_iou(seed: int, people: int, spreads: tuple[float, ...]) -> dict[str
     blazepose = cached_file(WEIGHTS).is_file() and BlazePosePredictor(cached_file(WEIGHTS))
     scores: dict[str, dict[str, list[float]]] = {}
     for images, keypoints, truth in tracklets(seed, people):
-        sources = {"true, damaged": Pose(damaged(keypoints, generator)), "true": Pose(keypoints)}
+        sources = {"true, damaged": Pose(damage(keypoints, generator)), "true": Pose(keypoints)}
         if blazepose:
             sources["blazepose"] = blazepose(images)
         for source, pose in sources.items():

@@ -114,7 +114,7 @@ class LocalSemanticExtractor:
         ]
         crops, valid = (torch.stack(part) for part in zip(*cut, strict=True))
         return Regions(
-            _padded(found.masks),
+            _pad(found.masks),
             crops,
             valid,
             found.keypoints,
@@ -171,7 +171,7 @@ class LocalSemanticExtractor:
         Raises:
             TypeError, ValueError: as a call.
         """
-        images = _checked(images)
+        images = _check_images(images)
         if keypoints is None and isinstance(self.predict, KeypointTable):
             raise ValueError(f"keypoints are from {self.predict.source}: pass those of these images")
         found = self.predict(images) if keypoints is None else keypoints
@@ -188,7 +188,7 @@ class LocalSemanticExtractor:
         return other
 
 
-def _checked(images: Tensor | Sequence[Tensor]) -> list[Tensor]:
+def _check_images(images: Tensor | Sequence[Tensor]) -> list[Tensor]:
     if isinstance(images, Tensor) and images.ndim != 4:
         raise ValueError(f"images must be [b 3 h w] or a list of [3 h w], got shape {tuple(images.shape)}")
     if not len(images):
@@ -202,7 +202,7 @@ def _takes_person(segmenter: Any) -> bool:
     return "person" in signature(segmenter).parameters
 
 
-def _padded(masks: list[Tensor]) -> Tensor:
+def _pad(masks: list[Tensor]) -> Tensor:
     height, width = (max(mask.shape[axis] for mask in masks) for axis in (1, 2))
     padded = torch.zeros(len(masks), len(masks[0]), height, width, dtype=torch.bool)
     for row, mask in enumerate(masks):

@@ -132,7 +132,9 @@ class CRFSegmenter:
                 colours = palette(crop.pixels)
                 odds, split = self._log_odds(crop, known, colours)
                 small = (odds > 0) & (split > 0) & crop.asked[:, None, None]
-                small = np.stack([_touching(*area) for area in zip(small, crop.layout.mine < 0, strict=True)])
+                small = np.stack(
+                    [_drop_loose_parts(*area) for area in zip(small, crop.layout.mine < 0, strict=True)]
+                )
                 sure = mean_confidence(keypoints, prompts, row)
                 quality[row] = torch.from_numpy(crop_quality(crop, small, colours, sure))
                 margins = np.where(small, np.minimum(odds, split), np.minimum(-EDGE, np.minimum(odds, split)))
@@ -213,7 +215,7 @@ def _colour_odds(
     return odds[cells, colours.pixels]
 
 
-def _touching(mask: np.ndarray, limbs: np.ndarray) -> np.ndarray:
+def _drop_loose_parts(mask: np.ndarray, limbs: np.ndarray) -> np.ndarray:
     """The connected parts of a mask that touch the area's limbs: bool [h w]."""
     _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
     kept = np.zeros(labels.max() + 1, dtype=bool)

@@ -88,7 +88,7 @@ class PromptableSegmenter:
         masks = [
             torch.zeros(prompts.positive.shape[1], *image.shape[1:], dtype=torch.bool) for image in images
         ]
-        for (_, areas), rows in _alike(prompts).items():
+        for (_, areas), rows in _group_alike(prompts).items():
             for at in range(0, len(rows), self.batch):
                 part = rows[at : at + self.batch]
                 found = self._masks([images[row] for row in part], keypoints[part], prompts.of(part), areas)
@@ -129,7 +129,7 @@ class PromptableSegmenter:
         return [mask[:, 0].cpu() for mask in self.processor.post_process_masks(logits.float(), *sizes)]
 
 
-def _alike(prompts: Prompts) -> dict[tuple[int, tuple[int, ...]], list[int]]:
+def _group_alike(prompts: Prompts) -> dict[tuple[int, tuple[int, ...]], list[int]]:
     """Crops by a number of points and the areas that are prompted with so many.
 
     Padding points would change the model's answer, so only crops and areas of as many points go together.

@@ -80,7 +80,7 @@ class MemorySegmenter:
         prompts, keypoints = prompts.cpu(), keypoints.cpu().float()
         height, width = (max(frame.shape[axis] for frame in frames) for axis in (1, 2))
         # The model sees all frames at one size and stretches them to its own square anyway.
-        video = [_stretched(frame.cpu(), (height, width)) for frame in frames]
+        video = [_stretch(frame.cpu(), (height, width)) for frame in frames]
         session = self.processor.init_video_session(
             video=[frame.permute(1, 2, 0).numpy() for frame in video],
             inference_device=self.device,
@@ -121,7 +121,7 @@ class MemorySegmenter:
         self.model(inference_session=session, frame_idx=frame)
 
 
-def _stretched(frame: Tensor, size: tuple[int, int]) -> Tensor:
+def _stretch(frame: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(frame.shape[1:]) == size:
         return frame
     resized = F.interpolate(frame[None].float(), size, mode="bilinear", antialias=True, align_corners=False)
