@@ -74,7 +74,7 @@ def run(images: int, height: int, shard: int, workers: int) -> dict[str, object]
         subprocess.run(commands[0], check=True)
         kills = killed(commands[1], outs[1], _shards(outs[0]))
         whole, again = ({path.name: path.read_bytes() for path in out.iterdir()} for out in outs)
-        with (outs[1] / "errors.csv").open(encoding="utf-8") as lines:
+        with (outs[1] / "_errors.csv").open(encoding="utf-8") as lines:
             listed = [row["path"] for row in csv.DictReader(lines)]
         return {
             "images": images,

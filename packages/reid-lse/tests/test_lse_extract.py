@@ -21,6 +21,8 @@ from reid_lse import (
     decode_mask,
     encode_mask,
     extract,
+    extract_images,
+    list_images,
     read_image,
 )
 from reid_lse.cli import main
@@ -78,11 +80,55 @@ def test_shards_hold_the_masks_that_the_extractor_makes(done):
 
 def test_unreadable_images_are_listed_and_counted(done):
     _, out, summary = done
-    rows = list(csv.DictReader((out / "errors.csv").open()))
+    rows = list(csv.DictReader((out / "_errors.csv").open()))
     assert [row["path"] for row in rows] == ["001.png", "sub/none.jpg"]
     assert all(row["error"] for row in rows)
     assert (summary.images, summary.unreadable, summary.shards) == (8, 2, 4)
     assert set(summary.found) == {"head", "torso", "legs"}
+
+
+def test_images_that_were_away_are_tried_again(tmp_path):
+    images = write_people(tmp_path / "images", 4)
+    whole = extract_images(list_images(images), tmp_path / "whole", Extraction(), shard=2, workers=1)
+
+    def read(path):
+        if path.endswith("003.png"):
+            raise OSError(5, "Input/output error", path)
+        return read_image(path)
+
+    job = list_images(images)
+    blip = extract_images(job._replace(read=read), tmp_path / "out", Extraction(), shard=2, workers=1)
+    assert (blip.unreadable, blip.unreachable) == (1, 1)
+    rows = list(csv.DictReader((tmp_path / "out" / "_errors.csv").open()))
+    assert rows == [{"path": "003.png", "error": "unreachable: Input/output error"}]
+    assert extract_images(job, tmp_path / "out", Extraction(), shard=2, workers=1) == whole
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_a_storage_that_fails_stops_the_work(tmp_path):
+    images = write_people(tmp_path / "images", 66)
+    job = list_images(images)
+
+    def read(path):
+        if not path.endswith("000.png"):
+            raise OSError(5, "Input/output error", path)
+        return read_image(path)
+
+    with pytest.raises(OSError, match=r"65 images in a row can't be reached, the first .*001.png"):
+        extract_images(job._replace(read=read), tmp_path / "out", Extraction(), workers=1)
+    assert not list((tmp_path / "out").glob("*.parquet"))
+
+    images.rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="is gone: the same command resumes"):
+        extract_images(job, tmp_path / "out", Extraction(), workers=1)
+
+
+def test_too_many_unreadable_images_make_the_exit_status_1(done, tmp_path, capsys):
+    images, _, _ = done
+    command = ["extract", str(images), str(tmp_path / "out"), "--workers", "1"]
+    assert main(command) == 1
+    assert "2 images could not be read" in capsys.readouterr().out
+    assert main([*command, "--allow_unreadable", "0.25"]) == 0
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "CMYK"])
@@ -174,7 +220,7 @@ def test_known_keypoints_prompt_the_masks(done, tmp_path):
 def test_the_command_line_extracts_and_draws(done, tmp_path, capsys):
     images, _, _ = done
     options = ["--areas", "[head,feet]", "--workers", "1"]
-    assert main(["extract", str(images), str(tmp_path / "out"), *options]) == 0
+    assert main(["extract", str(images), str(tmp_path / "out"), *options, "--allow_unreadable", "0.3"]) == 0
     printed = capsys.readouterr().out
     assert "8 images in 1 shards" in printed
     assert "head: " in printed and "feet: " in printed

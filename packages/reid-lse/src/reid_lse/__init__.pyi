@@ -4,7 +4,8 @@ from .builder import Builder
 from .checkpoints import load_sam
 from .dataset import RegionDataset
 from .extraction import Extraction
-from .files import UnreadableImage, list_images, read_image
+from .files import Images, UnreadableImage, list_images, read_image
+from .job import extract_images
 from .keypoint_files import KeypointTable, read_keypoints
 from .keypoint_sets import BLAZEPOSE_LANDMARKS, COCO_KEYPOINTS, COCO_WHOLEBODY, HALPE_26
 from .keypoints import KeypointPredictor, Pose
@@ -46,6 +47,7 @@ __all__ = [
     "Extraction",
     "Found",
     "HeatmapPredictor",
+    "Images",
     "KeypointPredictor",
     "KeypointRCNNPredictor",
     "KeypointTable",
@@ -70,6 +72,7 @@ __all__ = [
     "decode_mask",
     "encode_mask",
     "extract",
+    "extract_images",
     "extract_tracklet",
     "fetch_weights",
     "grabcut",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 from reid_lse.extraction import Extraction
@@ -16,6 +15,9 @@ class Summary(NamedTuple):
 
     images: int
     unreadable: int
+    """Images without masks."""
+    unreachable: int
+    """Those of them that the storage did not give; the next call tries them again."""
     shards: int
     found: dict[str, float]
     """Share of the readable images in which each area is valid."""
@@ -35,7 +37,8 @@ def extract(
     """Segment images and keep masks, keypoints and qualities, as Parquet files of a thousand images each.
 
     Called again after being cut off, it goes on after the last whole shard and ends with the same files.
-    Images that can't be read are listed in errors.csv.
+    Images that can't be read are listed in _errors.csv. It stops where the storage fails: where 64
+    images in a row can't be reached, or their root is gone.
 
     Args:
         images: folder of images, or Parquet with a column path
@@ -56,11 +59,6 @@ def extract(
     """
     # Heavy imports wait until there is work, so that the command line answers at once.
     from reid_lse.files import list_images
-    from reid_lse.job import run_job
-    from reid_lse.shards import Job
+    from reid_lse.job import extract_images
 
-    workers = workers or os.cpu_count() or 1
-    for name, value in (("batch", batch), ("workers", workers), ("shard", shard)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    return Summary(*run_job(Job(list_images(images), extraction, batch, workers, shard), out, ray, QUANTILES))
+    return extract_images(list_images(images), out, extraction, batch, workers, shard, ray)

@@ -25,6 +25,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 
 WITH_EXTRACTION = extract, preview
+ALLOWED = 0.01
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = parsed.subcommand
     options = parsed[command].as_dict()
     traceback = options.pop("traceback")
+    allowed = options.pop("allow_unreadable", 0.0)
     if COMMANDS[command] in WITH_EXTRACTION:
         chosen = {field.name: options.pop(field.name) for field in fields(Extraction)}
         options["extraction"] = Extraction(**chosen)
@@ -51,21 +53,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"reid-lse: {error}", file=sys.stderr)
         return 1
     if command == "extract":
-        _report(result, options["out"])
-    else:
-        print(result if command == "weights" else f"{options['out']}: {result} images")
+        return _report(result, options["out"], allowed)
+    print(result if command == "weights" else f"{options['out']}: {result} images")
     return 0
 
 
-def _report(summary: Summary, out: str) -> None:
-    """Print what an extraction holds, with each area's quality."""
+def _report(summary: Summary, out: str, allowed: float) -> int:
+    """Print what an extraction holds, with each area's quality; 1 where more is missing than is allowed."""
     print(f"{out}: {summary.images} images in {summary.shards} shards")
     levels = ", ".join(f"{share:.0%}" for share in QUANTILES)
     print(f"area: valid in, quality not exceeded by {levels} of the images")
     for area, share in summary.found.items():
         print(f"{area}: {share:.1%}, {', '.join(f'{level:.2f}' for level in summary.quality[area])}")
     if summary.unreadable:
-        print(f"{summary.unreadable} images could not be read: see {out}/errors.csv")
+        print(f"{summary.unreadable} images could not be read: see {out}/_errors.csv")
+    if summary.unreachable:
+        print(f"{summary.unreachable} of them could not be reached: the same command tries them again")
+    return int(bool(summary.unreachable) or summary.unreadable > allowed * summary.images)
 
 
 def build_parser() -> ArgumentParser:
@@ -87,6 +91,13 @@ def build_parser() -> ArgumentParser:
         command.add_function_arguments(function, as_group=False, as_positional=True, skip={"extraction"})
         if function in WITH_EXTRACTION:
             command.add_class_arguments(Extraction, as_group=False, as_positional=False)
+        if function is extract:
+            command.add_argument(
+                "--allow_unreadable",
+                type=float,
+                default=ALLOWED,
+                help="share of the images that may be unreadable; more makes the exit status 1",
+            )
         command.add_argument("--traceback", action="store_true", help="show where an error came from")
         commands.add_subcommand(name, command, help=what)
     return parser

@@ -79,7 +79,8 @@ class RegionDataset(Dataset[dict[str, Any]]):
             [a], keypoints float32 [k 3] in pixels of the image, and index.
 
         Raises:
-            UnreadableImage: the image can't be read any more.
+            UnreadableImage: the image can't be decoded any more.
+            OSError: it is gone, or the storage failed.
             ValueError: it has another size than when its masks were made.
         """
         row = self._row(index)

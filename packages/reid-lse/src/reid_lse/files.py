@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
@@ -23,16 +25,48 @@ class UnreadableImage(ValueError):
     """A file that is no image, or one that can't be used; the message says which and why."""
 
 
+def read_image(path: str | Path) -> Tensor:
+    """Read an image as RGB: grey and palette images are converted, transparency is dropped.
+
+    Args:
+        path: file.
+
+    Returns:
+        uint8 [3 h w].
+
+    Raises:
+        UnreadableImage: no image, cut off, deeper than 8 bits, or of more than MAX_PIXELS.
+        OSError: the file is missing, or the storage failed.
+    """
+    data = BytesIO(Path(path).read_bytes())
+    try:
+        with Image.open(data) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"pixels of mode {image.mode}: convert it to 8 bits a channel")
+            pixels = np.asarray(image.convert("RGB"))
+    # Pillow's readers raise all of these on damaged files.
+    except UnidentifiedImageError:
+        raise UnreadableImage(f"{path}: not an image that Pillow reads") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadableImage(f"{path}: {error}") from None
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
+
+
 class Images(NamedTuple):
     """Images to work on.
 
     Attributes:
         root: folder that the paths are relative to.
         paths: with "/" between folders.
+        read: from an absolute path to uint8 [3 h w]; raises UnreadableImage for what is no image, OSError for
+            what the storage does not give.
     """
 
     root: Path
     paths: list[str]
+    read: Callable[[str], Tensor] = read_image
 
 
 def list_images(source: str | Path) -> Images:
@@ -80,31 +114,6 @@ def _from_manifest(source: Path) -> Images:
             raise ValueError(f"{source}, row {row}: path {path!r} leaves the root; expected one below it")
     saved = (table.schema.metadata or {}).get(b"reid.root", b"").decode()
     return Images(Path(saved) if saved else source.absolute().parent, paths)
-
-
-def read_image(path: str | Path) -> Tensor:
-    """Read an image as RGB: grey and palette images are converted, transparency is dropped.
-
-    Args:
-        path: file.
-
-    Returns:
-        uint8 [3 h w].
-
-    Raises:
-        UnreadableImage: missing, no image, cut off, deeper than 8 bits, or of more than MAX_PIXELS.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"pixels of mode {image.mode}: convert it to 8 bits a channel")
-            pixels = np.asarray(image.convert("RGB"))
-    # Pillow's readers raise all of these on damaged files.
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"{path}: {error}") from None
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
 
 
 def _stays(path: str) -> bool:

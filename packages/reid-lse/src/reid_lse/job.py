@@ -6,22 +6,28 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reid_lse.atomic import atomic
+from reid_lse.batch import QUANTILES, Summary
 from reid_lse.cluster import on_ray
+from reid_lse.extraction import Extraction
+from reid_lse.files import Images
 from reid_lse.progress import Progress
-from reid_lse.shards import Job, ShardMaker, known_keypoints, shard_file, write_shard
+from reid_lse.shards import UNREACHABLE, Job, ShardMaker, known_keypoints, shard_file, write_shard
 
 SETTINGS_FILE = "extract.json"
-ERRORS_FILE = "errors.csv"
+ERRORS_FILE = "_errors.csv"
+"""Its name keeps it out of `pd.read_parquet(folder)`."""
 
 FORMAT = 2
 """Version of the shards' layout."""
@@ -30,23 +36,37 @@ ELSEWHERE = ("device", "compile", "threads")
 """Options that say where the work is done, not what is made."""
 
 
-def run_job(
-    job: Job, out: str, ray: str | None, quantiles: Sequence[float]
-) -> tuple[int, int, int, dict[str, float], dict[str, tuple[float, ...]]]:
-    """Make the shards that are not there yet, and count what all of them hold.
+def extract_images(
+    images: Images,
+    out: str | Path,
+    extraction: Extraction,
+    batch: int = 64,
+    workers: int | None = None,
+    shard: int = 1024,
+    ray: str | None = None,
+) -> Summary:
+    """Segment images as `extract` does; images may be read in another way than from files.
 
     Args:
-        job: what to do.
+        images: what to segment; with Ray, its `read` goes to other processes.
         out: folder to write to.
-        ray: address of a Ray cluster, or None.
-        quantiles: of the qualities to tell.
+        extraction: how masks are made.
+        batch: images that are segmented together.
+        workers: threads that read images, and that crf and grabcut work in; as many as cores by default.
+        shard: images per file.
+        ray: address of a Ray cluster.
 
     Returns:
-        The fields of `Summary`.
+        Summary of the whole extraction.
 
     Raises:
         FileNotFoundError, OSError, ValueError: as `extract`.
     """
+    workers = workers or os.cpu_count() or 1
+    for name, value in (("batch", batch), ("workers", workers), ("shard", shard)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    job = Job(images, extraction, batch, workers, shard)
     if known := known_keypoints(job.extraction):
         known.check(job.images.paths)
     folder = Path(out)
@@ -60,13 +80,13 @@ def run_job(
     with atomic(folder / SETTINGS_FILE) as temporary:
         temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
-    todo = [number for number in range(job.shards) if not shard_file(folder, number).exists()]
+    todo = [number for number in range(job.shards) if _is_due(shard_file(folder, number), job)]
     left = sum(len(job.images.paths[number * job.shard : (number + 1) * job.shard]) for number in todo)
     with Progress("extract", len(job.images.paths), len(job.images.paths) - left) as progress:
         made = _here(maker, todo, progress.add) if maker else on_ray(str(ray), job, todo, progress.add)
         for number, table in made:
             write_shard(table, shard_file(folder, number))
-    return _summarise(folder, job, list(settings["areas"]), quantiles)
+    return _summarise(folder, job, list(settings["areas"]))
 
 
 def read_settings(folder: str | Path) -> dict[str, Any]:
@@ -79,6 +99,15 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a folder that `reid-lse extract` wrote")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _is_due(file: Path, job: Job) -> bool:
+    """Whether a shard is missing, or has images that could not be reached and are back."""
+    if not file.exists():
+        return True
+    table = pq.read_table(file, columns=["path", "error"])
+    away = table.filter(pc.starts_with(table["error"], UNREACHABLE))["path"].to_pylist()
+    return any(Path(job.images.root, path).exists() for path in away)
 
 
 def _here(
@@ -122,12 +151,10 @@ def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _summarise(
-    folder: Path, job: Job, areas: list[str], quantiles: Sequence[float]
-) -> tuple[int, int, int, dict[str, float], dict[str, tuple[float, ...]]]:
+def _summarise(folder: Path, job: Job, areas: list[str]) -> Summary:
     """Count what the shards hold, and list the images without masks."""
 
-    valid, quality, unreadable = [], [], 0
+    valid, quality, unreadable, unreachable = [], [], 0, 0
     errors = io.StringIO()
     writer = csv.writer(errors, lineterminator="\n")
     writer.writerow(("path", "error"))
@@ -136,6 +163,7 @@ def _summarise(
         for path, found, trust, error in zip(*(column.to_pylist() for column in table.columns), strict=True):
             if error is not None:
                 unreadable += 1
+                unreachable += error.startswith(UNREACHABLE)
                 writer.writerow((path, error))
                 continue
             valid.append(found)
@@ -143,10 +171,11 @@ def _summarise(
     with atomic(folder / ERRORS_FILE) as temporary:
         temporary.write_text(errors.getvalue(), encoding="utf-8")
     shares = np.mean(valid, axis=0) if valid else np.zeros(len(areas))
-    levels = np.quantile(quality, quantiles, axis=0) if quality else np.zeros((len(quantiles), len(areas)))
-    return (
+    levels = np.quantile(quality, QUANTILES, axis=0) if quality else np.zeros((len(QUANTILES), len(areas)))
+    return Summary(
         len(job.images.paths),
         unreadable,
+        unreachable,
         job.shards,
         {area: float(share) for area, share in zip(areas, shares, strict=True)},
         {area: tuple(level.tolist()) for area, level in zip(areas, levels.T, strict=True)},

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from reid_lse.atomic import atomic
 from reid_lse.extraction import Extraction
-from reid_lse.files import Images, UnreadableImage, read_image
+from reid_lse.files import Images, UnreadableImage
 from reid_lse.keypoint_files import NAMES_FIELD, KeypointTable, read_keypoints
 from reid_lse.lse import LocalSemanticExtractor
 from reid_lse.models import build_keypoints, build_segmenter
@@ -41,6 +42,10 @@ SCHEMA = pa.schema(
 """One row per image, in the order of the images; the metadata names the keypoints."""
 
 
+UNREACHABLE = "unreachable: "
+"""How the error of an image begins that the storage did not give: it is tried again on the next call."""
+MOST_AWAY = 64
+"""Images in a row that can't be reached: then it is the storage that fails, and the work stops."""
 KEYPOINT_FILES = (".json", ".parquet")
 
 
@@ -137,6 +142,7 @@ class ShardMaker:
             for done in threads.map(self._rows, batches):
                 rows += done
                 report(len(done))
+        check_storage(job.images, rows)
         return pa.Table.from_pylist(rows, schema=self.schema)
 
     def numbered(self, shard: int) -> tuple[int, pa.Table]:
@@ -147,11 +153,14 @@ class ShardMaker:
         rows: list[dict[str, Any]] = [{"path": path} for path in paths]
         images, places = [], []
         for place, path in enumerate(paths):
+            file = f"{self.job.images.root}/{path}"
             try:
-                images.append(read_image(self.job.images.root / path))
+                images.append(self.job.images.read(file))
                 places.append(place)
             except UnreadableImage as error:
-                rows[place]["error"] = str(error).removeprefix(f"{self.job.images.root / path}: ")
+                rows[place]["error"] = str(error).removeprefix(f"{file}: ")
+            except OSError as error:
+                rows[place]["error"] = f"{UNREACHABLE}{error.strerror or error}"
         if not images:
             return rows
         known = self.known.of([paths[place] for place in places]) if self.known else None
@@ -169,6 +178,28 @@ class ShardMaker:
                 "quality": found.quality[row].tolist(),
             }
         return rows
+
+
+def check_storage(images: Images, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Stop rather than keep as a result that the storage was away.
+
+    Args:
+        images: where they should be.
+        rows: of a shard.
+
+    Raises:
+        OSError: the root is gone, or so many images in a row can't be reached.
+    """
+    away = [str(row.get("error", "")).startswith(UNREACHABLE) for row in rows]
+    if any(away) and not images.root.exists():
+        raise FileNotFoundError(f"{images.root} is gone: the same command resumes when it is back")
+    longest = max((len(list(group)) for is_away, group in groupby(away) if is_away), default=0)
+    if longest >= MOST_AWAY:
+        first = rows[away.index(True)]
+        raise OSError(
+            f"{longest} images in a row can't be reached, the first {images.root}/{first['path']} "
+            f"({first['error']}): see to the storage; the same command resumes"
+        )
 
 
 def shard_file(folder: Path, shard: int) -> Path:
