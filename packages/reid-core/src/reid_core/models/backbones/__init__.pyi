@@ -1,12 +1,14 @@
+from .build import Encoder, build_backbone
 from .clip import CLIPEncoder
 from .cnn import CNNEncoder
 from .pooling import GeM
+from .sequence import SequenceEncoder
 from .stems import ConvStem
 from .swin import SwinEncoder
 from .tokens import Tokens
 from .vit import ViTEncoder
 from .volo import VOLOEncoder
-from .zoo import VITS, ZOO, Encoder, build_backbone
+from .zoo import VITS, ZOO
 
 __all__ = [
     "VITS",
@@ -16,6 +18,7 @@ __all__ = [
     "ConvStem",
     "Encoder",
     "GeM",
+    "SequenceEncoder",
     "SwinEncoder",
     "Tokens",
     "ViTEncoder",

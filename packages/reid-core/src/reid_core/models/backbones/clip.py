@@ -24,6 +24,8 @@ class CLIPEncoder(nn.Module):
         stride: pixels from a patch to the next; None for the patch size (CLIP-ReID: 12 or 16).
     """
 
+    has_class_token = True
+    takes_mask = False
     clip: Any
 
     def __init__(self, clip: nn.Module, image_size: tuple[int, int], stride: int | None = None):

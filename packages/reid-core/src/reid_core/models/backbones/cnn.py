@@ -6,35 +6,39 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from reid_core.models.backbones.geometry import pad_patches, patch_grid
+from reid_core.models.backbones.geometry import Sizes
 from reid_core.models.backbones.pooling import build_pool
 from reid_core.models.backbones.tokens import Tokens, no_mask
 
 
 class CNNEncoder(nn.Module):
-    """A timm CNN that returns its last map as patch tokens and its pooled map as class token.
+    """A timm CNN, or a transformer that returns a map, with its last map as patch tokens, pooled as `cls`.
 
     What the network does between its map and its classifier (ConvNeXt's norm, GhostNet's last convolution)
     is part of it, and is done to the pooled map and to each position. Networks that cut the image into
     patches get it padded with zeros at its right and bottom to whole ones.
 
     Args:
-        cnn: built by timm with `num_classes=0`.
+        cnn: built by timm with `num_classes=0`; its `forward_features` returns a map [b d h w], or [b h w d]
+            with `output_fmt="NHWC"`.
         pool: "avg", or "gem" (see `GeM`).
+        sizes: the images that it takes; by default any.
     """
 
+    has_class_token = False
+    takes_mask = False
     cnn: Any  # timm's CNNs share no class that has what is used here
 
-    def __init__(self, cnn: Any, pool: str = "avg"):
+    def __init__(self, cnn: Any, pool: str = "avg", sizes: Sizes | None = None):
         super().__init__()
         self.cnn = cnn
         self.pool = build_pool(pool)
         self.dim: int = cnn.head_hidden_size
         stride: int = cnn.feature_info[-1]["reduction"]
         self.patch_size: tuple[int, int] = (stride, stride)
-        self.cuts = any(
-            isinstance(m, nn.Conv2d) and m.stride == m.kernel_size != (1, 1) for m in cnn.modules()
-        )
+        cuts = any(isinstance(m, nn.Conv2d) and m.stride == m.kernel_size != (1, 1) for m in cnn.modules())
+        self.sizes = sizes or Sizes(stride, unit=stride if cuts else 1)
+        self.channels_last = getattr(cnn, "output_fmt", None) == "NHWC"
 
     @property
     def trunk(self) -> nn.Module:
@@ -43,18 +47,23 @@ class CNNEncoder(nn.Module):
 
     def grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of the last map of an image of that size in pixels."""
-        return patch_grid(image_size, self.patch_size[0])
+        return self.sizes.grid(image_size)
 
     def forward(self, images: Tensor, mask: Tensor | None = None) -> Tokens:
-        """Float [b 3 h w] -> tokens. A CNN has no patch to hide: a mask is an error."""
-        no_mask(mask, "a CNN")
-        if self.cuts:
-            images = pad_patches(images, self.patch_size[0])
-        x = self.cnn.forward_features(images)
+        """Float [b 3 h w] -> tokens. A map's positions are no patches to hide: a mask is an error."""
+        no_mask(mask, f"a {type(self.cnn).__name__}")
+        self.grid((images.shape[-2], images.shape[-1]))  # a size that it can't take is an error
+        x = self.cnn.forward_features(self.sizes.pad(images))
+        if self.channels_last:
+            x = x.permute(0, 3, 1, 2)
         batch, channels, height, width = x.shape
         positions = x.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
-        patches = self.cnn.forward_head(positions, pre_logits=True).view(batch, height * width, self.dim)
-        return Tokens(self.cnn.forward_head(self.pool(x), pre_logits=True), patches, (height, width))
+        patches = self._head(positions).view(batch, height * width, self.dim)
+        return Tokens(self._head(self.pool(x)), patches, (height, width))
+
+    def _head(self, x: Tensor) -> Tensor:
+        """What the network does after its map, without the classifier: float [b c 1 1] -> [b d]."""
+        return self.cnn.forward_head(x.permute(0, 2, 3, 1) if self.channels_last else x, pre_logits=True)
 
 
 def set_last_stride(resnet: Any, stride: int) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor
 from torch.nn import functional
 
@@ -51,3 +53,43 @@ def pad_patches(images: Tensor, patch: int, stride: int | None = None) -> Tensor
     height, width = images.shape[-2:]
     down, right = _padded(height, patch, stride) - height, _padded(width, patch, stride) - width
     return functional.pad(images, (0, right, 0, down)) if down or right else images
+
+
+class Sizes(NamedTuple):
+    """The images that a trunk takes, and the grid of its patch tokens.
+
+    Attributes:
+        stride: pixels from a patch token to the next.
+        unit: images are padded to multiples of it; 1 pads none.
+        only: (height, width) of the padded image that the trunk is built for; None where it takes any.
+
+    Example:
+        >>> Sizes(32, 32).grid((100, 64))
+        (4, 2)
+        >>> Sizes(16, 16, only=(256, 128)).grid((128, 64))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: this backbone takes images of 256x128 alone, got 128x64: build it for that size, or ...
+    """
+
+    stride: int
+    unit: int
+    only: tuple[int, int] | None = None
+
+    def padded(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of an image after `pad`."""
+        height, width = (side + -side % self.unit for side in image_size)
+        return height, width
+
+    def grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) of the patch tokens of an image of that size in pixels; an error where it can't be taken."""
+        if self.only not in (None, self.padded(image_size)):
+            built, given = (f"{height}x{width}" for height, width in (self.only, image_size))
+            raise ValueError(
+                f"this backbone takes images of {built} alone, got {given}: build it for that size, or "
+                "choose one that takes any"
+            )
+        return patch_grid(image_size, self.stride)
+
+    def pad(self, images: Tensor) -> Tensor:
+        """Float [b 3 h w] -> the same with zeros at the right and bottom, to whole units."""
+        return pad_patches(images, self.unit)

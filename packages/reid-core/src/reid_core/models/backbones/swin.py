@@ -48,6 +48,8 @@ class SwinEncoder(nn.Module):
         semantic_weight: SOLIDER's semantic weight, or None for a plain Swin.
     """
 
+    has_class_token = False
+    takes_mask = False
     swin: Any  # timm's own annotations are narrower than its modules
 
     def __init__(self, swin: Any, pool: str = "avg", semantic_weight: float | None = None):

@@ -8,7 +8,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from reid_core.models.backbones.tokens import Tokens
+from reid_core.models.backbones.tokens import Tokens, split_sequence
 
 
 class ViTEncoder(nn.Module):
@@ -19,20 +19,16 @@ class ViTEncoder(nn.Module):
     replaced by a learnable token after the patch embedding, as in iBOT (Zhou et al., 2022).
 
     Args:
-        vit: built with `dynamic_img_size=True, dynamic_img_pad=True, num_classes=0`.
-
-    Raises:
-        ValueError: the transformer has no class token.
+        vit: built with `dynamic_img_size=True, dynamic_img_pad=True, num_classes=0`; with or without a class
+            token, register tokens, a distillation token.
     """
+
+    takes_mask = True
 
     def __init__(self, vit: VisionTransformer):
         super().__init__()
-        if vit.cls_token is None:
-            raise ValueError(
-                "this vision transformer has no class token, expected one: choose another name, or pass "
-                "class_token=True and global_pool='token'"
-            )
         self.vit = vit
+        self.has_class_token: bool = vit.has_class_token
         self.dim: int = vit.embed_dim
         self.patch_size: tuple[int, int] = tuple(vit.patch_embed.patch_size)
         self.mask_token = nn.Parameter(torch.zeros(self.dim))
@@ -78,12 +74,19 @@ class ViTEncoder(nn.Module):
 
     def last(self, x: Tensor, grid: tuple[int, int]) -> Tokens:
         """The last block and the norm, on what `before_last` returns."""
-        x = self.vit.norm(self.vit.blocks[-1](x))
-        return Tokens(x[:, 0], x[:, self.vit.num_prefix_tokens :], grid)
+        return split_sequence(self.vit, self.vit.norm(self.vit.blocks[-1](x)), grid)
 
     @torch.no_grad()
     def class_attention(self, images: Tensor) -> Tensor:
-        """Attention of the class token to the patches in the last block, [b heads h w]; sums are <= 1."""
+        """Attention of the class token to the patches in the last block, [b heads h w]; sums are <= 1.
+
+        Raises:
+            ValueError: the transformer has no class token.
+        """
+        if not self.has_class_token:
+            raise ValueError(
+                "this vision transformer has no class token whose attention could be shown: choose another"
+            )
         seen: dict[str, Tensor] = {}
         attention: Any = self.vit.blocks[-1].attn
         handle = attention.register_forward_pre_hook(lambda _, args: seen.update(x=args[0]))

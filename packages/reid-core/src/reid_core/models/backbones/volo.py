@@ -22,6 +22,8 @@ class VOLOEncoder(nn.Module):
         volo: built with `num_classes=0`.
     """
 
+    has_class_token = True
+    takes_mask = False
     volo: Any  # timm's own annotations are narrower than its modules
 
     def __init__(self, volo: Any):
