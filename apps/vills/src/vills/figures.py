@@ -114,7 +114,7 @@ def _attention_clip(size: Size, model: Any, side: Side, folder: Path) -> Path:
 
 
 def _class_maps(model: Any, images: Tensor) -> dict[str, np.ndarray]:
-    """The class token's attention, mean over heads; nothing for a CNN, which has no such token."""
-    if not hasattr(model.encoder, "class_attention"):
+    """The class token's attention, mean over heads; nothing where there is no such token to look at."""
+    if not (hasattr(model.encoder, "class_attention") and model.encoder.has_class_token):
         return {}
     return {"class token": model.encoder.class_attention(images).mean(1).numpy()}

@@ -87,20 +87,30 @@ def vills(
     return ReIDModel(Descriptor(network), network.dim, num_classes=0)
 
 
-def check_model(config: ModelConfig, *shapes: Shapes) -> None:
+def check_model(config: ModelConfig, *shapes: Shapes, masks: bool = False) -> None:
     """Refuse a model that can't be built or can't take its inputs, on shapes alone: no weight is made.
 
     Args:
         config: architecture.
         shapes: of all inputs that it will be given; it is built for the first.
+        masks: whether patches will be hidden, as in pre-training.
 
     Raises:
-        ValueError: an unknown backbone, an unknown option, heads or sizes that don't fit.
+        ValueError: an unknown backbone, an unknown option, heads or sizes that don't fit, or a backbone that
+            can't hide patches.
     """
+
+    def build() -> Descriptor:
+        model = build_model(config, shapes[0])
+        if masks and not model.encoder.takes_mask:
+            raise ValueError(
+                f"model.backbone={config.backbone} can't hide patches, which pre-training's masking loss "
+                "needs: choose a vit_* backbone, or finetune.init=scratch"
+            )
+        return Descriptor(model)
+
     inputs = [(1, 3, *one.image) for one in shapes] + [(1, one.frames, 3, *one.frame) for one in shapes]
-    check_inputs(
-        f"model.backbone={config.backbone}", lambda: Descriptor(build_model(config, shapes[0])), inputs
-    )
+    check_inputs(f"model.backbone={config.backbone}", build, inputs)
 
 
 def save_teacher(model: VideoImageEncoder, steps: int, digest: str, path: Path) -> None:

@@ -18,6 +18,7 @@ from reid_core.recipe.stage import Parts
 from reid_core.tracking.tracker import Tracker
 from vills.config import (
     Config,
+    Shapes,
     evaluation_shapes,
     finetuning_shapes,
     pool_parts,
@@ -139,8 +140,11 @@ def check(config: Config) -> None:
     _check_batches(config)
     if before.views < 2 and not config.lse.areas:
         raise ValueError("pretrain.views=1 without areas leaves the student nothing to match")
-    shapes = (pretraining_shapes(config), finetuning_shapes(config), evaluation_shapes(config))
-    check_model(config.model, *shapes)
+    shapes = [pretraining_shapes(config), finetuning_shapes(config), evaluation_shapes(config)]
+    pretrains = "pretrained" in config.variants and tune.checkpoint is None
+    if pretrains:
+        shapes.append(Shapes(before.region_size, before.frame_region_size, before.frames))
+    check_model(config.model, *shapes, masks=pretrains)
 
 
 def _check_batches(config: Config) -> None:

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 
 class Tokens(Protocol):
-    """What a backbone returns: class token [b d], patch tokens [b n d] and their grid (h, w)."""
+    """What a backbone returns: class token [b d], patch tokens [b n d] and their grid (h, w).
+
+    A backbone without class token gives a global feature of its own in place of it, such as its pooled map.
+    """
 
     cls: Tensor
     patches: Tensor

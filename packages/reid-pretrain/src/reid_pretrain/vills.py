@@ -37,12 +37,20 @@ class VILLS(SelfDistillation):
         model: encoder and resampler, the student's start; the teacher's is a copy.
         config: settings.
         steps: optimiser steps of the whole training, for the momentum schedule.
+
+    Raises:
+        ValueError: the encoder says that it can't hide patches (`takes_mask` is False).
     """
 
     student: Branch
     teacher: Branch
 
     def __init__(self, model: VideoImageEncoder, config: VILLSConfig | None = None, steps: int = 1):
+        if not getattr(model.encoder, "takes_mask", True):
+            raise ValueError(
+                f"{type(model.encoder).__name__} can't hide patches (takes_mask is False), which VILLS' "
+                "masking loss needs: choose a transformer whose patch tokens are its patches, such as a ViT"
+            )
         config = config or VILLSConfig()
         super().__init__(Branch(model, config), steps, config.momentum, config.freeze_prototypes_steps)
         self.config = config

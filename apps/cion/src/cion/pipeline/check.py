@@ -66,5 +66,13 @@ def check(config: RunConfig, until: str = "evaluate") -> None:
     import torch
 
     with torch.device("meta"):  # an unknown name or option, before any long work
-        for model in (config.model, extractor.model):
+        network, _ = (
             build_backbone(model.backbone, model.image_size, **model.options)
+            for model in (config.model, extractor.model)
+        )
+    if config.pretrain.local_views and set(config.variants) != {"none"}:
+        try:
+            network.grid(config.pretrain.local_size)
+        except ValueError as error:
+            name = f"model.backbone={config.model.backbone} at pretrain.local_size"
+            raise ValueError(f"{name}: {error}") from error

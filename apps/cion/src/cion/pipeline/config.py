@@ -93,8 +93,8 @@ class Finetune:
     """Supervised fine-tuning."""
 
     method: Literal["bag_of_tricks", "transreid", "mgn"] = "bag_of_tricks"
-    """Luo et al. 2019; TransReID, with its jigsaw on ViTs and the global feature alone on other backbones; or
-    MGN on a ResNet."""
+    """Luo et al. 2019; TransReID, with its jigsaw on ViTs with a class token and the global feature alone on
+    other backbones; or MGN on a ResNet."""
     identities: int = 16
     """P, identities a batch over all ranks (Hermans et al. 2017)."""
     instances: int = 4

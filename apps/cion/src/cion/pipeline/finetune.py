@@ -78,7 +78,7 @@ def _with_head(encoder: Encoder, method: str, identities: int) -> ReIDModel | Br
         if not isinstance(encoder, CNNEncoder):
             raise ValueError("finetune.method=mgn takes a ResNet: choose a resnet* backbone")
         return BranchedModel(MGNExtractor(encoder), identities)
-    if method == "transreid" and isinstance(encoder, ViTEncoder):
+    if method == "transreid" and isinstance(encoder, ViTEncoder) and encoder.has_class_token:
         return BranchedModel(TransReIDExtractor(encoder), identities)
     return ReIDModel(ClassFeature(encoder), encoder.dim, identities)
 

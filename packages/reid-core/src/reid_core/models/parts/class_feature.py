@@ -1,4 +1,4 @@
-"""The plain extractor: a backbone's class token, averaged over a clip's frames."""
+"""The plain extractor: a backbone's global feature, averaged over a clip's frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reid_core.models.backbones import Encoder
 
 
 class ClassFeature(nn.Module):
-    """A backbone's class token as the feature of `heads.ReIDModel`.
+    """A backbone's global feature, `Tokens.cls`, as the feature of `heads.ReIDModel`.
 
     With a ResNet of last stride 1, that is the strong baseline of Luo et al. (CVPRW 2019).
 

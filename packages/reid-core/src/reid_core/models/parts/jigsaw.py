@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reid_core.models.backbones import ViTEncoder
+from reid_core.models.backbones.tokens import head_norm
 
 GROUPS = 4
 """k of TransReID: local features (He et al. 2021, section 4.2)."""
@@ -56,16 +57,25 @@ class JigsawPatches(nn.Module):
     """A copy of a transformer's last block, which each group of the jigsaw passes with the class token.
 
     Args:
-        encoder: the transformer; its last block and norm are copied as they are.
+        encoder: the transformer, with a class token; its last block and norm are copied as they are.
         groups: local features.
         shift: patches that move from the front to the end.
         shuffle: parts that are interleaved.
+
+    Raises:
+        ValueError: the transformer has no class token.
     """
 
     def __init__(self, encoder: ViTEncoder, groups: int = GROUPS, shift: int = SHIFT, shuffle: int = SHUFFLE):
         super().__init__()
+        if not encoder.has_class_token:
+            raise ValueError(
+                "the jigsaw needs a class token to pass the last block with each group of patches, and this "
+                "transformer has none: choose another backbone, or groups=0"
+            )
         self.block = copy.deepcopy(encoder.vit.blocks[-1])
-        self.norm = copy.deepcopy(encoder.vit.norm)
+        last_norm = head_norm(encoder.vit) if isinstance(encoder.vit.norm, nn.Identity) else encoder.vit.norm
+        self.norm = copy.deepcopy(last_norm)
         self.prefix: int = encoder.vit.num_prefix_tokens
         self.groups, self.shift, self.shuffle = groups, shift, shuffle
 

@@ -20,9 +20,13 @@ class TransReIDExtractor(nn.Module):
     descriptor divided by their number (published code).
 
     Args:
-        encoder: a vision transformer, best with overlapping patches (`stride=12`).
+        encoder: a vision transformer, best with overlapping patches (`stride=12`); with a class token, unless
+            groups is 0.
         camids: camera ids of the training set, for side information; None leaves it out.
         groups: local features of the jigsaw; 0 leaves it out.
+
+    Raises:
+        ValueError: the encoder is another structure, or has no class token for the jigsaw.
 
     Example:
         >>> import torch
@@ -35,6 +39,11 @@ class TransReIDExtractor(nn.Module):
 
     def __init__(self, encoder: ViTEncoder, camids: Sequence[int] | None = None, groups: int = GROUPS):
         super().__init__()
+        if not isinstance(encoder, ViTEncoder):
+            raise ValueError(
+                f"TransReID takes a ViTEncoder, timm's VisionTransformer, not {type(encoder).__name__}: "
+                "choose a vit_* or deit* backbone"
+            )
         self.encoder = encoder
         self.side = None if camids is None else SideInformation(camids, encoder.dim)
         self.jigsaw = JigsawPatches(encoder, groups) if groups else None
