@@ -187,9 +187,12 @@ def test_an_unknown_name_lists_own_names_and_near_ones_of_timm():
         build_backbone("resnet5000")
 
 
-def test_a_transformer_without_a_class_token_is_refused():
+def test_a_transformer_without_a_class_token_gives_what_its_head_pools_and_shows_no_attention():
+    encoder = build_backbone("vit_nano_patch8", SIZE, depth=1, class_token=False, global_pool="avg").eval()
+    assert not encoder.has_class_token
+    torch.testing.assert_close(encoder(images()).cls, encoder.vit(images()))
     with pytest.raises(ValueError, match="no class token"):
-        build_backbone("vit_nano_patch8", SIZE, depth=1, class_token=False, global_pool="avg")
+        encoder.class_attention(images())
 
 
 @pytest.mark.parametrize("size", [SIZE, (64, 44), (100, 50)])

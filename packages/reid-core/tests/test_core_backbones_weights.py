@@ -29,6 +29,9 @@ TINY = {
     "fastvit_sa12": {"layers": (1, 2, 1, 1), "embed_dims": (16, 32, 64, 128)},
     "vit_small": {"depth": 2, "embed_dim": 48},
     "swin_tiny": {"depths": (2, 2, 1, 1), "embed_dim": 24, "num_heads": (1, 2, 4, 8)},
+    "hiera_tiny_224": {"stages": (1, 1, 1, 1), "embed_dim": 24},
+    "beit_base_patch16_224": {"depth": 2, "embed_dim": 48, "num_heads": 2},
+    "eva02_tiny_patch14_224": {"depth": 2, "embed_dim": 48, "num_heads": 2},
 }
 
 
@@ -305,6 +308,21 @@ def test_volos_positions_are_resized(tmp_path):
     assert load_weights(tiny("volo", seed=1), tmp_path / "volo.pth").resized == ("pos_embed",)
 
 
+@pytest.mark.parametrize(
+    ("name", "side", "resized"),
+    [
+        ("hiera_tiny_224", 64, ("pos_embed",)),
+        ("eva02_tiny_patch14_224", 70, ("pos_embed",)),
+        ("beit_base_patch16_224", 64, tuple(f"blocks.{i}.attn.relative_position_bias_table" for i in (0, 1))),
+    ],
+)
+def test_timms_square_checkpoints_of_other_transformers_become_a_persons(name, side, resized, tmp_path):
+    source = tiny(name, size=(side, side))
+    save_file(state_of(source), tmp_path / "square.safetensors")
+    report = load_weights(tiny(name, seed=1, size=(side, side // 2)), tmp_path / "square.safetensors")
+    assert (report.share, report.missing, report.resized) == (1, (), resized)
+
+
 def test_clip_reid(tmp_path):
     pytest.importorskip("open_clip")
     name, options = "open_clip:ViT-B-16-quickgelu", {"layers": 2, "width": 64, "head_width": 32}
@@ -319,8 +337,9 @@ def test_clip_reid(tmp_path):
     assert load_weights(larger, tmp_path / "ViT-B-16_60.pth").resized == ("positional_embedding",)
 
 
-def test_this_packages_own_encoder(tmp_path):
-    source, encoder = tiny("resnet50_ibn"), tiny("resnet50_ibn", seed=1)
+@pytest.mark.parametrize("name", ["resnet50_ibn", "eva02_tiny_patch14_224"])
+def test_this_packages_own_encoder(name, tmp_path):
+    source, encoder = tiny(name), tiny(name, seed=1)
     torch.save(
         {"state_dict": {f"encoder.{k}": v for k, v in source.state_dict().items()}}, tmp_path / "own.pt"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timm.models.volo import VOLO
 
+import reid_core
 from reid_core.cli.models import cost, main
 from reid_core.models.backbones import ZOO, GeM, VOLOEncoder, build_backbone
 from reid_core.models.backbones.ibn import IBN
@@ -115,8 +118,37 @@ def test_operations_of_a_convolution_network_are_those_of_its_shapes():
 def test_the_command_line_lists_the_papers_names_beside_what_was_counted(capsys):
     assert main(["list", "--names", "[resnet18_ibn, vit_nano_patch8]"]) == 0
     *_, ibn, own = capsys.readouterr().out.splitlines()
-    assert ibn.split() == ["resnet18_ibn", "ResNet18-IBN", "11.18", "1.99", "3.98", "512", "16x8"]
+    assert ibn.split() == ["resnet18_ibn", "ResNet18-IBN", "11.18", "1.99", "3.98", "512", "16x8", "-", "-"]
     assert own.split()[:2] == ["vit_nano_patch8", "-"]
+
+
+def test_the_command_line_takes_names_one_by_one(capsys):
+    assert main(["list", "beit_base_patch16_224", "hiera_tiny_224", "--image_size", "[64,32]"]) == 0
+    *_, beit, hiera = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert (beit[0], beit[-3:]) == ("beit_base_patch16_224", ["4x2", "yes", "yes"])
+    assert (hiera[0], hiera[-3:]) == ("hiera_tiny_224", ["2x1", "-", "-"])
+
+
+def test_help_and_version_import_no_library_that_builds_models():
+    """In a fresh interpreter, as the command line starts."""
+    code = (
+        "import sys\nfrom reid_core.cli.models import main\n"
+        "try: main([sys.argv[1]])\nexcept SystemExit: pass\n"
+        "sys.exit(' '.join({'torch', 'torchvision', 'timm'} & sys.modules.keys()) or None)"
+    )
+    for option, said in (("--help", "list"), ("--version", reid_core.__version__)):
+        run = subprocess.run([sys.executable, "-c", code, option], capture_output=True, text=True)
+        assert (run.returncode, run.stderr) == (0, "")
+        assert said in run.stdout
+
+
+def test_a_list_cut_by_head_ends_without_a_word():
+    code = (
+        "import sys; from reid_core.cli.models import main; sys.exit(main(['list', 'resnet10t', 'resnet18']))"
+    )
+    run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    run.stdout.close()  # as `head` does when it has seen enough
+    assert (run.stderr.read(), run.wait()) == (b"", 0)
 
 
 def test_the_command_line_names_an_unknown_backbone(capsys):

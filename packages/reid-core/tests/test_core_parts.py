@@ -96,6 +96,24 @@ def test_the_encoder_in_two_steps_is_the_encoder():
     torch.testing.assert_close(encoder.last(*encoder.before_last(x)).cls, encoder(x).cls)
 
 
+def test_the_jigsaw_takes_a_transformer_with_a_class_token():
+    encoder = build_backbone("vit_nano_patch8", SIZE, depth=2, class_token=False, global_pool="avg")
+    with pytest.raises(ValueError, match="the jigsaw needs a class token"):
+        TransReIDExtractor(encoder)
+    assert TransReIDExtractor(encoder, groups=0)(images(2))[0].shape == (2, 128)
+
+
+def test_the_jigsaws_norm_is_the_one_behind_the_pooling_where_the_transformer_has_that():
+    encoder = build_backbone("vit_nano_patch8", SIZE, depth=2, global_pool="avg")
+    assert isinstance(encoder.vit.norm, nn.Identity)
+    assert isinstance(JigsawPatches(encoder).norm, nn.LayerNorm)
+
+
+def test_transreid_takes_a_vision_transformer():
+    with pytest.raises(ValueError, match="TransReID takes a ViTEncoder.* not CNNEncoder"):
+        TransReIDExtractor(resnet())
+
+
 def test_side_information_is_a_weighted_row_a_camera():
     side = SideInformation([7, 3, 3, 9], dim=5, weight=2.0)
     assert side.embedding.shape == (3, 5)

@@ -158,8 +158,9 @@ def _resize(name: str, value: Tensor, want: Tensor, trunk: Any) -> Tensor:
     if name == "pos_embed" and want.ndim == 4:  # VOLO
         return resample_abs_pos_embed_nhwc(value, list(want.shape[1:3]))
     if name == "pos_embed":
-        prefix = 0 if trunk.no_embed_class else trunk.num_prefix_tokens
-        grid = trunk.patch_embed.grid_size
+        prefix = 0 if getattr(trunk, "no_embed_class", False) else getattr(trunk, "num_prefix_tokens", 0)
+        hiera = getattr(trunk, "tokens_spatial_shape", None)
+        grid = trunk.patch_embed.grid_size if hiera is None else tuple(hiera)
         old = _old_grid(value.shape[1] - prefix, grid)
         return resample_abs_pos_embed(value, list(grid), list(old), prefix)
     if name == "positional_embedding":  # CLIP

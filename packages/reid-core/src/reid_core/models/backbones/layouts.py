@@ -25,7 +25,7 @@ PREFIXES = (
     "base.",  # TransReID and what derives from it, fine-tuned
     "model.",
     "encoder.",
-    *("vit.", "cnn.", "swin.", "volo.", "clip."),  # this package's encoders
+    *("vit.", "trunk.", "cnn.", "swin.", "volo.", "clip."),  # this package's encoders
 )
 
 

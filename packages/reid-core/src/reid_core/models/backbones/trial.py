@@ -140,9 +140,8 @@ def _fault(encoder: Any, image_size: Size, hide: bool = False) -> str:
     expected = [(BATCH, height * width, encoder.dim), (height, width), (BATCH, encoder.dim)]
     if shapes == expected:
         return ""
-    return (
-        f"of {image_size} images it gives patch tokens, grid and global feature {shapes}, expected {expected}"
-    )
+    size = f"{image_size[0]}x{image_size[1]}"
+    return f"on images of {size} patch tokens, grid and global feature are {shapes}, expected {expected}"
 
 
 def _failure(error: Exception, image_size: Size) -> str:
