@@ -18,6 +18,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 
 from cion.cli import main, parse_config
+from cion.pipeline.check import check
 from cion.pipeline.features import given_features
 from cion.pipeline.pretrain import build_objective
 from cion.pipeline.tracklets import mistracked
@@ -38,6 +39,19 @@ def tiny(tmp_path_factory):
 
 def read(path: Path):
     return json.loads(path.read_text())
+
+
+def test_a_backbone_of_one_image_size_is_refused_where_local_views_have_another():
+    options = ["--model.backbone", "beit_base_patch16_224", "--model.image_size", "[32, 16]"]
+    options += [
+        "--model.options",
+        "{depth: 1, embed_dim: 32, num_heads: 2}",
+        "--pretrain.local_size",
+        "[64, 32]",
+    ]
+    config = parse_config(["run", "--config", str(TINY), *options])
+    with pytest.raises(ValueError, match="at pretrain.local_size: .* takes images of 32x16 alone, got 64x32"):
+        check(config)
 
 
 def test_the_run_scores_every_variant_in_the_order_asked_for(tiny):

@@ -9,7 +9,7 @@ from reid_core.cli.recipes import parse_config
 from reid_core.recipe.sources import Source
 from vills.cli import APP, main
 from vills.config import Config, DataConfig, EvaluateConfig
-from vills.recipe import protocols
+from vills.recipe import check, protocols
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -77,3 +77,45 @@ def test_paper_configs_build_and_take_two_real_steps_on_the_cpu(tiny, tmp_path, 
     query = "student.model.resampler.queries"
     assert not torch.equal(weights[query], weights[query.replace("student", "teacher")])
     assert all(value.isfinite().all() for value in weights.values() if value.is_floating_point())
+
+
+@pytest.mark.parametrize(
+    ("backbone", "options", "message"),
+    [
+        ("resnet18", "{layers: [1, 1, 1, 1]}", "model.backbone=resnet18 can't hide patches"),
+        (
+            "beit_base_patch16_224",
+            "{depth: 1, embed_dim: 32, num_heads: 2}",
+            "does not take a clip of .* this backbone takes images of 256x128 alone",
+        ),
+        ("levit_128", "{}", "levit_128 can't be used as a backbone"),
+    ],
+)
+def test_a_backbone_that_pre_training_cannot_use_is_refused_before_anything_is_read(
+    backbone, options, message
+):
+    command = ["run", "--config", str(CONFIGS / "vit_small.yaml"), "--model.backbone", backbone]
+    config = parse_config(APP, [*command, "--model.options", options])
+    with pytest.raises(ValueError, match=message):
+        check(config)
+
+
+def test_a_model_is_checked_at_the_sizes_of_regions_too():
+    command = [
+        "run",
+        "--config",
+        str(CONFIGS / "vit_small.yaml"),
+        "--model.backbone",
+        "beit_base_patch16_224",
+    ]
+    command += [
+        "--model.options",
+        "{depth: 1, embed_dim: 32, num_heads: 2}",
+        "--pretrain.image_size",
+        "[64, 48]",
+    ]
+    config = parse_config(APP, [*command, "--pretrain.frame_size", "[64, 48]"])
+    with pytest.raises(
+        ValueError, match="does not take an image of .* takes images of 64x48 alone, got 128x64"
+    ):
+        check(config)

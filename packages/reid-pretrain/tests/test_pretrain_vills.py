@@ -346,3 +346,10 @@ def test_prototype_logits_are_cosines():
 def test_heads_are_perceptrons_with_batch_norm(head):
     assert any(isinstance(module, nn.BatchNorm1d) for module in head.modules())
     assert head(torch.randn(4, DIM)).shape == (4, K if isinstance(head, PrototypeHead) else 5)
+
+
+def test_an_encoder_that_says_it_hides_no_patches_is_refused_before_any_step():
+    model = VideoImageEncoder(Patches(), PerceiverResampler(DIM, TOKENS, heads=2, max_frames=FRAMES))
+    model.encoder.takes_mask = False
+    with pytest.raises(ValueError, match="Patches can't hide patches"):
+        VILLS(model)
