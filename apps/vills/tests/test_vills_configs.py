@@ -95,7 +95,7 @@ def test_a_backbone_that_pre_training_cannot_use_is_refused_before_anything_is_r
     backbone, options, message
 ):
     command = ["run", "--config", str(CONFIGS / "vit_small.yaml"), "--model.backbone", backbone]
-    config = parse_config(APP, [*command, "--model.options", options])
+    config = parse_config(APP, [*command, "--model.options", options, "--model.resampler_heads", "4"])
     with pytest.raises(ValueError, match=message):
         check(config)
 
@@ -108,14 +108,11 @@ def test_a_model_is_checked_at_the_sizes_of_regions_too():
         "--model.backbone",
         "beit_base_patch16_224",
     ]
+    command += ["--model.options", "{depth: 1, embed_dim: 32, num_heads: 2}", "--model.resampler_heads", "4"]
     command += [
-        "--model.options",
-        "{depth: 1, embed_dim: 32, num_heads: 2}",
-        "--pretrain.image_size",
-        "[64, 48]",
+        f"--{stage}.{size}_size=[64,48]" for stage in ("pretrain", "finetune") for size in ("image", "frame")
     ]
-    config = parse_config(APP, [*command, "--pretrain.frame_size", "[64, 48]"])
     with pytest.raises(
         ValueError, match="does not take an image of .* takes images of 64x48 alone, got 128x64"
     ):
-        check(config)
+        check(parse_config(APP, command))
