@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timm.models.volo import VOLO
 
-import reid_core
 from reid_core.cli.models import cost, main
 from reid_core.models.backbones import ZOO, GeM, VOLOEncoder, build_backbone
 from reid_core.models.backbones.ibn import IBN
@@ -127,19 +126,6 @@ def test_the_command_line_takes_names_one_by_one(capsys):
     *_, beit, hiera = (line.split() for line in capsys.readouterr().out.splitlines())
     assert (beit[0], beit[-3:]) == ("beit_base_patch16_224", ["4x2", "yes", "yes"])
     assert (hiera[0], hiera[-3:]) == ("hiera_tiny_224", ["2x1", "-", "-"])
-
-
-def test_help_and_version_import_no_library_that_builds_models():
-    """In a fresh interpreter, as the command line starts."""
-    code = (
-        "import sys\nfrom reid_core.cli.models import main\n"
-        "try: main([sys.argv[1]])\nexcept SystemExit: pass\n"
-        "sys.exit(' '.join({'torch', 'torchvision', 'timm'} & sys.modules.keys()) or None)"
-    )
-    for option, said in (("--help", "list"), ("--version", reid_core.__version__)):
-        run = subprocess.run([sys.executable, "-c", code, option], capture_output=True, text=True)
-        assert (run.returncode, run.stderr) == (0, "")
-        assert said in run.stdout
 
 
 def test_a_list_cut_by_head_ends_without_a_word():
