@@ -86,7 +86,7 @@ def test_paper_configs_build_and_take_two_real_steps_on_the_cpu(tiny, tmp_path, 
         (
             "beit_base_patch16_224",
             "{depth: 1, embed_dim: 32, num_heads: 2}",
-            "does not take a clip of .* this backbone takes images of 256x128 alone",
+            "does not take an input of .*: this backbone takes images of 256x128 alone",
         ),
         ("levit_128", "{}", "levit_128 can't be used as a backbone"),
     ],
@@ -113,6 +113,6 @@ def test_a_model_is_checked_at_the_sizes_of_regions_too():
         f"--{stage}.{size}_size=[64,48]" for stage in ("pretrain", "finetune") for size in ("image", "frame")
     ]
     with pytest.raises(
-        ValueError, match="does not take an image of .* takes images of 64x48 alone, got 128x64"
+        ValueError, match="does not take an input of .*: .* images of 64x48 alone, got 128x64"
     ):
         check(parse_config(APP, command))
