@@ -1,48 +1,25 @@
-"""USL and UDA end to end on tiny synthetic worlds, and what a second, a forced and a killed call do."""
+"""USL and UDA end to end on tiny synthetic worlds, and what a second, a killed and a parallel call do."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from types import SimpleNamespace
+import os
+import subprocess
+import sys
 
 import mlflow
 import pytest
 import torch
+import torch.distributed as dist
 
 import reid_core.training.module
-from cion.cli import build_parser, main
-from cion.config import Config
-from cion.training import build_model, train_target
+from cion.cli import main
+from cion.unsupervised.stages.target import adapt
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers import read
+from reid_core.recipe import Job
+from reid_core.synthetic import World, write_market1501
 
-HERE = Path(__file__).parent
-TINY = HERE / "tiny.yaml"
-SOURCE = (
-    "{world: {identities: 10, cameras: 2, height: 32, width: 16, seed: 1, clutter: 0.0, occlusion: 0.0}, "
-    "layout: {train_identities: 8, images_per_camera: 2, workers: 1, progress: false}}"
-)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """One whole run of USL; other tests read its files and add runs beside it, on the world that it wrote."""
-    runs = tmp_path_factory.mktemp("cion") / "runs"
-    command = ["unsupervised", "--config", str(TINY), "--runs", str(runs)]
-    assert main([*command, "--traceback"]) == 0
-    folder = runs / "tiny" / "usl"
-    world = folder / "world" / "target" / "market1501"
-    on_disk = [*command, "--target.synthetic", "null", "--target.root", str(world)]
-
-    def config():
-        parser = build_parser()
-        chosen = parser.instantiate(parser.parse_args(on_disk)).unsupervised
-        return Config(**{name: chosen[name] for name in Config.__dataclass_fields__})
-
-    return SimpleNamespace(
-        command=command, folder=folder, runs=runs, world=world, on_disk=on_disk, config=config
-    )
+STAGES = ["prepare", "target", "evaluate"]
 
 
 def results(folder):
@@ -53,8 +30,8 @@ def weights(folder):
     return torch.load(folder / "target" / "final.pt", weights_only=True)["state_dict"]
 
 
-def test_usl_scores_the_network_before_and_after(tiny):
-    found = results(tiny.folder)
+def test_usl_scores_the_network_before_and_after(usl):
+    found = results(usl.folder)
     assert list(found) == ["initial", "target"]
     for values in found.values():
         assert 0 < values["mAP"] <= 1 and values["rank_1"] <= values["rank_5"] <= values["rank_10"]
@@ -62,49 +39,47 @@ def test_usl_scores_the_network_before_and_after(tiny):
     assert found["initial"] != found["target"]
 
 
-def test_each_round_is_logged_in_the_nested_run_of_its_stage(tiny):
-    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tiny.runs}/mlflow.db")
-    experiment = client.get_experiment_by_name("tiny").experiment_id
+def test_each_round_is_logged_in_the_nested_run_of_its_stage(usl):
+    client = mlflow.MlflowClient(tracking_uri=usl.store)
+    experiment = client.get_experiment_by_name("cion_tiny_usl").experiment_id
     runs = {run.info.run_name: run for run in client.search_runs([experiment])}
-    parent, nested = runs["usl"], runs["target"]
+    parent, nested = runs["a"], runs["target"]
     assert nested.data.tags["mlflow.parentRunId"] == parent.info.run_id
     history = client.get_metric_history(nested.info.run_id, "loss")
     assert [point.step for point in history] == list(range(1, 7))
     clusters = client.get_metric_history(nested.info.run_id, "clusters")
     assert [point.step for point in clusters] == [0, 3] and all(point.value >= 2 for point in clusters)
-    assert {"initial/mAP", "target/mAP", "target/rank_1"} <= set(parent.data.metrics)
+    assert {"initial/mAP", "mAP", "rank_1"} <= set(parent.data.metrics)
     assert parent.data.params["clusters.k1"] == "6" and "version.torch" in parent.data.tags
-    assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["config.json"]
+    assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["config.yaml"]
 
 
-def test_the_targets_training_labels_do_not_matter(tiny, tmp_path):
-    config = tiny.config()
-    target = read("market1501", tiny.world)
-    unlabeled = Manifest(target.table.assign(pid=7), target.root)
-    train_target(config, unlabeled, build_model(config), tmp_path / "rounds", tmp_path)
+class Unlabelled(Job):
+    """A job whose target has lost its labels."""
+
+    def manifest(self, source, *splits):
+        rows = super().manifest(source, *splits)
+        return Manifest(rows.table.assign(pid=7), rows.root)
+
+
+def test_the_targets_training_labels_do_not_matter(usl, tmp_path):
+    adapt(usl.job("target", usl.config(), tmp_path, Unlabelled))
     learned = torch.load(tmp_path / "final.pt", weights_only=True)["state_dict"]
-    assert all(torch.equal(learned[name], value) for name, value in weights(tiny.folder).items())
+    whole = weights(usl.folder)
+    assert whole and all(torch.equal(learned[name], value) for name, value in whole.items())
 
 
-def test_a_second_call_skips_everything_and_more_rounds_go_on(tiny, capsys):
-    before = {path: path.stat().st_mtime_ns for path in tiny.folder.rglob("stage.json")}
+def test_a_second_call_runs_nothing_and_prints_the_table(usl, capsys):
+    before = {stage: (usl.folder / stage / "stage.json").stat().st_mtime_ns for stage in STAGES}
     capsys.readouterr()
-    assert main(tiny.command) == 0
+    assert main(["unsupervised", "run", *usl.command]) == 0
     said = capsys.readouterr()
-    assert said.err.count("skipped") == 3 and "Cluster Contrast" in said.out
-    assert {path: path.stat().st_mtime_ns for path in tiny.folder.rglob("stage.json")} == before
-    command = [*tiny.on_disk, "--name", "longer"]
-    assert main([*command, "--clusters.rounds", "1"]) == 0
-    first = tiny.runs / "tiny" / "longer" / "rounds" / "round_000" / "done.json"
-    stamp = first.stat().st_mtime_ns
-    assert main(command) == 0
-    assert first.stat().st_mtime_ns == stamp
-    longer, whole = weights(tiny.runs / "tiny" / "longer"), weights(tiny.folder)
-    assert all(torch.equal(longer[name], whole[name]) for name in whole)
+    assert said.err.count("reused") == len(STAGES) and "Cluster Contrast" in said.out
+    assert {stage: (usl.folder / stage / "stage.json").stat().st_mtime_ns for stage in STAGES} == before
 
 
-def test_killed_within_a_round_it_goes_on_to_the_same_bits(tiny, monkeypatch):
-    command = [*tiny.on_disk, "--name", "killed"]
+def test_killed_within_a_round_it_resumes_to_the_same_bits(usl, tmp_path, monkeypatch):
+    command = ["unsupervised", "run", *usl.command, "--runs", str(tmp_path)]
     write = reid_core.training.module.write_checkpoint
 
     def dies(state, path):
@@ -115,26 +90,53 @@ def test_killed_within_a_round_it_goes_on_to_the_same_bits(tiny, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
         patch.setattr(reid_core.training.module, "write_checkpoint", dies)
         main(command)
-    folder = tiny.runs / "tiny" / "killed"
-    first = folder / "rounds" / "round_000" / "done.json"
+    folder = tmp_path / "cion_tiny_usl" / "a"
+    first = folder / "target" / "rounds" / "round_000" / "done.json"
     stamp = first.stat().st_mtime_ns
     assert not (folder / "target" / "final.pt").exists()
     assert main(command) == 0
     assert first.stat().st_mtime_ns == stamp
-    resumed, whole = weights(folder), weights(tiny.folder)
+    resumed, whole = weights(folder), weights(usl.folder)
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
-    assert results(folder)["target"] == results(tiny.folder)["target"]
+    assert results(folder)["target"] == results(usl.folder)["target"]
 
 
-def test_uda_learns_from_the_labelled_source_first(tiny):
-    command = [*tiny.on_disk, "--name", "uda", "--source.synthetic", SOURCE, "--clusters.rounds", "1"]
+@pytest.mark.slow
+def test_two_processes_cluster_train_and_score_together(usl, tmp_path):
+    if not (dist.is_available() and dist.is_gloo_available()):
+        pytest.skip("this torch has no gloo: two processes on CPU can't talk")
+    command = ["unsupervised", "run", *usl.command, "--runs", str(tmp_path), "--runtime.devices", "2"]
+    command += ["--runtime.strategy", "ddp_find_unused_parameters_true"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launch, "-m", "cion.cli", *command],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "cion_tiny_usl" / "a"
+    assert results(folder)["initial"] == pytest.approx(results(usl.folder)["initial"])
+    first = "target/rounds/round_000/clusters/done.json"  # before the first step, the same is clustered
+    assert (folder / first).read_text() == (usl.folder / first).read_text()
+    assert not torch.equal(
+        weights(folder)["model.neck.weight"], torch.ones_like(weights(folder)["model.neck.weight"])
+    )
+
+
+def test_uda_learns_from_the_labelled_source_first(usl, tmp_path):
+    world = World(identities=10, cameras=2, height=32, width=16, seed=1, clutter=0.0, occlusion=0.0)
+    root = write_market1501(world, tmp_path / "source", 8, 2, progress=False)
+    command = ["unsupervised", "run", *usl.command, "--name", "uda", "--clusters.rounds", "1"]
+    command += ["--data.source.name", "market1501", "--data.source.root", str(root)]
     assert main([*command, "--traceback"]) == 0
-    folder = tiny.runs / "tiny" / "uda"
+    folder = usl.folder.with_name("uda")
     found = results(folder)
     assert list(found) == ["initial", "source", "target"]
     assert len({values["mAP"] for values in found.values()}) == 3
     summary = json.loads((folder / "source" / "stage.json").read_text())["summary"]
-    assert summary == {"images": 32, "identities": 8}
+    assert (summary["images"], summary["identities"]) == (32, 8)
     source = torch.load(folder / "source" / "final.pt", weights_only=True)["state_dict"]
     name = "model.classifier.weight"  # the target's training leaves it as the source's labels made it
     assert torch.equal(source[name], weights(folder)[name])

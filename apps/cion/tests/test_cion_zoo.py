@@ -11,12 +11,15 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from cion.cli import main, parse_config
-from cion.pipeline.config import RunConfig
-from cion.pipeline.pretrain import build_objective, collate
+from cion.cli import APP, main
+from cion.config import Network
+from cion.pretraining.config import PretrainConfig
+from cion.pretraining.stages.pretrain import PreTraining, build_objective, collate
 from cion.zoo import MODELS, export, load, model, paper_config
+from reid_core.cli.recipes import parse_config
 from reid_core.data.transforms import MultiCrop
 from reid_core.models.backbones import ZOO, build_backbone
+from reid_core.processes import Runtime
 
 PAPER = Path(__file__).parents[1] / "configs" / "paper"
 SMALL = "ghostnet_0_5"
@@ -33,7 +36,7 @@ def test_each_papers_config_is_generated_from_the_table_and_can_be_parsed(name):
 
 
 def test_a_papers_config_is_a_run_with_the_papers_values():
-    config = parse_config(["run", "--config", str(PAPER / "resnet50_ibn.yaml")])
+    config = parse_config(APP, ["run", "--config", str(PAPER / "resnet50_ibn.yaml")])
     assert (config.model.backbone, config.finetune.method) == ("resnet50_ibn", "mgn")
     assert (config.pretrain.batch, config.pretrain.objective.prototypes) == (960, 65_536)
     assert config.pretrain.curriculum == {0: 2, 40: 4, 60: 6, 80: 8}
@@ -102,13 +105,12 @@ def test_weights_of_another_model_are_refused(weights, tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_pretrains_a_step(name):
-    config = RunConfig()
-    config.model.backbone = name
-    config.pretrain.freeze_prototypes_epochs = 0
-    config.pretrain.drop_path = paper_config(name)["pretrain"].get("drop_path", 0.0)
-    config.pretrain.objective = type(config.pretrain.objective)(prototypes=256, head_hidden=64)
-    objective = build_objective(config, steps=1, steps_per_epoch=1).train()
-    views = MultiCrop(config.model.image_size, config.pretrain.local_size, 2)
+    network, settings = Network(name), PretrainConfig()
+    settings.freeze_prototypes_epochs = 0
+    settings.drop_path = paper_config(name)["pretrain"].get("drop_path", 0.0)
+    settings.objective = type(settings.objective)(prototypes=256, head_hidden=64)
+    objective = build_objective(PreTraining("raw", settings, network, 0), 1, 1, Runtime()).train()
+    views = MultiCrop(network.image_size, settings.local_size, 2)
     images = torch.randint(256, (4, 3, 256, 128), dtype=torch.uint8)
     batch = collate(
         [{"image": views(image), "pid": number // 2, "unreadable": []} for number, image in enumerate(images)]

@@ -6,11 +6,9 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from reid_core.data.manifest import Manifest
-from reid_core.processes import ranks
-from reid_core.recipe import Recipe, Stage, part
+from reid_core.recipe import Recipe, Stage, check_batches, flatten_results, part
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
 from reid_core.recipe.sources import is_manifest
@@ -27,7 +25,7 @@ from vills.config import (
     sources,
 )
 from vills.model import check_model
-from vills.stages.evaluate import Evaluation, evaluate, flatten_results, print_table
+from vills.stages.evaluate import Evaluation, evaluate, print_table
 from vills.stages.finetune import FineTuning, finetune
 from vills.stages.lse import RegionCache, check_areas, extract_regions
 from vills.stages.pretrain import PreTraining, pretrain
@@ -160,14 +158,8 @@ def _check_batches(config: Config) -> None:
         raise ValueError(
             "data.same_people joins images and clips, but one of them is not trained on: set it to false"
         )
-    world = ranks(config.runtime)[1]
-    for name, number in (
-        ("pretrain.image_batch", before.image_batch),
-        ("pretrain.video_batch", before.video_batch),
-        ("finetune.identities", tune.identities),
-    ):
-        if number % world:
-            raise ValueError(f"{name}={number} can't be divided over {world} processes")
+    batches = {"pretrain.image_batch": before.image_batch, "pretrain.video_batch": before.video_batch}
+    check_batches(config.runtime, {**batches, "finetune.identities": tune.identities})
 
 
 def check_data(config: Config, rows: Callable[..., Manifest]) -> None:
@@ -213,14 +205,13 @@ def publish(config: Config, folder: Callable[[str], Path], summaries: Summaries,
     print_table(summaries["evaluate"])
 
 
-def results(summaries: Summaries) -> dict[str, float]:
-    """Metrics of a run.
-
-    Args:
-        summaries: stage -> its summary.
-    """
-    found: dict[str, Any] = summaries.get("evaluate", {})
-    return flatten_results(found)
-
-
-RECIPE = Recipe("vills", "vills.cli", sources, stages, check, check_data, results, publish)
+RECIPE = Recipe(
+    "vills",
+    "vills.cli",
+    sources,
+    stages,
+    check,
+    check_data,
+    lambda summaries: flatten_results(summaries.get("evaluate", {})),
+    publish,
+)

@@ -156,17 +156,34 @@ def share(make: Callable[[], Any]) -> Any:
             raise
         store.set(key, json.dumps({"value": value}))
         return value
-    while True:
-        try:
-            store.wait([key], PATIENCE)
-            break
-        except RuntimeError as error:  # torch has one class for a time-out and for a store that is gone
-            if "imeout" not in str(error):
-                raise RuntimeError(f"rank 0 can't be reached any more ({error})") from error
+    _wait(key)
     answer = json.loads(store.get(key))
     if "error" in answer:
         raise RuntimeError(f"rank 0 stopped: {answer['error']}")
     return answer["value"]
+
+
+def wait_for_all() -> None:
+    """Return when every process has come here; each calls it, in the same order as `share`.
+
+    Raises:
+        RuntimeError: a process can't be reached any more.
+    """
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world > 1:
+        key = str(next(_numbers))
+        _store().set(f"{key}/{process_rank()}", "")
+        for rank in range(world):
+            _wait(f"{key}/{rank}")
+
+
+def _wait(key: str) -> None:
+    while True:
+        try:
+            return _store().wait([key], PATIENCE)
+        except RuntimeError as error:  # torch has one class for a time-out and for a store that is gone
+            if "imeout" not in str(error):
+                raise RuntimeError(f"rank 0 can't be reached any more ({error})") from error
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import yaml
 from cion.zoo.files import export, load
 from cion.zoo.table import MODELS, UNSUPERVISED, model, paper_config
 from reid_core.cli.models import cost
+from reid_core.files import write_atomically
 from reid_core.models.backbones import ZOO
 
 
@@ -35,16 +36,25 @@ def run_zoo(chosen: Any) -> None:
         count = sum(weight.numel() for weight in encoder.trunk.parameters())
         print(f"{type(encoder).__name__}: {count / 1e6:.2f} M parameters, tokens of {encoder.dim}")
         return
+    if chosen.action == "config" and chosen.name is None and chosen.out is not None:
+        for name in MODELS:
+            text = f"# Written by `cion zoo config --out`.\n{_paper_text(name)}"
+            write_atomically(Path(chosen.out) / f"{name}.yaml", text)
+        return
     if chosen.name is None:
         raise ValueError(f"cion zoo {chosen.action} takes a model's name: see `cion zoo list`")
     model(chosen.name)
     if chosen.action == "config":
-        print(yaml.safe_dump(paper_config(chosen.name), sort_keys=False), end="")
+        print(_paper_text(chosen.name), end="")
         return
     if chosen.weights is None or chosen.out is None:
         raise ValueError("cion zoo export takes --weights, a backbone.safetensors, and --out, a folder")
     results = json.loads(Path(chosen.results).read_text()) if chosen.results else None
     export(chosen.name, Path(chosen.weights), Path(chosen.out), chosen.data, results, chosen.tracking_uri)
+
+
+def _paper_text(name: str) -> str:
+    return yaml.safe_dump(paper_config(name), sort_keys=False)
 
 
 def listing() -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cion.pipeline.pretrain import BACKBONE_FILE, save_backbone
+from cion.pretraining.stages.pretrain import save_backbone
+from cion.stages.finetune import BACKBONE_FILE
 from cion.zoo.table import UNSUPERVISED, model, paper_config
 from reid_core.cli.models import cost
 from reid_core.files import write_atomically

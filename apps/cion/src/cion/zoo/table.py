@@ -109,5 +109,5 @@ def paper_config(name: str) -> dict[str, Any]:
         "model": {"backbone": name},
         "pretrain": pretrain,
         "finetune": finetune,
-        "machine": {"devices": GPUS, "strategy": "ddp_find_unused_parameters_true", "workers": 8},
+        "runtime": {"devices": GPUS, "strategy": "ddp_find_unused_parameters_true", "workers": 8},
     }

@@ -18,7 +18,7 @@ from reid_core.files import write_atomically
 from reid_core.models.features import extract, valid_path
 from reid_core.models.folder import read_folder
 from reid_core.models.heads import ReIDModel
-from reid_core.recipe import Job
+from reid_core.recipe import Job, flatten_results
 from reid_eval import PROTOCOLS, Result
 from reid_eval import evaluate as score
 from vills.config import EvaluateConfig, Shapes
@@ -87,29 +87,6 @@ def evaluate(job: Job) -> dict[str, Any]:
     )
     job.logger.metrics(flatten_results(found), step=0)
     return found
-
-
-def flatten_results(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, float]:
-    """Results as metrics: image/mAP, video/rank_1, ...; those of a second model behind its name.
-
-    Args:
-        found: variant -> mode -> name -> value.
-
-    Returns:
-        Name -> number.
-
-    Example:
-        >>> flatten_results({"pretrained": {"image": {"mAP": 0.5}}, "scratch": {"image": {"mAP": 0.25}}})
-        {'image/mAP': 0.5, 'scratch/image/mAP': 0.25}
-    """
-    metrics = {}
-    for number, (variant, modes) in enumerate(found.items()):
-        prefix = f"{variant}/" if number else ""
-        for mode, values in modes.items():
-            for name, value in values.items():
-                if isinstance(value, int | float):
-                    metrics[f"{prefix}{mode}/{name}"] = float(value)
-    return metrics
 
 
 def print_table(found: Mapping[str, Mapping[str, Mapping[str, Any]]], console: Console | None = None) -> None:

@@ -1,6 +1,9 @@
+from .checks import check_batches, check_files
 from .config import RecipeConfig
+from .features import extract_features, save_features
 from .lease import Busy
 from .nested import run_stage
+from .results import flatten_results
 from .rows import part
 from .runner import Recipe, run
 from .sources import Source, Sources, Synthetic
@@ -21,7 +24,12 @@ __all__ = [
     "Synthetic",
     "Table",
     "ablate",
+    "check_batches",
+    "check_files",
+    "extract_features",
+    "flatten_results",
     "part",
     "run",
     "run_stage",
+    "save_features",
 ]

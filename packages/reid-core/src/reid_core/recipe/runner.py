@@ -223,6 +223,7 @@ class _Session:
                 nested,
                 self.sources.roots(self.folders[PREPARE]),
                 stage.reads,
+                stage.watched,
             )
             self.tracker.wait_until_connected()
             summary = dict(stage.work(job)) if stage.collective or process_rank() == 0 else {}

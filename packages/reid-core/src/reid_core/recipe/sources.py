@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from reid_core import data  # lazy: jsonargparse would run an import that is for type checkers alone
 from reid_core.recipe.rows import PREPARE, manifest_file, part, saved_root
 from reid_core.recipe.stage import Job, Stage
-
-if TYPE_CHECKING:
-    from reid_core.data.manifest import Manifest
 
 WORLD_FOLDER = "synthetic"
 WRITERS = {"market1501": "write_market1501", "mars": "write_mars", "folder": "write_folder"}
@@ -42,8 +40,9 @@ class Synthetic:
     world: dict[str, Any] = field(default_factory=dict)
     """Dials of reid_core.synthetic.World: identities, cameras, seed, height, width, occlusion, ..."""
     layouts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Layouts to write (market1501, mars, folder) with the options of each one's writer; a folder's
-    `identities: [first, end]` may lie beyond the labelled people: passers-by of the same cameras."""
+    """Folders to write, by name, with the options of each one's writer. `layout` is market1501, mars or
+    folder, by default the name. `identities: n` takes the world's first n people; a folder's may be
+    `[first, end]`, and lie beyond the labelled people: passers-by of the same cameras."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Sources:
     Args:
         by_name: dotted name in the configuration, such as "data.image" -> source.
         root: folder of each source that names none of its own.
-        synthetic: a world to write; a source without a root whose name is one of its layouts reads it.
+        synthetic: a world to write; a source without a root that has the name of one of its layouts reads it.
         needed: splits that a source must have, by its name.
         tracklets: names of the sources whose needed splits must have tracklets.
     """
@@ -91,14 +90,22 @@ class Sources:
         from reid_core.data.readers import find_reader
 
         if self.synthetic is not None:
-            for layout in self.synthetic.layouts:
+            for name, options in self.synthetic.layouts.items():
+                layout = options.get("layout", name)
                 if layout not in WRITERS:
                     raise ValueError(
                         f"data.synthetic.layouts: no writer for {layout!r}; there are {', '.join(WRITERS)}"
                     )
+                if layout != "folder" and not isinstance(options.get("identities", 0), int):
+                    raise ValueError(
+                        f"data.synthetic.layouts.{name}.identities={options['identities']}: {layout} takes a "
+                        "number of people, the first of the world"
+                    )
         for name, source in self.by_name.items():
             if not source.name:
                 raise ValueError(f"{name}.name is empty: give a reader, such as market1501")
+            if self._is_written(source):
+                continue
             if is_manifest(source):
                 if not Path(source.name).is_file():
                     raise FileNotFoundError(f"{name}.name: there is no file {source.name}")
@@ -107,8 +114,6 @@ class Sources:
                 find_reader(source.name)
             except ValueError as error:
                 raise ValueError(f"{name}.name: {error}") from error
-            if self._is_written(source):
-                continue
             root = source.root or self.root
             if not root:
                 raise ValueError(f"{name}.root and data.root are empty: give the folder of {source.name}")
@@ -125,7 +130,7 @@ class Sources:
             prepare,
             Preparation(
                 {
-                    name: Source("manifest" if is_manifest(source) else source.name, "", source.options)
+                    name: Source(self.reader(name), "", source.options)
                     for name, source in self.by_name.items()
                 },
                 self.synthetic,
@@ -140,6 +145,17 @@ class Sources:
             },
             shared=True,
         )
+
+    def reader(self, name: str) -> str:
+        """Name of the reader that understands a source; "manifest" for a manifest file.
+
+        Args:
+            name: of the source.
+        """
+        source = self.by_name[name]
+        if self.synthetic is not None and self._is_written(source):
+            return str(self.synthetic.layouts[source.name].get("layout", source.name))
+        return "manifest" if is_manifest(source) else source.name
 
     def roots(self, prepared: Path) -> dict[str, Path]:
         """Folder that each source's paths are relative to, where its images lie now.
@@ -221,23 +237,27 @@ def write_world(synthetic: Synthetic, folder: Path, workers: int) -> None:
 
     Args:
         synthetic: layouts and dials.
-        folder: gets a folder per layout.
+        folder: gets a folder per name.
         workers: processes.
     """
     from reid_core import synthetic as worlds
 
     world = worlds.World(**synthetic.world)
-    for layout, given in synthetic.layouts.items():
+    for name, given in synthetic.layouts.items():
         options, people = dict(given), world
-        if layout == "folder" and "identities" in options:
-            first, end = options["identities"]
+        writer = WRITERS[options.pop("layout", name)]
+        identities = options.pop("identities", None)
+        if isinstance(identities, int):
+            people = replace(world, identities=identities)
+        elif identities is not None:
+            first, end = identities
             options["identities"] = range(first, end)
             people = replace(world, identities=max(world.identities, end))
-        if not (folder / layout).exists():  # a layout appears only when it is whole
-            getattr(worlds, WRITERS[layout])(people, folder / layout, workers=workers, **options)
+        if not (folder / name).exists():  # a layout appears only when it is whole
+            getattr(worlds, writer)(people, folder / name, workers=workers, **options)
 
 
-def rows_digest(manifest: Manifest) -> str:
+def rows_digest(manifest: data.Manifest) -> str:
     """Digest of rows and of the sizes of their files, the same wherever these lie and however often copied.
 
     Args:
@@ -305,7 +325,7 @@ def _size(path: str) -> int:
         return 0
 
 
-def _rows(name: str, manifest: Manifest, split: str) -> Manifest:
+def _rows(name: str, manifest: data.Manifest, split: str) -> data.Manifest:
     try:
         return manifest.select(split)
     except ValueError as error:

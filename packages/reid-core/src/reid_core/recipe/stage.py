@@ -84,6 +84,7 @@ class Job:
         logger: its nested run.
         roots: folder of each data source, by name.
         parts: those of each stage's output that it may read.
+        watched: the stage's watched folders, by name.
     """
 
     section: Any
@@ -95,6 +96,7 @@ class Job:
     logger: Tracker
     roots: Mapping[str, Path]
     parts: Mapping[str, Parts]
+    watched: Mapping[str, Path] = field(default_factory=dict)
 
     def manifest(self, source: str, *splits: str) -> Manifest:
         """Rows of a data source that the stage `prepare` has read, at the place where the data lie now.

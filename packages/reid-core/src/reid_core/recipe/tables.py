@@ -47,6 +47,7 @@ class Table:
         rows: its lines.
         metrics: those shown, in order; names of `Recipe.results` or of the paper's numbers.
         until: the last stage that a row needs.
+        plain: those of the metrics that are no rates, such as minutes; they are shown as they are.
 
     Example:
         >>> Table("k", "Tab. 9: k", [Row("k = 1", {"k": 1})], ["mAP"]).slug(0)
@@ -58,6 +59,7 @@ class Table:
     rows: Sequence[Row]
     metrics: Sequence[str]
     until: str | None = None
+    plain: Sequence[str] = ()
 
     def slug(self, number: int) -> str:
         """A row's name as one component of a path.
@@ -75,7 +77,7 @@ class Found:
     Attributes:
         row: the row.
         run: the run's name.
-        metrics: metric -> ours, in per cent; None where the run has none.
+        metrics: metric -> ours, in per cent but for the table's `plain`; None where the run has none.
     """
 
     row: Row
@@ -111,7 +113,10 @@ def ablate(recipe: Recipe, config: RecipeConfig, table: Table) -> list[Found]:
     found = []
     for row, one in zip(table.rows, rows, strict=True):
         results = recipe.results(run(recipe, one, table.until))
-        ours = {name: 100 * results[name] if name in results else None for name in table.metrics}
+        ours = {
+            name: results[name] * (1 if name in table.plain else 100) if name in results else None
+            for name in table.metrics
+        }
         found.append(Found(row, one.name, ours))
     with (
         hold(config.folder, f"run {config.experiment}/{config.name}", wait=False),
@@ -246,7 +251,7 @@ def _figure(table: Table, found: Sequence[Found]) -> Any:
             if there:
                 axes.plot(*zip(*there, strict=True), marker=marker, label=label)
         axes.set_xticks(range(len(titles)), titles, rotation=30, ha="right")
-        axes.set(ylabel=f"{name} (%)")
+        axes.set(ylabel=name if name in table.plain else f"{name} (%)")
         if axes.has_data():
             axes.legend()
     return figure

@@ -1,8 +1,9 @@
 from .clusters import centroids, cluster, within_cameras
 from .colours import StripeColours
+from .config import ClusterContrastConfig
 from .memory import ClusterMemory
 from .neighbours import jaccard_distance
-from .training import ClusterContrastConfig, train_clusters
+from .training import train_clusters
 
 __all__ = [
     "ClusterContrastConfig",

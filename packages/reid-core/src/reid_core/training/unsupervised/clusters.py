@@ -7,10 +7,7 @@ from scipy import sparse
 from sklearn.cluster import DBSCAN
 from sklearn.preprocessing import normalize
 
-from reid_core.training.unsupervised.neighbours import EPS
-
-MIN_SAMPLES = 4
-"""Neighbours, itself among them, that make a row the core of a cluster (Cluster Contrast's code)."""
+from reid_core.training.unsupervised.config import EPS, MIN_SAMPLES
 
 
 def cluster(distances: sparse.csr_array, eps: float = EPS, min_samples: int = MIN_SAMPLES) -> np.ndarray:

@@ -7,10 +7,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MOMENTUM = 0.1
-"""What a centroid keeps of itself at each update (Cluster Contrast's code)."""
-TEMPERATURE = 0.05
-"""Of the similarities (Cluster Contrast's code)."""
+from reid_core.training.unsupervised.config import MOMENTUM, TEMPERATURE
 
 
 class ClusterMemory(nn.Module):

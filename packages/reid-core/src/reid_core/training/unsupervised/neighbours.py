@@ -8,11 +8,7 @@ from scipy import sparse
 from sklearn.preprocessing import normalize
 
 from reid_core.progress import Progress
-
-K1, K2 = 30, 6
-"""Neighbours of the encoding, neighbours averaged over (the code of SpCL and Cluster Contrast)."""
-EPS = 0.6
-"""Largest distance of neighbours in a cluster (Cluster Contrast's code); 0.7 on MSMT17 (TransReID-SSL's)."""
+from reid_core.training.unsupervised.config import EPS, K1, K2
 
 QUERIES_AT_A_TIME = 4096
 PAIRS_AT_A_TIME = 2**14

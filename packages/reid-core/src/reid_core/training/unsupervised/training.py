@@ -23,62 +23,18 @@ from reid_core.training.checkpoints import read_checkpoint, write_checkpoint
 from reid_core.training.config import TrainConfig
 from reid_core.training.loop import FINAL, LAST, fit
 from reid_core.training.protocols import Logger
-from reid_core.training.unsupervised.clusters import MIN_SAMPLES, centroids, cluster, within_cameras
+from reid_core.training.unsupervised.clusters import centroids, cluster, within_cameras
 from reid_core.training.unsupervised.colours import StripeColours
-from reid_core.training.unsupervised.memory import MOMENTUM, TEMPERATURE, ClusterMemory
-from reid_core.training.unsupervised.neighbours import EPS, K1, K2, jaccard_distance
+from reid_core.training.unsupervised.config import ClusterContrastConfig
+from reid_core.training.unsupervised.memory import ClusterMemory
+from reid_core.training.unsupervised.neighbours import jaccard_distance
 
 CLUSTERS, LABELS, CENTROIDS = "clusters", "labels.npy", "centroids.npy"
-
-
-@dataclass(frozen=True)
-class ClusterContrastConfig:
-    """Settings of Cluster Contrast; the defaults are its published code's on Market-1501.
-
-    Example:
-        >>> msmt17 = ClusterContrastConfig(eps=0.7)
-        >>> msmt17.identities * msmt17.instances
-        256
-    """
-
-    rounds: int = 50
-    """Times that the images are clustered and trained on; the published code's epochs."""
-    colour_rounds: int = 0
-    """First rounds in which images are clustered by their colours within cameras (`StripeColours`): for
-    weights that can't tell people apart yet. Not in that code."""
-    identities: int = 16
-    """Clusters in a batch; fewer where there are fewer clusters."""
-    instances: int = 16
-    """Images a cluster in a batch."""
-    k1: int = K1
-    """Neighbours of the k-reciprocal encoding; at most the number of images."""
-    k2: int = K2
-    """Nearest encodings averaged."""
-    eps: float = EPS
-    """Largest Jaccard distance of two neighbours in a cluster; 0.7 on MSMT17."""
-    min_samples: int = MIN_SAMPLES
-    """Neighbours, itself among them, of a cluster's core image."""
-    within_cameras: bool = False
-    """Whether images are compared by their features' place among those of their camera; not in that code."""
-    momentum: float = MOMENTUM
-    """What a centroid keeps of itself at each update."""
-    temperature: float = TEMPERATURE
-    """Divisor of the similarities to the centroids."""
-    hardest: bool = False
-    """Whether a centroid is moved by the batch's hardest instance alone, rather than by each."""
-    decay_every: int = 20
-    """Rounds after which the learning rate is multiplied by `decay`."""
-    decay: float = 0.1
-    """Factor of the learning rate."""
-
-    def __post_init__(self) -> None:
-        for name in ("rounds", "identities", "instances", "min_samples", "decay_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
-        if not 0 <= self.colour_rounds <= self.rounds:
-            raise ValueError(f"colour_rounds={self.colour_rounds}; expected 0 to rounds={self.rounds}")
-        if not 0 < self.eps < 1 or not 0 < self.decay <= 1:
-            raise ValueError(f"eps={self.eps}, decay={self.decay}; expected 0 < eps < 1 and 0 < decay <= 1")
+ANY_MACHINE: dict[str, Any] = {
+    **{"workers": 0, "checkpoint_every": 1, "log_every": 1},
+    **{"accelerator": "auto", "devices": 1, "num_nodes": 1, "strategy": "auto"},
+}
+"""In place of what a training runs on and how often it tells: these change no result."""
 
 
 def train_clusters(
@@ -171,7 +127,7 @@ def train_clusters(
         lr = config.lr * settings.decay ** (number // settings.decay_every)
         trained = replace(config, lr=lr, min_lr=lr, warmup_steps=0)
         out = Path(folder) / f"round_{number:03}"
-        result_only = replace(trained, workers=0, checkpoint_every=1, log_every=1)
+        result_only = replace(trained, **ANY_MACHINE)
         begun = {"settings": single, "train": result_only, "seed": seed, "inputs": inputs}
         work = _Round(
             model,

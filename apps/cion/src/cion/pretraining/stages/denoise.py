@@ -10,11 +10,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from cion.pipeline.config import RunConfig
+from cion.pretraining.stages.features import FEATURES_FILE
+from cion.pretraining.stages.tracklets import IDENTITIES_FILE, load_videos
 from reid_core.data.manifest import UNKNOWN, Manifest
 from reid_core.data.samplers import permutation
+from reid_core.files import atomic, file_digest
 from reid_core.models.features import valid_path
-from reid_core.training.protocols import Logger
+from reid_core.recipe import Job
 from reid_denoise import LEVELS, denoise, score
 
 TITLES = {
@@ -25,80 +27,71 @@ TITLES = {
 }
 
 
-def find_identities(
-    config: RunConfig,
-    videos: Manifest,
-    features: Path,
-    truth: Path | None,
-    folder: Path,
-    logger: Logger | None = None,
-) -> dict[str, Any]:
+def find_identities(job: Job) -> dict[str, Any]:
     """Denoise up to each level (CION 3.2), print what it did, and save the identities.
 
     Args:
-        config: the whole configuration.
-        videos: the manifest.
-        features: *.npy, a row an image.
-        truth: *.npy, int [n], who is on each image; None where nobody knows.
-        folder: the stage's folder; gets LEVEL.npy, int64 [n], -1 for discarded images, and raw.npy, the
-            tracklets.
-        logger: gets the metrics; None logs nothing.
+        job: its section is the `Criteria`; its folder gets LEVEL.npy, int64 [n], -1 for discarded images, and
+            raw.npy, the tracklets.
 
     Returns:
-        Level -> images, identities and, where the truth is known, pairwise precision, recall and f1.
+        "levels": level -> images, identities and, where the truth is known, pairwise precision, recall and
+        f1; "parts": level -> digest of its identities.
     """
-    table = videos.table
+    table = load_videos(job).table
+    features = job.inputs["features"] / FEATURES_FILE
+    truth = job.inputs["tracklets"] / IDENTITIES_FILE
     rows = np.load(features, mmap_mode="r")
     tracklets = np.where(np.load(valid_path(features)), table["tracklet"], UNKNOWN)
-    known = np.load(truth) if truth is not None else None
     found = {"raw": tracklets}
     for level in LEVELS:
-        work = folder / f"work_{level}"
-        result = denoise(rows, tracklets, table["video"].to_numpy(), config.denoise, level=level, folder=work)
-        found[level] = result.identity
-    summary = {}
+        work = job.folder / f"work_{level}"
+        found[level] = denoise(
+            rows, tracklets, table["video"].to_numpy(), job.section, level=level, folder=work
+        ).identity
+    levels, parts = {}, {}
     for name, identity in found.items():
-        np.save(folder / f"{name}.npy", identity)
-        summary[name] = {
-            "images": int((identity >= 0).sum()),
-            "identities": len(np.unique(identity[identity >= 0])),
-        }
-        if known is not None:
-            scores = score(identity, known)
-            summary[name] |= {key: round(getattr(scores, key), 4) for key in ("precision", "recall", "f1")}
-        if logger is not None:
-            logger.metrics({f"{name}/{key}": value for key, value in summary[name].items()}, step=0)
-    return summary
+        file = identity_file(job.folder, name)
+        with atomic(file) as temporary:
+            np.save(temporary, identity)
+        parts[name] = file_digest(file)
+        seen = {"images": int((identity >= 0).sum()), "identities": len(np.unique(identity[identity >= 0]))}
+        levels[name] = {**seen, **(_scores(identity, np.load(truth)) if truth.exists() else {})}
+        job.logger.metrics({f"{name}/{key}": value for key, value in levels[name].items()}, step=0)
+    print_denoising(levels)
+    return {"levels": levels, "parts": parts}
 
 
-def denoising_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
-    """What each level did.
+def identity_file(folder: Path, level: str) -> Path:
+    """Where the identities of a level lie.
 
     Args:
-        summary: as `find_identities` returns it.
-
-    Example:
-        >>> denoising_table({"raw": {"images": 8, "identities": 2, "f1": 0.5}}).row_count
-        1
+        folder: of the stage.
+        level: raw, tracklet, video or cross_video.
     """
-    measures = [key for key in next(iter(summary.values())) if key not in ("images", "identities")]
+    return folder / f"{level}.npy"
+
+
+def _scores(identity: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    scores = score(identity, truth)
+    return {key: round(getattr(scores, key), 4) for key in ("precision", "recall", "f1")}
+
+
+def print_denoising(levels: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print what each level did.
+
+    Args:
+        levels: as `find_identities` returns them.
+    """
+    measures = [key for key in next(iter(levels.values())) if key not in ("images", "identities")]
     table = Table(title="Identities" + (", pairwise against the truth, %" if measures else ""))
     table.add_column("denoising", no_wrap=True)
     for heading in ("images", "identities", *measures):
         table.add_column(heading, justify="right")
-    for level, values in summary.items():
+    for level, values in levels.items():
         rates = [f"{100 * values[key]:.1f}" for key in measures]
         table.add_row(TITLES[level], f"{values['images']:,}", f"{values['identities']:,}", *rates)
-    return table
-
-
-def print_denoising(summary: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print `denoising_table`.
-
-    Args:
-        summary: as `find_identities` returns it.
-    """
-    Console().print(denoising_table(summary))
+    Console().print(table)
 
 
 def identity_manifest(videos: Manifest, identity: np.ndarray, ratio: float, seed: int) -> Manifest:
@@ -124,10 +117,8 @@ def identity_manifest(videos: Manifest, identity: np.ndarray, ratio: float, seed
     """
     people = np.unique(identity[identity >= 0])
     number = round(ratio * len(people))
-    if not 0 < number <= len(people):
-        raise ValueError(
-            f"data.ratio={ratio} of {len(people)} identities leaves {number}: expected a ratio in (0, 1]"
-        )
+    if not number:
+        raise ValueError(f"pretrain.ratio={ratio} of {len(people)} identities leaves nobody: raise it")
     chosen = people[permutation(len(people), seed, 3)[:number]]
     table = videos.table.assign(pid=identity, tracklet=UNKNOWN, split="train")
     return Manifest(table, videos.root, videos.name).where(np.isin(identity, chosen))

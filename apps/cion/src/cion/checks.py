@@ -1,0 +1,46 @@
+"""What both recipes refuse before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from cion.config import FinetuneConfig, Network
+from cion.stages.finetune import build_reid, labelled_rows
+from reid_core.data.manifest import Manifest
+
+
+def check_networks(trained: Mapping[str, tuple[Network, FinetuneConfig]]) -> None:
+    """Refuse a network that can't be built, on shapes alone: no weight is made.
+
+    Args:
+        trained: option -> network and how it is fine-tuned.
+
+    Raises:
+        ValueError: an unknown backbone or option, or a method that takes another backbone.
+    """
+    with torch.device("meta"):
+        for name, (network, settings) in trained.items():
+            try:
+                build_reid(network, settings.method, settings.identities, seed=0)
+            except TypeError as error:
+                raise ValueError(f"{name}: {network.backbone}: {error}") from error
+
+
+def check_people(name: str, settings: FinetuneConfig, rows: Manifest) -> None:
+    """Refuse labelled images of fewer people than a batch needs.
+
+    Args:
+        name: of the option that says how they are trained on.
+        settings: how.
+        rows: the images.
+
+    Raises:
+        ValueError: too few people, or none with a label.
+    """
+    people = len(set(labelled_rows(rows).pids.tolist()))
+    if people < settings.identities:
+        raise ValueError(
+            f"{name}.identities={settings.identities}, but {rows.name} has {people} people to train on"
+        )

@@ -1,1 +1,0 @@
-"""CION's recipe: tracked video, features, denoised identities, pre-training, fine-tuning, evaluation."""

@@ -1,0 +1,1 @@
+"""CION pre-training: tracklets, denoised identities, self-distillation, fine-tuning, evaluation."""

@@ -1,0 +1,158 @@
+"""Everything that `cion` can be told beside what every recipe can; `cion run --help` prints it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cion.config import LABELLED_SPLITS, EvaluateConfig, FinetuneConfig, Network, Size
+from reid_core.recipe.config import RecipeConfig
+from reid_core.recipe.sources import Source, Sources, Synthetic
+from reid_core.training.config import Training
+from reid_denoise import Criteria
+from reid_pretrain.config import CIONConfig
+
+Variant = Literal["none", "dino", "raw", "tracklet", "video", "cross_video"]
+UNGUIDED = ("none", "dino")
+"""Variants that need no identities."""
+
+
+@dataclass
+class DataConfig:
+    """Where images come from."""
+
+    root: str = ""
+    """Folder for each source that names none of its own."""
+    videos: Source = field(default_factory=lambda: Source("synth_pedes"))
+    """Tracked video that is pre-trained on; in a "folder", VIDEO/TRACKLET/FRAME.jpg."""
+    target: Source = field(default_factory=lambda: Source("market1501"))
+    """Labelled images to fine-tune and to evaluate on."""
+    synthetic: Synthetic | None = None
+    """Write a synthetic world first; a source without a root that has the name of a layout reads it."""
+
+
+@dataclass
+class TrackletsConfig:
+    """Raw video to be tracked in place of data.videos, and what is done to tracklets."""
+
+    raw: str | None = None
+    """Folder of raw videos: persons are detected and tracked first (extra `video` of reid-core)."""
+    detector: str = ""
+    """Weights of torchvision's fasterrcnn_resnet50_fpn_v2, for raw videos."""
+    min_frames: int = 8
+    """Shortest tracklet that is kept of raw videos."""
+    switch: float = 0.0
+    """Share of a video's tracklets that are made to end with the images of another, as trackers do."""
+    split: float = 0.0
+    """Share of the tracklets that are made to get a new number half-way, as if lost."""
+
+
+@dataclass
+class ExtractorConfig:
+    """The model whose features are denoised by; the paper's is a ViT-B trained on UFine6926 (4.1)."""
+
+    features: str | None = None
+    """Features of the tracklets' images, *.npy [n d], in place of a model."""
+    weights: str | None = None
+    """Checkpoint of the backbone."""
+    source: Source | None = None
+    """Labelled data to train it on first; a synthetic world's folder is labelled by its truth."""
+    standardise: bool = False
+    """Whether each video's features are brought to mean 0 and deviation 1, for extractors that see what
+    cameras differ in."""
+    model: Network = field(default_factory=lambda: Network("vit_base"))
+    """The network."""
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    """How it is trained on `source`."""
+
+
+@dataclass
+class PretrainConfig:
+    """Identity-guided self-distillation (CION 3.3, 4.1)."""
+
+    train: Training = field(
+        default_factory=lambda: Training(
+            epochs=100,  # CION 4.1
+            warmup_epochs=10,  # DINO, as are the others
+            lr=5e-4,
+            min_lr=1e-6,
+            weight_decay=0.04,
+            weight_decay_end=0.4,
+            clip_grad=3.0,
+        )
+    )
+    """Length and optimiser; `lr` is for a batch of 256 and grows with the batch (DINO). An epoch is one pass
+    over the images."""
+    batch: int = 960
+    """Images per step over all ranks (ResNet50-IBN: 120 on each of 8 GPUs, by the authors' README)."""
+    ratio: float = 1.0
+    """Part of the identities that is pre-trained on (Fig. 6)."""
+    curriculum: dict[int, int] = field(default_factory=lambda: {0: 2, 40: 4, 60: 6, 80: 8})
+    """Epoch -> images per identity, N_id (CION 4.1)."""
+    local_views: int = 8
+    """Local views of an image (CION 4.1)."""
+    local_size: Size = (128, 64)
+    """Height and width of a local view (CION 4.1)."""
+    global_scale: tuple[float, float] = (0.4, 1.0)
+    """Part of the area that a global view keeps (DINO; the authors' code has 0.8 to 1)."""
+    local_scale: tuple[float, float] = (0.05, 0.4)
+    """Part of the area that a local view keeps (DINO; the authors' code has 0.05 to 0.8)."""
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1)
+    """Brightness, contrast, saturation and hue (DINO)."""
+    grey: float = 0.2
+    """Probability of losing the colour (DINO)."""
+    drop_path: float = 0.0
+    """Stochastic depth of the student (DINO: 0.1 for its ViTs)."""
+    freeze_prototypes_epochs: float = 1.0
+    """Epochs in which the prototypes don't learn (DINO)."""
+    objective: CIONConfig = field(default_factory=CIONConfig)
+    """Head, temperatures and the weighting of the loss."""
+
+
+@dataclass
+class Config(RecipeConfig):
+    """A whole run."""
+
+    experiment: str = "cion"
+    """MLflow experiment, and folder below runs."""
+    variants: list[Variant] = field(default_factory=lambda: ["cross_video"])
+    """What is fine-tuned, with one budget: from no pre-training (none), DINO on the same images (dino), CION
+    on tracklets as they come (raw), or on identities denoised to a level (tracklet, video, cross_video)."""
+    data: DataConfig = field(default_factory=DataConfig)
+    tracklets: TrackletsConfig = field(default_factory=TrackletsConfig)
+    extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
+    denoise: Criteria = field(default_factory=Criteria)
+    """sigma_cst, sigma_drm and r_s (CION 4.1: 0.2, 0.18, 1000)."""
+    model: Network = field(default_factory=Network)
+    """What is pre-trained and fine-tuned."""
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+def sources(config: Config) -> Sources:
+    """Every data source by its dotted name.
+
+    Args:
+        config: the whole configuration.
+
+    Example:
+        >>> list(sources(Config(tracklets=TrackletsConfig(raw="videos"))).by_name)
+        ['data.target']
+    """
+    data, extractor = config.data, config.extractor
+    named = {"data.target": data.target}
+    if config.tracklets.raw is None:
+        named["data.videos"] = data.videos
+    if extractor.source is not None and extractor.features is None:
+        named["extractor.source"] = extractor.source
+    return Sources(named, data.root, data.synthetic, {"data.target": LABELLED_SPLITS})
+
+
+def extractor_split(config: Config) -> str:
+    """The split of its source that the extractor is trained on: a folder's images are all one split.
+
+    Args:
+        config: the whole configuration, with an extractor's source.
+    """
+    return "unlabeled" if sources(config).reader("extractor.source") == "folder" else "train"

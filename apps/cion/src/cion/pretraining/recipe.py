@@ -1,0 +1,217 @@
+"""CION's recipe: which stages there are, what each reads, and what can be checked before them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from cion.checks import check_networks, check_people
+from cion.config import TEST_SPLITS
+from cion.pretraining.config import UNGUIDED, Config, extractor_split, sources
+from cion.pretraining.stages.denoise import find_identities, print_denoising
+from cion.pretraining.stages.features import Extraction, find_features
+from cion.pretraining.stages.pretrain import PreTraining, pretrain
+from cion.pretraining.stages.tracklets import VIDEOS, Tracking, find_tracklets
+from cion.pretraining.stages.tsne import Visualization, draw_tsne
+from cion.stages.evaluate import Evaluation, evaluate, format_table, with_protocol
+from cion.stages.finetune import FineTuning, finetune
+from reid_core.data.manifest import Manifest
+from reid_core.models.backbones import build_backbone
+from reid_core.models.dry_run import check_inputs
+from reid_core.models.features import valid_path
+from reid_core.recipe import Recipe, Stage, check_batches, check_files, flatten_results, part
+from reid_core.recipe.rows import PREPARE
+from reid_core.recipe.runner import Summaries
+from reid_core.recipe.stage import Parts
+from reid_core.tracking.tracker import Tracker
+
+TARGET, LABELLED = "data.target", "extractor.source"
+
+
+def stages(config: Config) -> list[Stage]:
+    """The stages of a configuration, in order.
+
+    Args:
+        config: the whole configuration.
+    """
+    tuned: dict[str, Parts] = {f"finetune/{variant}": None for variant in config.variants}
+    pretrained: dict[str, Parts] = {f"pretrain/{name}": None for name in config.variants if name != "none"}
+    compared = Visualization(tuple(config.variants), config.model, config.seed)
+    scored = Evaluation(
+        with_protocol(config.evaluate, sources(config).reader(TARGET)),
+        config.model,
+        config.finetune.method,
+        {variant: f"finetune/{variant}" for variant in config.variants},
+    )
+    return [
+        sources(config).stage(),
+        _tracklets(config),
+        *_identities(config),
+        *(_pretrain(config, variant) for variant in config.variants if variant != "none"),
+        Stage(
+            "tsne",
+            draw_tsne,
+            compared,
+            {PREPARE: [part(TARGET, "gallery")], **pretrained},
+            collective=True,
+        ),
+        *(_finetune(config, variant) for variant in config.variants),
+        Stage(
+            "evaluate",
+            evaluate,
+            scored,
+            {PREPARE: [part(TARGET, split) for split in TEST_SPLITS], **tuned},
+            collective=True,
+        ),
+    ]
+
+
+def _tracklets(config: Config) -> Stage:
+    settings = config.tracklets
+    faults = config.seed if settings.switch or settings.split else None
+    section = Tracking(replace(settings, raw=None, detector=""), faults)
+    if settings.raw is None:
+        return Stage("tracklets", find_tracklets, section, {PREPARE: [part(VIDEOS)]})
+    detector, raw = {"detector": Path(settings.detector)}, {"raw": Path(settings.raw)}
+    return Stage("tracklets", find_tracklets, section, {PREPARE: []}, detector, raw)
+
+
+def _identities(config: Config) -> list[Stage]:
+    """Extractor, features and denoise; nothing where there is no extractor."""
+    extractor = config.extractor
+    network, method = extractor.model, extractor.finetune.method
+    reads: dict[str, Parts] = {"tracklets": None}
+    files = {"weights": Path(extractor.weights)} if extractor.weights else {}
+    result = []
+    if extractor.features is not None:
+        files = {"features": Path(extractor.features)}
+        if (mask := valid_path(extractor.features)).is_file():
+            files["valid"] = mask
+    elif extractor.source is not None:
+        split = extractor_split(config)
+        result.append(
+            Stage(
+                "extractor",
+                finetune,
+                FineTuning(LABELLED, split, network, extractor.finetune, config.seed),
+                {PREPARE: [part(LABELLED, split)]},
+                files,
+                collective=True,
+            )
+        )
+        reads["extractor"], files = None, {}
+    elif not extractor.weights:
+        return []
+    section = Extraction(None if extractor.features else network, method, extractor.standardise)
+    read: dict[str, Parts] = {"tracklets": None, "features": None}
+    result.append(Stage("features", find_features, section, reads, files, collective=True))
+    return [*result, Stage("denoise", find_identities, config.denoise, read)]
+
+
+def _pretrain(config: Config, variant: str) -> Stage:
+    level = None if variant in UNGUIDED else variant
+    section = PreTraining(level, config.pretrain, config.model, config.seed)
+    reads: dict[str, Parts] = {"tracklets": None}
+    if level is not None:
+        reads["denoise"] = [level]
+    return Stage(f"pretrain/{variant}", pretrain, section, reads, collective=True)
+
+
+def _finetune(config: Config, variant: str) -> Stage:
+    section = FineTuning(TARGET, "train", config.model, config.finetune, config.seed)
+    reads: dict[str, Parts] = {PREPARE: [part(TARGET, "train")]}
+    if variant != "none":
+        reads[f"pretrain/{variant}"] = None
+    return Stage(f"finetune/{variant}", finetune, section, reads, collective=True)
+
+
+def check(config: Config) -> None:
+    """Refuse what can be seen to be wrong before anything is read, written or trained.
+
+    Args:
+        config: the whole configuration.
+
+    Raises:
+        ValueError: a setting that can't work; the message names it.
+        FileNotFoundError: a checkpoint that isn't there.
+    """
+    settings, extractor, before = config.tracklets, config.extractor, config.pretrain
+    files = {"extractor.weights": extractor.weights, "extractor.features": extractor.features}
+    if settings.raw is not None:
+        files["tracklets.detector"] = settings.detector
+        if not Path(settings.raw).is_dir():
+            raise FileNotFoundError(f"tracklets.raw: there is no folder {settings.raw}")
+    check_files(files)
+    learns = extractor.source or extractor.weights or extractor.features
+    if not learns and set(config.variants) - set(UNGUIDED):
+        raise ValueError("the extractor has no weights: give extractor.weights, .features or .source")
+    if not config.variants or len(set(config.variants)) < len(config.variants):
+        raise ValueError(f"variants={config.variants}: expected one or more, each once")
+    if not 0 < before.ratio <= 1:
+        raise ValueError(f"pretrain.ratio={before.ratio}: expected more than 0 and at most 1")
+    numbers = {"pretrain.batch": before.batch, "finetune.identities": config.finetune.identities}
+    check_batches(config.runtime, numbers)
+    check_networks(
+        {
+            "finetune": (config.model, config.finetune),
+            "extractor.finetune": (extractor.model, extractor.finetune),
+        }
+    )
+    if before.local_views and set(config.variants) != {"none"}:
+        model = config.model
+        check_inputs(
+            f"model.backbone={model.backbone} at pretrain.local_size",
+            lambda: build_backbone(model.backbone, model.image_size, **model.options),
+            [(1, 3, *before.local_size)],
+        )
+
+
+def check_data(config: Config, rows: Callable[..., Manifest]) -> None:
+    """Refuse what can be seen to be wrong as soon as the sources have been read.
+
+    Args:
+        config: the whole configuration.
+        rows: source and splits -> rows.
+
+    Raises:
+        ValueError: too few people for a batch.
+    """
+    check_people("finetune", config.finetune, rows(TARGET, "train"))
+    if LABELLED in sources(config).by_name:
+        check_people("extractor.finetune", config.extractor.finetune, rows(LABELLED, extractor_split(config)))
+
+
+def results(summaries: Summaries) -> dict[str, float]:
+    """Metrics of a run: those of its last variant by their names, of the others behind theirs.
+
+    Args:
+        summaries: stage -> its summary.
+
+    Example:
+        >>> results({"evaluate": {"none": {"mAP": 0.25}, "dino": {"mAP": 0.5}}})
+        {'none/mAP': 0.25, 'mAP': 0.5}
+    """
+    found = summaries.get("evaluate", {})
+    main = list(found)[-1] if found else None
+    metrics = flatten_results(found, main)
+    if f"pretrain/{main}" in summaries:
+        metrics["pretraining_minutes"] = summaries[f"pretrain/{main}"]["minutes"]
+    return metrics
+
+
+def publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:
+    """Print what denoising did, and the results.
+
+    Args:
+        config: the whole configuration.
+        folder: stage -> its folder.
+        summaries: stage -> its summary.
+        tracker: the run.
+    """
+    if "denoise" in summaries:
+        print_denoising(summaries["denoise"]["levels"])
+    print(format_table(summaries["evaluate"]))
+
+
+RECIPE = Recipe("cion", "cion.cli", sources, stages, check, check_data, results, publish)

@@ -1,0 +1,1 @@
+"""The stages of CION pre-training, one file each."""

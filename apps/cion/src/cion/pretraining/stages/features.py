@@ -1,0 +1,88 @@
+"""The features stage: a model that tells people apart -> its features of every image of the videos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cion.config import Network
+from cion.pretraining.stages.tracklets import load_videos
+from cion.stages.finetune import build_reid, load_reid
+from reid_core.data.datasets import ImageDataset
+from reid_core.data.manifest import Manifest
+from reid_core.data.transforms import eval_transform
+from reid_core.processes import process_rank
+from reid_core.recipe import Job, extract_features, save_features
+from reid_core.training.loop import FINAL
+from reid_core.training.unsupervised import within_cameras
+
+FEATURES_FILE, EXTRACTED_FILE = "features.npy", "extracted.npy"
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What the stage gets: the extractor's network, None where features are given, and how it was trained."""
+
+    network: Network | None
+    method: str
+    standardise: bool
+    """Whether each video's features are brought to mean 0 and deviation 1."""
+
+
+def find_features(job: Job) -> dict[str, Any]:
+    """Features of every image of the videos, or those that were given.
+
+    Args:
+        job: its section is an `Extraction`; the model is what the stage "extractor" trained, else the
+            backbone's file "weights"; the file "features" stands in for both. Its folder gets features.npy
+            and features.valid.npy.
+
+    Returns:
+        The numbers of images and of those that have no feature.
+
+    Raises:
+        ValueError: given features that aren't of this manifest.
+    """
+    section: Extraction = job.section
+    videos = load_videos(job)
+    if section.network is None:
+        features = given_features(job.files["features"], videos)
+        mask = job.files.get("valid")
+        valid = np.ones(len(videos), dtype=bool) if mask is None else np.load(mask)
+    else:
+        if "extractor" in job.inputs:
+            model = load_reid(section.network, section.method, job.inputs["extractor"] / FINAL)
+        else:
+            model = build_reid(section.network, section.method, 1, 0, job.files["weights"])
+        images = ImageDataset(videos, eval_transform(section.network.image_size), replace=False)
+        features, valid = extract_features(job, model, images, job.folder / EXTRACTED_FILE)
+    if process_rank() == 0:
+        if section.standardise:
+            features = within_cameras(features, videos.table["video"].to_numpy())
+        save_features(job.folder / FEATURES_FILE, [features], valid)
+    return {"images": len(videos), "without_feature": int((~valid).sum())}
+
+
+def given_features(path: Path, videos: Manifest) -> np.ndarray:
+    """Map a feature file and hold it against its manifest.
+
+    Args:
+        path: *.npy, float [n d], one row per image of the videos' manifest.
+        videos: the manifest.
+
+    Returns:
+        The features, mapped.
+
+    Raises:
+        ValueError: another shape or number of rows.
+    """
+    features = np.load(path, mmap_mode="r", allow_pickle=False)
+    if features.ndim != 2 or features.dtype.kind != "f" or len(features) != len(videos):
+        raise ValueError(
+            f"extractor.features: {path} holds {features.dtype} {features.shape}, but the manifest of the "
+            f"videos has {len(videos)} rows; expected floats [{len(videos)} d]: extract them again from it"
+        )
+    return features

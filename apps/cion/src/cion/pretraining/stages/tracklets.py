@@ -1,0 +1,142 @@
+"""The tracklets stage: a source of tracked video, or raw video -> a manifest with tracklets and videos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cion.pretraining.config import TrackletsConfig
+from cion.stages.finetune import TRUTH_FILE, true_identities
+from reid_core.data.manifest import UNKNOWN, Manifest
+from reid_core.data.samplers import permutation
+from reid_core.files import atomic
+from reid_core.recipe import Job
+
+VIDEOS = "data.videos"
+VIDEOS_FILE, IDENTITIES_FILE, CROPS_FOLDER = "videos.parquet", "truth.npy", "crops"
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """What the stage gets: settings without their paths, which are the job's."""
+
+    tracklets: TrackletsConfig
+    seed: int | None
+    """Of the tracker's faults, where some are asked for."""
+
+
+def find_tracklets(job: Job) -> dict[str, Any]:
+    """Track raw video, or take a source's tracklets, with faults if asked for.
+
+    Args:
+        job: its section is a `Tracking`; its folder gets videos.parquet, crops/ of raw video, and truth.npy,
+            int64 [n], who is on the images, where they are of a synthetic world.
+
+    Returns:
+        Numbers of images, tracklets and videos.
+
+    Raises:
+        ValueError: no tracklets.
+    """
+    section: Tracking = job.section
+    settings = section.tracklets
+    if "raw" in job.watched:
+        from reid_core.video import PersonDetector, TrackletConfig, extract_tracklets
+
+        detector, limits = (
+            PersonDetector(job.files["detector"]),
+            TrackletConfig(min_frames=settings.min_frames),
+        )
+        videos = extract_tracklets(job.watched["raw"], job.folder / CROPS_FOLDER, detector, limits)
+    else:
+        videos = with_tracklets(job.manifest(VIDEOS))
+    if not videos.tracklets():
+        raise ValueError(
+            f"{VIDEOS}: {videos.name} has no tracklets; give tracked video, such as synth_pedes, or "
+            "tracklets.raw, a folder of raw video"
+        )
+    if (videos.root / TRUTH_FILE).is_file():
+        with atomic(job.folder / IDENTITIES_FILE) as temporary:
+            np.save(temporary, true_identities(videos))
+    if section.seed is not None:
+        videos = mistracked(videos, settings.switch, settings.split, section.seed)
+    videos.save(job.folder / VIDEOS_FILE)
+    table = videos.table
+    counts = {name: int((np.unique(table[name]) >= 0).sum()) for name in ("tracklet", "video")}
+    return {"images": len(videos), "tracklets": counts["tracklet"], "videos": counts["video"]}
+
+
+def load_videos(job: Job) -> Manifest:
+    """What the stage has found, at the place where the images lie now.
+
+    Args:
+        job: of a stage that reads "tracklets".
+    """
+    found = job.inputs["tracklets"]
+    return Manifest.load(found / VIDEOS_FILE, job.roots.get(VIDEOS, found / CROPS_FOLDER))
+
+
+def with_tracklets(manifest: Manifest) -> Manifest:
+    """Give a manifest the tracklets and videos that its rows or paths tell of.
+
+    Without tracklets an identity is one, as SYNTH-PEDES's noisy identities are (CION 4.1). Without videos the
+    folder above a tracklet's is one (VIDEO/TRACKLET/FRAME.jpg), else a tracklet's own.
+
+    Args:
+        manifest: as a reader returns it.
+
+    Example:
+        >>> from pathlib import Path
+        >>> table = pd.DataFrame({"path": ["v/1/a.jpg", "v/1/b.jpg", "v/2/a.jpg"], "split": "unlabeled"})
+        >>> table["tracklet"] = [0, 0, 1]
+        >>> with_tracklets(Manifest(table, Path("/data"))).table["video"].tolist()
+        [0, 0, 0]
+    """
+    table = manifest.table.copy()
+    if (table["tracklet"] == UNKNOWN).all():
+        table["tracklet"] = table["pid"]
+    if (table["video"] == UNKNOWN).all():
+        parts = table["path"].str.split("/")
+        deep = parts.str.len() > 2
+        video = parts.str[:-2].str.join("/").where(deep, table["tracklet"].astype(str))
+        table["video"] = pd.factorize(video)[0]
+    return Manifest(table, manifest.root, manifest.name)
+
+
+def mistracked(manifest: Manifest, switch: float, split: float, seed: int) -> Manifest:
+    """Tracklets as a tracker makes them that mixes people up and loses them; no image is moved.
+
+    Args:
+        manifest: with tracklets and videos.
+        switch: share of a video's tracklets that get their second half from another of that video.
+        split: share of the tracklets whose second half gets a new number.
+        seed: of the draw.
+
+    Returns:
+        The manifest with other tracklet numbers; each row's video stays.
+
+    Example:
+        >>> from pathlib import Path
+        >>> table = pd.DataFrame({"path": list("abcdefgh"), "split": "unlabeled", "video": 0})
+        >>> table["tracklet"] = [0, 0, 0, 0, 1, 1, 1, 1]
+        >>> mistracked(Manifest(table, Path("/data")), 1.0, 0.0, 0).table["tracklet"].tolist()
+        [0, 0, 1, 1, 1, 1, 0, 0]
+    """
+    table = manifest.table.copy()
+    tracks = manifest.tracklets()
+    number = table["tracklet"].to_numpy(copy=True)
+    video = np.array([table["video"].iat[rows[0]] for rows in tracks])
+    second = [rows[len(rows) // 2 :] for rows in tracks]
+    names = [int(number[rows[0]]) for rows in tracks]
+    for one in np.unique(video):
+        inside = np.flatnonzero(video == one)
+        chosen = inside[permutation(len(inside), seed, 1, int(one))][: 2 * round(switch * len(inside) / 2)]
+        for a, b in chosen.reshape(-1, 2):
+            number[second[a]], number[second[b]] = names[b], names[a]
+    lost = permutation(len(tracks), seed, 2)[: round(split * len(tracks))]
+    for new, track in enumerate(lost, start=max(names) + 1):
+        number[second[track]] = new
+    return Manifest(table.assign(tracklet=number), manifest.root, manifest.name)

@@ -1,0 +1,63 @@
+"""The tsne stage: some people of the target's gallery as each pre-training leaves them (CION Fig. 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cion.config import Network
+from cion.stages.evaluate import NAMES
+from cion.stages.finetune import BACKBONE_FILE
+from reid_core.data.datasets import ImageDataset, seeded
+from reid_core.data.transforms import eval_transform
+from reid_core.models.backbones import build_backbone
+from reid_core.models.parts import ClassFeature
+from reid_core.models.weights import load_weights
+from reid_core.processes import process_rank
+from reid_core.recipe import Job, extract_features
+from reid_eval.figures import sample_identities, save_figure, tsne_figure
+
+PEOPLE, IMAGES = 15, 20
+"""Of Fig. 4: people, and images of each."""
+PICTURE = "tsne.png"
+
+
+@dataclass(frozen=True)
+class Visualization:
+    """What the stage gets: what is compared, the backbone, and the seed of people, images and t-SNE."""
+
+    variants: tuple[str, ...]
+    network: Network
+    seed: int
+
+
+def draw_tsne(job: Job) -> dict[str, Any]:
+    """Draw t-SNE of the class tokens of a few people's images, one panel per variant.
+
+    Args:
+        job: its section is a `Visualization`; its folder gets the features and tsne.png.
+
+    Returns:
+        Numbers of people and images.
+    """
+    section: Visualization = job.section
+    gallery = job.manifest("data.target", "gallery")
+    people, counts = np.unique(gallery.pids[gallery.pids > 0], return_counts=True)
+    number, most = min(PEOPLE, len(people)), min(IMAGES, int(counts.max()))
+    rows = sample_identities(gallery.pids, number, most, section.seed)
+    images = gallery.where(np.isin(np.arange(len(gallery)), rows))
+    features, network = {}, section.network
+    dataset = ImageDataset(images, eval_transform(network.image_size))
+    for variant in section.variants:
+        with seeded(section.seed):
+            encoder = build_backbone(network.backbone, network.image_size, **network.options)
+        if variant != "none":
+            load_weights(encoder, job.inputs[f"pretrain/{variant}"] / BACKBONE_FILE)
+        file = job.folder / f"{variant}.npy"
+        features[NAMES[variant]], _ = extract_features(job, ClassFeature(encoder), dataset, file)
+    if process_rank() == 0:
+        save_figure(tsne_figure(features, images.pids, section.seed), job.folder / PICTURE)
+        job.logger.artifact(job.folder / PICTURE, "figures")
+    return {"people": number, "images": len(images)}

@@ -1,0 +1,138 @@
+"""The evaluate stage: the target's test people are sought by each model of the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from cion.config import TEST_SPLITS, EvaluateConfig, Network
+from cion.stages.finetune import build_reid, load_reid
+from reid_core.data.datasets import ImageDataset
+from reid_core.data.transforms import eval_transform
+from reid_core.files import write_atomically
+from reid_core.processes import process_rank
+from reid_core.recipe import Job, extract_features, flatten_results
+from reid_core.training.loop import FINAL
+from reid_eval import PROTOCOLS
+from reid_eval import evaluate as score
+
+RESULTS_FILE = "results.json"
+RANKS = (1, 5, 10)
+"""Ranks of the paper's tables."""
+NAMES = {
+    "initial": "as it began",
+    "source": "source alone",
+    "target": "Cluster Contrast",
+    "none": "no pre-training",
+    "dino": "DINO",
+    "raw": "CION, raw tracklets",
+    "tracklet": "CION, tracklet",
+    "video": "CION, video",
+    "cross_video": "CION, denoised",
+}
+"""What a run's models are called."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the stage gets: how to evaluate, with the protocol, and the models."""
+
+    evaluate: EvaluateConfig
+    network: Network
+    method: str
+    models: Mapping[str, str | None]
+    """Name -> stage that trained it; None for the network as the run begins."""
+    per_image: bool = False
+    seed: int = 0
+    """Of the weights that the run begins with, where these are scored."""
+
+
+def with_protocol(config: EvaluateConfig, reader: str) -> EvaluateConfig:
+    """Settings with a protocol: the configured one, else the data set's own, else Market-1501's.
+
+    Args:
+        config: of the evaluation.
+        reader: of the target.
+
+    Raises:
+        ValueError: no protocol of that name.
+
+    Example:
+        >>> with_protocol(EvaluateConfig(), "pku_reid").protocol
+        'pku_reid'
+    """
+    name = config.protocol or (reader if reader in PROTOCOLS else "market1501")
+    if name not in PROTOCOLS:
+        raise ValueError(f"evaluate.protocol={name!r}: expected one of {', '.join(PROTOCOLS)}")
+    return replace(config, protocol=name)
+
+
+def evaluate(job: Job) -> dict[str, Any]:
+    """Score models on the target's queries and gallery.
+
+    Args:
+        job: its section is an `Evaluation`; its folder gets features and results.json.
+
+    Returns:
+        Model -> mAP, rank_1, rank_5, rank_10 and more, rates in 0..1.
+    """
+    section: Evaluation = job.section
+    found = {name: _score(job, name, _load(job, stage)) for name, stage in section.models.items()}
+    if process_rank() == 0:
+        write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
+        job.logger.metrics(flatten_results(found), step=0)
+    return found
+
+
+def _load(job: Job, stage: str | None) -> nn.Module:
+    section: Evaluation = job.section
+    if stage is None:
+        return build_reid(section.network, section.method, 1, section.seed, job.files.get("weights"))
+    return load_reid(section.network, section.method, job.inputs[stage] / FINAL)
+
+
+def _score(job: Job, name: str, model: nn.Module) -> dict[str, Any]:
+    section: Evaluation = job.section
+    transform = eval_transform(section.network.image_size, per_image=section.per_image)
+    sides = []
+    for split in TEST_SPLITS:
+        rows = job.manifest("data.target", split)
+        images, path = ImageDataset(rows, transform, replace=False), job.folder / name / f"{split}.npy"
+        features, valid = extract_features(job, model, images, path, section.evaluate.flip)
+        sides.append((features[valid], rows.pids[valid], rows.camids[valid]))
+    if process_rank() > 0:
+        return {}
+    query, gallery = sides
+    result = score(
+        query[0],
+        gallery[0],
+        query[1],
+        gallery[1],
+        query[2],
+        gallery[2],
+        ranks=RANKS,
+        protocol=PROTOCOLS[str(section.evaluate.protocol)],
+    )
+    return result.summary()
+
+
+def format_table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Results in per cent, one line per model.
+
+    Args:
+        found: model -> name -> value.
+
+    Example:
+        >>> print(format_table({"initial": {"mAP": 0.1, "rank_1": 0.25, "rank_5": 0.5, "rank_10": 1.0}}))
+        %                         mAP  Rank-1  Rank-5 Rank-10
+        as it began              10.0    25.0    50.0   100.0
+    """
+    lines = [f"{'%':<22}" + f"{'mAP':>7}" + "".join(f"{f'Rank-{rank}':>8}" for rank in RANKS)]
+    for name, values in found.items():
+        rates = "".join(f"{100 * values[f'rank_{rank}']:>8.1f}" for rank in RANKS)
+        lines.append(f"{NAMES.get(name, name):<22}{100 * values['mAP']:>7.1f}{rates}")
+    return "\n".join(lines)

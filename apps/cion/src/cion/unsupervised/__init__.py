@@ -1,0 +1,1 @@
+"""Cluster Contrast on images without labels: unsupervised learning (USL) and domain adaptation (UDA)."""

@@ -1,0 +1,72 @@
+"""What `cion unsupervised` can be told beside what every recipe can; its `run --help` prints it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cion.config import LABELLED_SPLITS, Augmentation, EvaluateConfig, FinetuneConfig, Network
+from reid_core.recipe.config import RecipeConfig
+from reid_core.recipe.sources import Source, Sources, Synthetic
+from reid_core.training.config import Training
+from reid_core.training.unsupervised.config import ClusterContrastConfig
+
+
+@dataclass
+class DataConfig:
+    """Where images come from."""
+
+    root: str = ""
+    """Folder for each source that names none of its own."""
+    target: Source = field(default_factory=lambda: Source("market1501"))
+    """What is learned from without labels, and tested on."""
+    source: Source | None = None
+    """Labelled data that is learned from first (UDA); null learns from the target alone (USL)."""
+    synthetic: Synthetic | None = None
+    """Write a synthetic world first; a source without a root that has the name of a layout reads it."""
+
+
+@dataclass
+class Model(Network):
+    """The network: a backbone with a batch norm behind it (Luo et al., CVPRW 2019)."""
+
+    weights: str | None = None
+    """Checkpoint of the backbone, such as CION's; null begins with random weights."""
+    per_image: bool = False
+    """Whether each image's channels are brought to mean 0 and deviation 1, which takes away much of what
+    cameras differ in; not for published weights, which have seen other images."""
+
+
+@dataclass
+class Config(RecipeConfig):
+    """A whole run."""
+
+    experiment: str = "cion_unsupervised"
+    """MLflow experiment, and folder below runs."""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: Model = field(default_factory=Model)
+    supervised: FinetuneConfig = field(default_factory=FinetuneConfig)
+    """Supervised training on the labelled source, with which UDA begins."""
+    clusters: ClusterContrastConfig = field(default_factory=ClusterContrastConfig)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """Of the target's training images."""
+    train: Training = field(default_factory=lambda: Training(steps=200, lr=3.5e-4, weight_decay=5e-4))
+    """One round's length and optimiser (Cluster Contrast's code: 200 steps at 3.5e-4)."""
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+def sources(config: Config) -> Sources:
+    """Every data source by its dotted name.
+
+    Args:
+        config: the whole configuration.
+
+    Example:
+        >>> list(sources(Config(data=DataConfig(source=Source("msmt17")))).by_name)
+        ['data.target', 'data.source']
+    """
+    data = config.data
+    named = {"data.target": data.target}
+    needed: dict[str, tuple[str, ...]] = {"data.target": LABELLED_SPLITS}
+    if data.source is not None:
+        named["data.source"], needed["data.source"] = data.source, ("train",)
+    return Sources(named, data.root, data.synthetic, needed)

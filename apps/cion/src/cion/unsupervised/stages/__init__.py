@@ -1,0 +1,1 @@
+"""The stages of unsupervised learning, one file each."""

@@ -1,0 +1,95 @@
+"""Features of a data set in a stage: extracted by all processes together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reid_core.files import atomic
+from reid_core.processes import ranks, share, wait_for_all
+from reid_core.recipe.stage import Job
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def extract_features(
+    job: Job, model: nn.Module, dataset: Any, path: Path, flip: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of all items: each process extracts a share of them, and rank 0 joins the shares.
+
+    Args:
+        job: of a collective stage.
+        model: from images or clips to features.
+        dataset: what `reid_core.models.features.extract` takes; a clip counts as its `frames`.
+        path: *.npy in the job's folder.
+        flip: whether a feature is the mean of that of the input and that of its mirror image.
+
+    Returns:
+        float32 [n d], memory-mapped, zeros where an item can't be read, and bool [n], where it can.
+    """
+    from torch.utils.data import Subset
+
+    from reid_core.models.features import extract, valid_path
+
+    rank, world = ranks(job.runtime)
+    parts = [part for part in np.array_split(np.arange(len(dataset)), world) if len(part)]
+    files = [path.with_name(f"{path.stem}.{number}of{world}.npy") for number in range(len(parts))]
+    if world == 1:
+        parts, files = [], [path]
+    if rank < len(files):
+        extract(
+            model,
+            Subset(dataset, parts[rank].tolist()) if parts else dataset,
+            files[rank],
+            batch_size=max(1, job.runtime.batch_size // getattr(dataset, "frames", 1)),
+            workers=job.runtime.workers,
+            device=_device(job.runtime.accelerator),
+            flip=flip,
+            fingerprint=job.digest,
+        )
+    if parts:
+        wait_for_all()
+        share(lambda: _join(files, path))
+    return np.load(path, mmap_mode="r"), np.load(valid_path(path))
+
+
+def save_features(path: Path, parts: Sequence[np.ndarray], valid: np.ndarray) -> None:
+    """Write features and which of them are valid.
+
+    Args:
+        path: *.npy; the mask lies at `reid_core.models.features.valid_path`.
+        parts: the features, [n d] in all.
+        valid: bool [n].
+    """
+    from reid_core.models.features import valid_path
+
+    with atomic(path) as temporary:
+        shape = (len(valid), parts[0].shape[1])
+        whole = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        first = 0
+        for part in parts:
+            whole[first : first + len(part)] = part
+            first += len(part)
+        whole.flush()
+    with atomic(valid_path(path)) as temporary:
+        np.save(temporary, valid)
+
+
+def _join(files: Sequence[Path], path: Path) -> None:
+    from reid_core.models.features import valid_path
+
+    valid = np.concatenate([np.load(valid_path(file)) for file in files])
+    save_features(path, [np.load(file, mmap_mode="r") for file in files], valid)
+
+
+def _device(accelerator: str) -> str:
+    import torch
+
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}"

@@ -1,0 +1,40 @@
+"""Results of a recipe as metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def flatten_results(found: Mapping[str, Any], main: str | None = None) -> dict[str, float]:
+    """Nested results as metrics by name; those of the main model have no prefix, others stand behind theirs.
+
+    Args:
+        found: model -> name -> number, or further mappings of these; what is no number is passed over.
+        main: the main model; the first by default.
+
+    Returns:
+        Name, with slashes -> number.
+
+    Example:
+        >>> found = {
+        ...     "scratch": {"image": {"mAP": 0.25}},
+        ...     "pretrained": {"image": {"mAP": 0.5, "by": "cosine"}},
+        ... }
+        >>> flatten_results(found, "pretrained")
+        {'scratch/image/mAP': 0.25, 'image/mAP': 0.5}
+    """
+    main = main or next(iter(found), None)
+    return {
+        name.removeprefix(f"{main}/") if model == main else name: number
+        for model, values in found.items()
+        for name, number in _numbers(model, values)
+    }
+
+
+def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _numbers(f"{name}/{key}", inner)
+    elif isinstance(value, int | float):
+        yield name, float(value)
