@@ -11,6 +11,10 @@ import pytest
 from cion.cli import UNSUPERVISED_APP, main
 from cion.unsupervised.config import Config
 from reid_core.cli.recipes import parse_config
+from reid_core.data.readers import READERS
+from reid_core.data.readers.sources import MANIFEST_SUFFIXES
+from reid_eval import PROTOCOLS, find_protocol
+from reid_eval.protocols import MANIFEST_SUFFIXES as EVAL_SUFFIXES
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -38,6 +42,12 @@ def test_options_override_the_file_and_keep_the_rest():
     assert chosen.data.target.options["seed"] == 0 and chosen.data.target.name == "pku_reid"
 
 
+def test_every_reader_and_manifest_has_a_protocol_of_its_name():
+    names = {name for reader in READERS.values() for name in reader.counts}
+    assert set(READERS) <= names <= set(PROTOCOLS)
+    assert find_protocol("mine.csv") is PROTOCOLS["manifest"] and set(MANIFEST_SUFFIXES) == set(EVAL_SUFFIXES)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -48,6 +58,7 @@ def test_options_override_the_file_and_keep_the_rest():
             "data.source.root and data.root are empty: give the folder of msmt17",
         ),
         (["--data.root", ".", "--model.weights", "none.pth"], "model.weights: there is no file none.pth"),
+        (["--data.root", ".", "--evaluate.protocol", "duke"], "protocol=duke: expected one of market1501"),
         (["--data.root", ".", "--supervised.method", "mgn"], "Cluster Contrast compares one feature"),
         (["--data.root", ".", "--runtime.devices", "2"], "torchrun --nproc_per_node 2"),
     ],

@@ -19,14 +19,15 @@ from safetensors.torch import load_file, save_file
 
 from cion.cli import APP, main
 from cion.config import Network
+from cion.networks import build_reid
 from cion.pretraining.config import PretrainConfig
 from cion.pretraining.recipe import check, stages
 from cion.pretraining.stages.features import given_features
 from cion.pretraining.stages.pretrain import PreTraining, build_objective
 from cion.pretraining.stages.tracklets import load_videos, mistracked
-from cion.stages.finetune import build_reid
 from reid_core.cli.recipes import parse_config
 from reid_core.data.samplers import CurriculumBatches
+from reid_core.models import load
 from reid_core.models.backbones import build_backbone
 from reid_core.processes import Runtime
 
@@ -95,11 +96,27 @@ def test_the_extractor_learns_people_of_its_own_from_the_worlds_truth(tiny):
 
 
 def test_fine_tuning_starts_from_the_teacher(tiny):
-    teacher = load_file(tiny.folder / "pretrain" / "raw" / "backbone.safetensors")
-    name = "patch_embed.proj.weight"
-    far, near = (state(tiny.folder / "finetune" / variant / "final.pt") for variant in ("none", "raw"))
-    key = f"model.extractor.encoder.vit.{name}"
-    assert (near[key] - teacher[name]).abs().max() < (far[key] - teacher[name]).abs().max()
+    name = "encoder.vit.patch_embed.proj.weight"
+    teacher = load_file(tiny.folder / "pretrain" / "raw" / "model" / "model.safetensors")[name]
+    far, near = (
+        load_file(tiny.folder / "finetune" / variant / "model" / "model.safetensors")[f"extractor.{name}"]
+        for variant in ("none", "raw")
+    )
+    assert (near - teacher).abs().max() < (far - teacher).abs().max()
+
+
+def test_the_model_folder_gives_the_features_that_were_evaluated_and_says_its_data(tiny):
+    stage = tiny.folder / "finetune" / "raw"
+    embedder = load(stage / "model")
+    rows = tiny.job("evaluate", tiny.config(), tiny.folder).manifest("data.target", "query")
+    found = np.load(tiny.folder / "evaluate" / "raw" / "query.npy")
+    assert np.allclose(embedder.embed(rows.files), found, atol=1e-5)
+    about = read(stage / "model" / "config.json")
+    assert about["training_data"] == [
+        "synthetic world in the layout of folder (unlabeled)",
+        "synthetic world in the layout of market1501",
+    ]
+    assert about["digest"] == read(stage / "stage.json")["digest"]
 
 
 @pytest.mark.parametrize(("method", "part"), [("transreid", "extractor.jigsaw.block"), ("mgn", "layer4")])
@@ -325,7 +342,7 @@ def test_a_file_added_to_the_videos_is_noticed(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data.synthetic", "null"], "data.target.name: no reader 'target'"),
+        (["--data.synthetic", "null"], "data.target.name: no reader for 'target'"),
         (["--data.videos.name", "folder"], "data.videos.root and data.root are empty"),
         (["--tracklets.raw", "nowhere"], "tracklets.raw: there is no folder nowhere"),
         (["--tracklets.raw", "."], "tracklets.detector: there is no file"),
@@ -336,7 +353,7 @@ def test_a_file_added_to_the_videos_is_noticed(tiny, tmp_path):
         (["--runtime.devices", "2"], "use torchrun --nproc_per_node 2"),
         (["--extractor.source", "null"], "the extractor has no weights"),
         (["--extractor.weights", "none.pth"], "extractor.weights: there is no file none.pth"),
-        (["--evaluate.protocol", "imagenet"], "evaluate.protocol='imagenet'"),
+        (["--evaluate.protocol", "imagenet"], "protocol=imagenet"),
     ],
 )
 def test_bad_input_is_one_line_and_status_1(tiny, arguments, message, tmp_path, capsys):

@@ -11,6 +11,7 @@ import mlflow
 import pytest
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file
 
 import reid_core.training.module
 from cion.cli import main
@@ -26,8 +27,8 @@ def results(folder):
     return json.loads((folder / "evaluate" / "results.json").read_text())
 
 
-def weights(folder):
-    return torch.load(folder / "target" / "final.pt", weights_only=True)["state_dict"]
+def weights(folder, stage="target"):
+    return load_file(folder / stage / "model" / "model.safetensors")
 
 
 def test_usl_scores_the_network_before_and_after(usl):
@@ -64,7 +65,7 @@ class Unlabelled(Job):
 
 def test_the_targets_training_labels_do_not_matter(usl, tmp_path):
     adapt(usl.job("target", usl.config(), tmp_path, Unlabelled))
-    learned = torch.load(tmp_path / "final.pt", weights_only=True)["state_dict"]
+    learned = load_file(tmp_path / "model" / "model.safetensors")
     whole = weights(usl.folder)
     assert whole and all(torch.equal(learned[name], value) for name, value in whole.items())
 
@@ -93,7 +94,7 @@ def test_killed_within_a_round_it_resumes_to_the_same_bits(usl, tmp_path, monkey
     folder = tmp_path / "cion_tiny_usl" / "a"
     first = folder / "target" / "rounds" / "round_000" / "done.json"
     stamp = first.stat().st_mtime_ns
-    assert not (folder / "target" / "final.pt").exists()
+    assert not (folder / "target" / "model").exists()
     assert main(command) == 0
     assert first.stat().st_mtime_ns == stamp
     resumed, whole = weights(folder), weights(usl.folder)
@@ -120,9 +121,8 @@ def test_two_processes_cluster_train_and_score_together(usl, tmp_path):
     assert results(folder)["initial"] == pytest.approx(results(usl.folder)["initial"])
     first = "target/rounds/round_000/clusters/done.json"  # before the first step, the same is clustered
     assert (folder / first).read_text() == (usl.folder / first).read_text()
-    assert not torch.equal(
-        weights(folder)["model.neck.weight"], torch.ones_like(weights(folder)["model.neck.weight"])
-    )
+    neck = weights(folder)["neck.weight"]
+    assert not torch.equal(neck, torch.ones_like(neck))
 
 
 def test_uda_learns_from_the_labelled_source_first(usl, tmp_path):
@@ -137,7 +137,10 @@ def test_uda_learns_from_the_labelled_source_first(usl, tmp_path):
     assert len({values["mAP"] for values in found.values()}) == 3
     summary = json.loads((folder / "source" / "stage.json").read_text())["summary"]
     assert (summary["images"], summary["identities"]) == (32, 8)
-    source = torch.load(folder / "source" / "final.pt", weights_only=True)["state_dict"]
-    name = "model.classifier.weight"  # the target's training leaves it as the source's labels made it
-    assert torch.equal(source[name], weights(folder)[name])
-    assert not torch.equal(source["model.neck.weight"], weights(folder)["model.neck.weight"])
+    begun, source, learned = (
+        weights(place, stage)["neck.weight"]
+        for place, stage in ((usl.folder, "target"), (folder, "source"), (folder, "target"))
+    )
+    assert not torch.equal(source, learned) and not torch.equal(begun, learned)
+    about = json.loads((folder / "target" / "model" / "config.json").read_text())
+    assert about["training_data"] == ["market1501", "synthetic world in the layout of market1501 (unlabeled)"]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import torch
+from functools import partial
 
 from cion.config import FinetuneConfig, Network
-from cion.stages.finetune import build_reid, labelled_rows
+from cion.networks import build_reid
+from cion.stages.finetune import labelled_rows
 from reid_core.data.manifest import Manifest
+from reid_core.models.dry_run import check_inputs
 
 
 def check_networks(trained: Mapping[str, tuple[Network, FinetuneConfig]]) -> None:
-    """Refuse a network that can't be built, on shapes alone: no weight is made.
+    """Refuse a network that can't be built or takes no image of its size, on shapes alone.
 
     Args:
         trained: option -> network and how it is fine-tuned.
@@ -20,12 +21,9 @@ def check_networks(trained: Mapping[str, tuple[Network, FinetuneConfig]]) -> Non
     Raises:
         ValueError: an unknown backbone or option, or a method that takes another backbone.
     """
-    with torch.device("meta"):
-        for name, (network, settings) in trained.items():
-            try:
-                build_reid(network, settings.method, settings.identities, seed=0)
-            except TypeError as error:
-                raise ValueError(f"{name}: {network.backbone}: {error}") from error
+    for name, (network, settings) in trained.items():
+        build = partial(build_reid, network, settings.method, settings.identities, seed=0)
+        check_inputs(f"{name}: {network.backbone}", build, [(1, 3, *network.image_size)])
 
 
 def check_people(name: str, settings: FinetuneConfig, rows: Manifest) -> None:

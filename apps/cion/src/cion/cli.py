@@ -19,10 +19,10 @@ UNSUPERVISED = "unsupervised"
 def zoo_parser() -> ArgumentParser:
     """The parser of `cion zoo`."""
     parser = Parser(description="ReIDZoo's 32 models: what they are, their settings, their files.")
-    parser.add_argument("action", choices=["list", "config", "export", "load"], help="what to do")
+    parser.add_argument("action", choices=["list", "config", "export"], help="what to do")
     parser.add_argument("name", type=str | None, nargs="?", default=None, help="model, as `list` shows it")
-    parser.add_argument("--weights", type=str | None, help="export: a pre-training's backbone.safetensors")
-    parser.add_argument("--out", type=str | None, help="folder to write; load: to read")
+    parser.add_argument("--weights", type=str | None, help="export: a pre-training's model.safetensors")
+    parser.add_argument("--out", type=str | None, help="folder to write; config: all of them")
     parser.add_argument("--data", type=str, default="", help="export: what it was trained on, for the card")
     parser.add_argument("--results", type=str | None, help="export: results.json of a run, for the card")
     parser.add_argument("--tracking_uri", type=str | None, help="export: MLflow store to register it with")
@@ -49,7 +49,7 @@ APP = App(
         "evaluate": "evaluate",
     },
     tables="cion.pretraining.tables:TABLES",
-    more={"zoo": ("the 32 models: list, config, export, load", zoo_parser, "cion.zoo.commands:run_zoo")},
+    more={"zoo": ("the 32 models: list, config, export", zoo_parser, "cion.zoo.commands:run_zoo")},
 )
 UNSUPERVISED_APP = App(
     name=f"cion {UNSUPERVISED}",

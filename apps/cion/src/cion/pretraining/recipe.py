@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cion.checks import check_networks, check_people
-from cion.config import TEST_SPLITS
+from cion.config import TEST_SPLITS, Network
+from cion.networks import MODEL_FOLDER
 from cion.pretraining.config import UNGUIDED, Config, extractor_split, sources
 from cion.pretraining.stages.denoise import find_identities, print_denoising
 from cion.pretraining.stages.features import Extraction, find_features
@@ -40,9 +41,7 @@ def stages(config: Config) -> list[Stage]:
     compared = Visualization(tuple(config.variants), config.model, config.seed)
     scored = Evaluation(
         with_protocol(config.evaluate, sources(config).reader(TARGET)),
-        config.model,
-        config.finetune.method,
-        {variant: f"finetune/{variant}" for variant in config.variants},
+        {variant: (f"finetune/{variant}", MODEL_FOLDER) for variant in config.variants},
     )
     return [
         sources(config).stage(),
@@ -80,12 +79,12 @@ def _tracklets(config: Config) -> Stage:
 def _identities(config: Config) -> list[Stage]:
     """Extractor, features and denoise; nothing where there is no extractor."""
     extractor = config.extractor
-    network, method = extractor.model, extractor.finetune.method
+    network: Network | None = extractor.model
     reads: dict[str, Parts] = {"tracklets": None}
     files = {"weights": Path(extractor.weights)} if extractor.weights else {}
     result = []
     if extractor.features is not None:
-        files = {"features": Path(extractor.features)}
+        network, files = None, {"features": Path(extractor.features)}
         if (mask := valid_path(extractor.features)).is_file():
             files["valid"] = mask
     elif extractor.source is not None:
@@ -94,16 +93,16 @@ def _identities(config: Config) -> list[Stage]:
             Stage(
                 "extractor",
                 finetune,
-                FineTuning(LABELLED, split, network, extractor.finetune, config.seed),
+                FineTuning(LABELLED, split, extractor.model, extractor.finetune, config.seed),
                 {PREPARE: [part(LABELLED, split)]},
                 files,
                 collective=True,
             )
         )
-        reads["extractor"], files = None, {}
+        network, files, reads["extractor"] = None, {}, None
     elif not extractor.weights:
         return []
-    section = Extraction(None if extractor.features else network, method, extractor.standardise)
+    section = Extraction(network, extractor.standardise)
     read: dict[str, Parts] = {"tracklets": None, "features": None}
     result.append(Stage("features", find_features, section, reads, files, collective=True))
     return [*result, Stage("denoise", find_identities, config.denoise, read)]
@@ -112,7 +111,7 @@ def _identities(config: Config) -> list[Stage]:
 def _pretrain(config: Config, variant: str) -> Stage:
     level = None if variant in UNGUIDED else variant
     section = PreTraining(level, config.pretrain, config.model, config.seed)
-    reads: dict[str, Parts] = {"tracklets": None}
+    reads: dict[str, Parts] = {PREPARE: [], "tracklets": None}
     if level is not None:
         reads["denoise"] = [level]
     return Stage(f"pretrain/{variant}", pretrain, section, reads, collective=True)
@@ -126,16 +125,8 @@ def _finetune(config: Config, variant: str) -> Stage:
     return Stage(f"finetune/{variant}", finetune, section, reads, collective=True)
 
 
-def check(config: Config) -> None:
-    """Refuse what can be seen to be wrong before anything is read, written or trained.
-
-    Args:
-        config: the whole configuration.
-
-    Raises:
-        ValueError: a setting that can't work; the message names it.
-        FileNotFoundError: a checkpoint that isn't there.
-    """
+def _check(config: Config) -> None:
+    """What can be seen to be wrong before anything is read."""
     settings, extractor, before = config.tracklets, config.extractor, config.pretrain
     files = {"extractor.weights": extractor.weights, "extractor.features": extractor.features}
     if settings.raw is not None:
@@ -167,16 +158,8 @@ def check(config: Config) -> None:
         )
 
 
-def check_data(config: Config, rows: Callable[..., Manifest]) -> None:
-    """Refuse what can be seen to be wrong as soon as the sources have been read.
-
-    Args:
-        config: the whole configuration.
-        rows: source and splits -> rows.
-
-    Raises:
-        ValueError: too few people for a batch.
-    """
+def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
+    """What can be seen to be wrong as soon as the sources have been read."""
     check_people("finetune", config.finetune, rows(TARGET, "train"))
     if LABELLED in sources(config).by_name:
         check_people("extractor.finetune", config.extractor.finetune, rows(LABELLED, extractor_split(config)))
@@ -200,18 +183,10 @@ def results(summaries: Summaries) -> dict[str, float]:
     return metrics
 
 
-def publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:
-    """Print what denoising did, and the results.
-
-    Args:
-        config: the whole configuration.
-        folder: stage -> its folder.
-        summaries: stage -> its summary.
-        tracker: the run.
-    """
+def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:
     if "denoise" in summaries:
         print_denoising(summaries["denoise"]["levels"])
     print(format_table(summaries["evaluate"]))
 
 
-RECIPE = Recipe("cion", "cion.cli", sources, stages, check, check_data, results, publish)
+RECIPE = Recipe("cion", "cion.cli", sources, stages, _check, _check_data, results, _publish)

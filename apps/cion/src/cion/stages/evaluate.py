@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from cion.config import TEST_SPLITS, EvaluateConfig, Network
-from cion.stages.finetune import build_reid, load_reid
+from cion.config import TEST_SPLITS, EvaluateConfig
 from reid_core.data.datasets import ImageDataset
 from reid_core.data.transforms import eval_transform
 from reid_core.files import write_atomically
+from reid_core.models.folder import read_folder
 from reid_core.processes import process_rank
 from reid_core.recipe import Job, extract_features, flatten_results
-from reid_core.training.loop import FINAL
-from reid_eval import PROTOCOLS
 from reid_eval import evaluate as score
+from reid_eval import find_protocol
 
 RESULTS_FILE = "results.json"
 RANKS = (1, 5, 10)
@@ -42,17 +40,12 @@ class Evaluation:
     """What the stage gets: how to evaluate, with the protocol, and the models."""
 
     evaluate: EvaluateConfig
-    network: Network
-    method: str
-    models: Mapping[str, str | None]
-    """Name -> stage that trained it; None for the network as the run begins."""
-    per_image: bool = False
-    seed: int = 0
-    """Of the weights that the run begins with, where these are scored."""
+    models: Mapping[str, tuple[str, str]]
+    """Name -> the stage that made it, and its model folder there."""
 
 
 def with_protocol(config: EvaluateConfig, reader: str) -> EvaluateConfig:
-    """Settings with a protocol: the configured one, else the data set's own, else Market-1501's.
+    """Settings with a protocol: the configured one, else the data set's own.
 
     Args:
         config: of the evaluation.
@@ -65,9 +58,8 @@ def with_protocol(config: EvaluateConfig, reader: str) -> EvaluateConfig:
         >>> with_protocol(EvaluateConfig(), "pku_reid").protocol
         'pku_reid'
     """
-    name = config.protocol or (reader if reader in PROTOCOLS else "market1501")
-    if name not in PROTOCOLS:
-        raise ValueError(f"evaluate.protocol={name!r}: expected one of {', '.join(PROTOCOLS)}")
+    name = config.protocol or reader
+    find_protocol(name)
     return replace(config, protocol=name)
 
 
@@ -80,43 +72,31 @@ def evaluate(job: Job) -> dict[str, Any]:
     Returns:
         Model -> mAP, rank_1, rank_5, rank_10 and more, rates in 0..1.
     """
-    section: Evaluation = job.section
-    found = {name: _score(job, name, _load(job, stage)) for name, stage in section.models.items()}
+    found = {
+        name: _score(job, name, job.inputs[stage] / folder)
+        for name, (stage, folder) in job.section.models.items()
+    }
     if process_rank() == 0:
         write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
         job.logger.metrics(flatten_results(found), step=0)
     return found
 
 
-def _load(job: Job, stage: str | None) -> nn.Module:
-    section: Evaluation = job.section
-    if stage is None:
-        return build_reid(section.network, section.method, 1, section.seed, job.files.get("weights"))
-    return load_reid(section.network, section.method, job.inputs[stage] / FINAL)
-
-
-def _score(job: Job, name: str, model: nn.Module) -> dict[str, Any]:
-    section: Evaluation = job.section
-    transform = eval_transform(section.network.image_size, per_image=section.per_image)
+def _score(job: Job, name: str, folder: Path) -> dict[str, Any]:
+    settings: EvaluateConfig = job.section.evaluate
+    model, about = read_folder(folder)
+    transform = eval_transform(about.preprocessing.size, per_image=about.preprocessing.per_image)
     sides = []
     for split in TEST_SPLITS:
         rows = job.manifest("data.target", split)
         images, path = ImageDataset(rows, transform, replace=False), job.folder / name / f"{split}.npy"
-        features, valid = extract_features(job, model, images, path, section.evaluate.flip)
+        features, valid = extract_features(job, model, images, path, settings.flip)
         sides.append((features[valid], rows.pids[valid], rows.camids[valid]))
     if process_rank() > 0:
         return {}
-    query, gallery = sides
-    result = score(
-        query[0],
-        gallery[0],
-        query[1],
-        gallery[1],
-        query[2],
-        gallery[2],
-        ranks=RANKS,
-        protocol=PROTOCOLS[str(section.evaluate.protocol)],
-    )
+    (query, pids, camids), (gallery, gallery_pids, gallery_camids) = sides
+    protocol = find_protocol(str(settings.protocol))
+    result = score(query, gallery, pids, gallery_pids, camids, gallery_camids, ranks=RANKS, protocol=protocol)
     return result.summary()
 
 

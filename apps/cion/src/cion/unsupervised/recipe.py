@@ -7,10 +7,11 @@ from pathlib import Path
 
 from cion.checks import check_networks, check_people
 from cion.config import TEST_SPLITS, Network
+from cion.networks import MODEL_FOLDER
 from cion.stages.evaluate import Evaluation, evaluate, format_table, with_protocol
 from cion.stages.finetune import FineTuning, finetune
 from cion.unsupervised.config import Config, sources
-from cion.unsupervised.stages.target import Adaptation, adapt
+from cion.unsupervised.stages.target import INITIAL, Adaptation, adapt
 from reid_core.data.manifest import Manifest
 from reid_core.recipe import Recipe, Stage, check_batches, check_files, flatten_results, part
 from reid_core.recipe.rows import PREPARE
@@ -28,46 +29,29 @@ def stages(config: Config) -> list[Stage]:
         config: the whole configuration.
     """
     network = Network(config.model.backbone, config.model.options, config.model.image_size)
-    per_image, method, seed = config.model.per_image, config.supervised.method, config.seed
+    per_image, seed = config.model.per_image, config.seed
     weights = {"weights": Path(config.model.weights)} if config.model.weights else {}
-    learnt: dict[str, Parts] = {} if config.data.source is None else {"source": None}
+    before: dict[str, Parts] = {} if config.data.source is None else {"source": None}
     supervised = FineTuning(SOURCE, "train", network, config.supervised, seed, per_image)
-    adaptation = Adaptation(
-        config.clusters, config.augmentation, config.train, network, per_image, method, seed
-    )
+    adaptation = Adaptation(config.clusters, config.augmentation, config.train, network, per_image, seed)
+    models = {name: (name, MODEL_FOLDER) for name in (*before, "target")}
     evaluation = Evaluation(
         with_protocol(config.evaluate, sources(config).reader(TARGET)),
-        network,
-        method,
-        {"initial": None, **{name: name for name in (*learnt, "target")}},
-        per_image,
-        seed,
+        {"initial": ("target", INITIAL), **models},
     )
-    source: dict[str, Parts] = {PREPARE: [part(SOURCE, "train")]}
-    target: dict[str, Parts] = {PREPARE: [part(TARGET, "train")], **learnt}
-    tests: dict[str, Parts] = {
-        PREPARE: [part(TARGET, split) for split in TEST_SPLITS],
-        **learnt,
-        "target": None,
-    }
+    labelled: dict[str, Parts] = {PREPARE: [part(SOURCE, "train")]}
+    images: dict[str, Parts] = {PREPARE: [part(TARGET, "train")]}
+    tests: dict[str, Parts] = {PREPARE: [part(TARGET, split) for split in TEST_SPLITS]}
     return [
         sources(config).stage(),
-        *(Stage(name, finetune, supervised, source, weights, collective=True) for name in learnt),
-        Stage("target", adapt, adaptation, target, {} if learnt else weights, collective=True),
-        Stage("evaluate", evaluate, evaluation, tests, weights, collective=True),
+        *(Stage(name, finetune, supervised, labelled, weights, collective=True) for name in before),
+        Stage("target", adapt, adaptation, {**images, **before}, weights, collective=True),
+        Stage("evaluate", evaluate, evaluation, {**tests, **before, "target": None}, collective=True),
     ]
 
 
-def check(config: Config) -> None:
-    """Refuse what can be seen to be wrong before anything is read, written or trained.
-
-    Args:
-        config: the whole configuration.
-
-    Raises:
-        ValueError: a setting that can't work; the message names it.
-        FileNotFoundError: a checkpoint that isn't there.
-    """
+def _check(config: Config) -> None:
+    """What can be seen to be wrong before anything is read."""
     check_files({"model.weights": config.model.weights})
     if config.supervised.method != "bag_of_tricks":
         raise ValueError(
@@ -81,16 +65,8 @@ def check(config: Config) -> None:
     check_networks({"supervised": (config.model, config.supervised)})
 
 
-def check_data(config: Config, rows: Callable[..., Manifest]) -> None:
-    """Refuse what can be seen to be wrong as soon as the sources have been read.
-
-    Args:
-        config: the whole configuration.
-        rows: source and splits -> rows.
-
-    Raises:
-        ValueError: too few people for a batch, or too few images to cluster.
-    """
+def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
+    """What can be seen to be wrong as soon as the sources have been read."""
     images = len(rows(TARGET, "train"))
     if images < config.clusters.k1:
         raise ValueError(f"clusters.k1={config.clusters.k1}, but {TARGET} has {images} images to learn from")
@@ -98,15 +74,7 @@ def check_data(config: Config, rows: Callable[..., Manifest]) -> None:
         check_people("supervised", config.supervised, rows(SOURCE, "train"))
 
 
-def publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:
-    """Print the results.
-
-    Args:
-        config: the whole configuration.
-        folder: stage -> its folder.
-        summaries: stage -> its summary.
-        tracker: the run.
-    """
+def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:
     print(format_table(summaries["evaluate"]))
 
 
@@ -115,8 +83,8 @@ RECIPE = Recipe(
     "cion.cli",
     sources,
     stages,
-    check,
-    check_data,
+    _check,
+    _check_data,
     lambda summaries: flatten_results(summaries.get("evaluate", {}), "target"),
-    publish,
+    _publish,
 )

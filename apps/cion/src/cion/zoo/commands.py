@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from cion.zoo.files import export, load
+from cion.zoo.files import export
 from cion.zoo.table import MODELS, UNSUPERVISED, model, paper_config
 from reid_core.cli.models import cost
 from reid_core.files import write_atomically
@@ -29,13 +29,6 @@ def run_zoo(chosen: Any) -> None:
         for line in listing():
             print(line, flush=True)
         return
-    if chosen.action == "load":
-        if chosen.out is None:
-            raise ValueError("give --out, the folder that `cion zoo export` wrote")
-        encoder = load(Path(chosen.out))
-        count = sum(weight.numel() for weight in encoder.trunk.parameters())
-        print(f"{type(encoder).__name__}: {count / 1e6:.2f} M parameters, tokens of {encoder.dim}")
-        return
     if chosen.action == "config" and chosen.name is None and chosen.out is not None:
         for name in MODELS:
             text = f"# Written by `cion zoo config --out`.\n{_paper_text(name)}"
@@ -48,7 +41,9 @@ def run_zoo(chosen: Any) -> None:
         print(_paper_text(chosen.name), end="")
         return
     if chosen.weights is None or chosen.out is None:
-        raise ValueError("cion zoo export takes --weights, a backbone.safetensors, and --out, a folder")
+        raise ValueError(
+            "cion zoo export takes --weights, a pre-training's model.safetensors, and --out, a folder"
+        )
     results = json.loads(Path(chosen.results).read_text()) if chosen.results else None
     export(chosen.name, Path(chosen.weights), Path(chosen.out), chosen.data, results, chosen.tracking_uri)
 

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from cion.config import Network
+from cion.networks import MODEL_FOLDER, build_reid
 from cion.pretraining.stages.tracklets import load_videos
-from cion.stages.finetune import build_reid, load_reid
 from reid_core.data.datasets import ImageDataset
 from reid_core.data.manifest import Manifest
 from reid_core.data.transforms import eval_transform
+from reid_core.models.folder import read_folder
 from reid_core.processes import process_rank
 from reid_core.recipe import Job, extract_features, save_features
-from reid_core.training.loop import FINAL
 from reid_core.training.unsupervised import within_cameras
 
 FEATURES_FILE, EXTRACTED_FILE = "features.npy", "extracted.npy"
@@ -24,10 +25,9 @@ FEATURES_FILE, EXTRACTED_FILE = "features.npy", "extracted.npy"
 
 @dataclass(frozen=True)
 class Extraction:
-    """What the stage gets: the extractor's network, None where features are given, and how it was trained."""
+    """What the stage gets: the extractor's network, None where it is trained here or features are given."""
 
     network: Network | None
-    method: str
     standardise: bool
     """Whether each video's features are brought to mean 0 and deviation 1."""
 
@@ -48,16 +48,19 @@ def find_features(job: Job) -> dict[str, Any]:
     """
     section: Extraction = job.section
     videos = load_videos(job)
-    if section.network is None:
+    if "features" in job.files:
         features = given_features(job.files["features"], videos)
         mask = job.files.get("valid")
         valid = np.ones(len(videos), dtype=bool) if mask is None else np.load(mask)
     else:
-        if "extractor" in job.inputs:
-            model = load_reid(section.network, section.method, job.inputs["extractor"] / FINAL)
+        model: nn.Module
+        if section.network is None:
+            model, about = read_folder(job.inputs["extractor"] / MODEL_FOLDER)
+            size = about.preprocessing.size
         else:
-            model = build_reid(section.network, section.method, 1, 0, job.files["weights"])
-        images = ImageDataset(videos, eval_transform(section.network.image_size), replace=False)
+            size = section.network.image_size
+            model = build_reid(section.network, "bag_of_tricks", 0, 0, job.files["weights"])
+        images = ImageDataset(videos, eval_transform(size), replace=False)
         features, valid = extract_features(job, model, images, job.folder / EXTRACTED_FILE)
     if process_rank() == 0:
         if section.standardise:

@@ -11,20 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from cion.config import Network
+from cion.networks import save_network
 from cion.pretraining.config import PretrainConfig
 from cion.pretraining.stages.denoise import identity_file, identity_manifest
-from cion.pretraining.stages.tracklets import load_videos
-from cion.stages.finetune import BACKBONE_FILE
+from cion.pretraining.stages.tracklets import VIDEOS, load_videos
 from reid_core.data.datasets import ImageDataset, seeded
 from reid_core.data.samplers import CurriculumBatches
 from reid_core.data.transforms import MultiCrop
-from reid_core.files import atomic
 from reid_core.models.backbones import build_backbone
+from reid_core.models.parts import ClassFeature
 from reid_core.processes import Runtime, process_rank, ranks
 from reid_core.recipe import Job
 from reid_core.training.config import TrainConfig
@@ -51,8 +50,7 @@ def pretrain(job: Job) -> dict[str, Any]:
     """Train CION's objective and keep the teacher's backbone.
 
     Args:
-        job: its section is a `PreTraining`; its folder gets backbone.safetensors and the training's own
-            files.
+        job: its section is a `PreTraining`; its folder gets model/ and the training's own files.
 
     Returns:
         Numbers of images, identities, steps, of identities with fewer images than the largest N_id, which
@@ -96,8 +94,9 @@ def pretrain(job: Job) -> dict[str, Any]:
     dataset = ImageDataset(images, views)
     fit(objective, dataset, batches, collate, schedule, folder, section.seed, job.logger, job.digest)
     if process_rank() == 0:
-        trunk: Any = objective.teacher.backbone
-        save_backbone(trunk.trunk, folder / BACKBONE_FILE)
+        data = [f"{job.title(VIDEOS) if VIDEOS in job.roots else 'raw video'} (unlabeled)"]
+        trained: Any = objective.teacher.backbone
+        save_network(folder, ClassFeature(trained), section.network, data, job.digest)
     return {
         "images": len(images),
         "identities": len(counts),
@@ -172,18 +171,6 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "people": people,
         "unreadable": [path for item in items for path in item["unreadable"]],
     }
-
-
-def save_backbone(trunk: nn.Module, path: Path) -> None:
-    """Write a backbone's weights as safetensors, for `reid_core.models.weights.load_weights`.
-
-    Args:
-        trunk: the library's module, an encoder's `trunk`.
-        path: file to write, whole or not at all.
-    """
-    weights = {name: value.detach().cpu().clone() for name, value in trunk.state_dict().items()}
-    with atomic(path) as temporary:
-        save_file(weights, temporary)
 
 
 def _check_memory(settings: PretrainConfig, runtime: Runtime) -> None:

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from cion.config import Network
+from cion.networks import MODEL_FOLDER
 from cion.stages.evaluate import NAMES
-from cion.stages.finetune import BACKBONE_FILE
 from reid_core.data.datasets import ImageDataset, seeded
 from reid_core.data.transforms import eval_transform
 from reid_core.models.backbones import build_backbone
+from reid_core.models.folder import read_folder
 from reid_core.models.parts import ClassFeature
-from reid_core.models.weights import load_weights
 from reid_core.processes import process_rank
 from reid_core.recipe import Job, extract_features
 from reid_eval.figures import sample_identities, save_figure, tsne_figure
@@ -51,12 +52,13 @@ def draw_tsne(job: Job) -> dict[str, Any]:
     features, network = {}, section.network
     dataset = ImageDataset(images, eval_transform(network.image_size))
     for variant in section.variants:
-        with seeded(section.seed):
-            encoder = build_backbone(network.backbone, network.image_size, **network.options)
-        if variant != "none":
-            load_weights(encoder, job.inputs[f"pretrain/{variant}"] / BACKBONE_FILE)
-        file = job.folder / f"{variant}.npy"
-        features[NAMES[variant]], _ = extract_features(job, ClassFeature(encoder), dataset, file)
+        if variant == "none":
+            with seeded(section.seed):
+                encoder = build_backbone(network.backbone, network.image_size, **network.options)
+            model: nn.Module = ClassFeature(encoder)
+        else:
+            model, _ = read_folder(job.inputs[f"pretrain/{variant}"] / MODEL_FOLDER)
+        features[NAMES[variant]], _ = extract_features(job, model, dataset, job.folder / f"{variant}.npy")
     if process_rank() == 0:
         save_figure(tsne_figure(features, images.pids, section.seed), job.folder / PICTURE)
         job.logger.artifact(job.folder / PICTURE, "figures")

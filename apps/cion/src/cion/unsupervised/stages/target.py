@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from cion.config import Augmentation, Network
-from cion.stages.finetune import augment, build_reid, load_reid
+from cion.networks import MODEL_FOLDER, build_reid, save_network
+from cion.stages.finetune import augment
 from reid_core.data.transforms import eval_transform
-from reid_core.models.heads import ReIDModel
+from reid_core.models.folder import read_folder
 from reid_core.processes import process_rank, ranks
 from reid_core.recipe import Job
-from reid_core.training.checkpoints import write_checkpoint
 from reid_core.training.config import Training
-from reid_core.training.loop import FINAL
 from reid_core.training.unsupervised import ClusterContrastConfig, train_clusters
 
 ROUNDS_FOLDER = "rounds"
+INITIAL = "initial"
+"""Model folder of the network as the run begins with it."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,6 @@ class Adaptation:
     train: Training
     network: Network
     per_image: bool
-    method: str
     seed: int
 
 
@@ -37,7 +37,8 @@ def adapt(job: Job) -> dict[str, Any]:
 
     Args:
         job: its section is an `Adaptation`; it begins with what the stage "source" trained (UDA), else with
-            the backbone's file "weights" or random weights (USL). Its folder gets rounds/ and final.pt.
+            the backbone's file "weights" or random weights (USL). Its folder gets rounds/, initial/ and
+            model/.
 
     Returns:
         Numbers of clusters and outliers in the last round.
@@ -46,17 +47,19 @@ def adapt(job: Job) -> dict[str, Any]:
         ValueError: too few images, or a round without two clusters; the message says what to change.
     """
     section: Adaptation = job.section
-    if "source" in job.inputs:
-        model = load_reid(section.network, section.method, job.inputs["source"] / FINAL)
-    else:
-        model = build_reid(section.network, section.method, 1, section.seed, job.files.get("weights"))
     settings, size = section.clusters, section.network.image_size
     images = job.manifest("data.target", "train")
-    assert isinstance(model, ReIDModel)
-    model.classifier.requires_grad_(False)  # nothing to learn here, nor anything for weight decay to shrink
+    weights = job.files.get("weights")
+    model: Any = build_reid(section.network, "bag_of_tricks", 0, section.seed, weights)
+    data = [weights.name if weights else "none"]
+    if process_rank() == 0:
+        save_network(job.folder, model, section.network, data, job.digest, section.per_image, INITIAL)
+    if "source" in job.inputs:
+        model, about = read_folder(job.inputs["source"] / MODEL_FOLDER)
+        data = list(about.training_data)
     train = section.train.resolve(-(-len(images) // (settings.identities * settings.instances)), job.runtime)
     found = train_clusters(
-        model,
+        model.train(),
         images,
         augment(size, section.augmentation, section.per_image),
         eval_transform(size, per_image=section.per_image),
@@ -69,7 +72,6 @@ def adapt(job: Job) -> dict[str, Any]:
         *ranks(job.runtime),
     )
     if process_rank() == 0:
-        state = {f"model.{name}": value for name, value in model.state_dict().items()}
-        about = {"step": len(found) * train.steps, "digest": job.digest}
-        write_checkpoint({"state_dict": state, **about}, job.folder / FINAL)
+        data = [*(name for name in data if name != "none"), f"{job.title('data.target')} (unlabeled)"]
+        save_network(job.folder, model, section.network, data, job.digest, section.per_image)
     return found[-1]
