@@ -148,6 +148,12 @@ def test_more_rounds_go_on_after_the_last_one(world, whole, tmp_path):
     assert result == whole[1] and same(model, whole[0])
 
 
+def test_what_a_round_runs_on_is_no_setting_that_it_was_begun_with(world, whole):
+    elsewhere = replace(CONFIG, accelerator="gpu", devices=2, strategy="ddp", workers=3, log_every=7)
+    result = train_clusters(fresh(), world, noisy, PLAIN, whole[2], SETTINGS, elsewhere)
+    assert result == whole[1]
+
+
 def test_a_round_of_outliers_says_what_to_change(world, tmp_path):
     with pytest.raises(ValueError, match="round 0: every image is an outlier at eps=0.6, min_samples=30"):
         train(world, tmp_path, replace(SETTINGS, min_samples=30))
