@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from _record import ROOT, write_record
+from _record import ROOT, read_stages, write_record
 
 MODES = {"image": "image", "video": "video", "mix": "image-to-video"}
 
@@ -22,10 +22,7 @@ def run_seed(config: Path, seed: int, runs: Path, overrides: list[str]) -> dict[
     command += ["--experiment", config.stem, *overrides]
     subprocess.run(command, check=True, cwd=ROOT)
     results = runs / config.stem / name / "evaluate" / "results.json"
-    stages = {
-        stage.parent.relative_to(results.parents[1]).as_posix(): json.loads(stage.read_text())["seconds"]
-        for stage in results.parents[1].glob("**/stage.json")
-    }
+    stages = {name: record["seconds"] for name, record in read_stages(results.parents[1]).items()}
     return {"seconds": stages, "results": json.loads(results.read_text())}
 
 

@@ -16,6 +16,16 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
+def read_stages(run_folder: Path) -> dict[str, dict[str, Any]]:
+    """Records of a run's finished stages, which its folder links to, by name.
+
+    Args:
+        run_folder: runs/EXPERIMENT/NAME.
+    """
+    files = sorted([*run_folder.glob("*/stage.json"), *run_folder.glob("*/*/stage.json")])
+    return {file.parent.relative_to(run_folder).as_posix(): json.loads(file.read_text()) for file in files}
+
+
 def write_record(path: Path, claim: str, machine: dict[str, Any] | None = None, **measured: Any) -> None:
     """Write a result file: the claim, the command, date, revision and machine, and what was measured.
 

@@ -1,7 +1,7 @@
 """CION's recipes on real images, PKU-Reid, 42/20 identities, 3 seeds: with labels and without.
 
 Needs --root PATH. Supervised and pre-trained-then-supervised are `cion run` with pku_reid.yaml, USL is
-`cion unsupervised` with usl_pku_reid.yaml; a seed divides the people and draws the weights and batches.
+`cion unsupervised run` with usl_pku_reid.yaml; a seed divides the people and draws the weights and batches.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ Scores = dict[str, dict[str, float]]
 
 
 def run(command: str, seed: int, root: Path, runs: Path, threads: int) -> Scores:
-    """Results of one command of `cion` with its configuration; a run that was cut off goes on."""
-    supervised = command == "run"
-    target = "data.target" if supervised else "target"
-    config = CONFIGS / ("pku_reid.yaml" if supervised else "usl_pku_reid.yaml")
-    options = ["--machine.threads", str(threads)] if supervised else []
-    call = [sys.executable, "-m", "cion.cli", command, "--config", str(config), "--runs", str(runs), *options]
+    """Results of `cion run` or `cion unsupervised run`; a run that was cut off goes on."""
+    config = CONFIGS / ("pku_reid.yaml" if command == "run" else "usl_pku_reid.yaml")
+    words = ["run"] if command == "run" else [command, "run"]
+    call = [sys.executable, "-m", "cion.cli", *words, "--config", str(config), "--runs", str(runs)]
     call += ["--experiment", config.stem, "--name", f"seed{seed}", "--seed", str(seed)]
-    call += [f"--{target}.root", str(root), f"--{target}.options.seed", str(seed)]
+    call += ["--data.root", str(root), "--data.target.options.seed", str(seed)]
+    call += ["--runtime.threads", str(threads)]
     subprocess.run(call, check=True, cwd=ROOT)
     return json.loads((runs / config.stem / f"seed{seed}" / "evaluate" / "results.json").read_text())
 
@@ -37,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, help="folder of PKU-Reid, which can't be part of the repository")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--threads", type=int, default=2, help="of torch, for the supervised runs")
+    parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks")
     parser.add_argument("--output", type=Path, default=RESULTS / "cion_pku_reid.json")
     arguments = parser.parse_args()

@@ -19,9 +19,17 @@ from pathlib import Path
 import torch
 from _record import RESULTS, write_record
 
-from cion.pipeline.config import LR_BATCH, RunConfig
-from cion.pipeline.pretrain import GLOBAL_VIEWS, build_objective
+from cion.config import Network
+from cion.pretraining.config import PretrainConfig
+from cion.pretraining.stages.pretrain import (
+    GLOBAL_VIEWS,
+    PreTraining,
+    build_objective,
+    schedule_pretraining,
+)
 from cion.zoo.table import MODELS, paper_config
+from reid_core.processes import Runtime
+from reid_pretrain import index_people
 
 WARM_UP = 2
 """Steps before those that are timed; the first compiles."""
@@ -30,27 +38,27 @@ WAYS = [(precision, compiled) for precision in ("float32", "bfloat16") for compi
 
 def measure(name: str, precision: str, compiled: bool, arguments: argparse.Namespace) -> dict[str, float]:
     """Median seconds of a step, images a second, peak memory."""
-    config = RunConfig()
-    config.model.backbone = name
-    for key, value in paper_config(name)["pretrain"].items():
-        setattr(config.pretrain, key, value)
+    network, runtime = Network(name), Runtime()
+    settings = replace(PretrainConfig(), **{**paper_config(name)["pretrain"], "batch": arguments.batch})
     if arguments.prototypes:
-        config.pretrain.objective = replace(config.pretrain.objective, prototypes=arguments.prototypes)
+        settings.objective = replace(settings.objective, prototypes=arguments.prototypes)
     gpu = arguments.device == "cuda"
-    objective = build_objective(config, arguments.steps + WARM_UP, 1).to(arguments.device).train()
+    section = PreTraining("cross_video", settings, network, seed=0)
+    objective = build_objective(section, arguments.steps + WARM_UP, 1, runtime).to(arguments.device).train()
     if compiled:
         objective.student.backbone.compile()
         objective.teacher.backbone.compile()
-    settings = config.pretrain
     instances = max(settings.curriculum.values())
     batch = {
-        "global": torch.randn(arguments.batch, GLOBAL_VIEWS, 3, *config.model.image_size),
+        "global": torch.randn(arguments.batch, GLOBAL_VIEWS, 3, *network.image_size),
         "local": torch.randn(arguments.batch, settings.local_views, 3, *settings.local_size),
-        "pid": torch.arange(arguments.batch) // instances,
     }
+    person, people = index_people(torch.arange(arguments.batch) // instances)
     batch = {key: value.to(arguments.device) for key, value in batch.items() if value.numel()}
+    batch |= {"person": person.to(arguments.device), "people": people}
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=settings.lr * arguments.batch / LR_BATCH)
+    schedule = schedule_pretraining(settings, 1, runtime)
+    optimiser = torch.optim.AdamW(trained, lr=schedule.lr)
     seconds = []
     for step in range(arguments.steps + WARM_UP):
         began = time.perf_counter()
@@ -58,7 +66,7 @@ def measure(name: str, precision: str, compiled: bool, arguments: argparse.Names
             loss = objective(batch)["loss"]
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, settings.clip_grad or float("inf"))
+        torch.nn.utils.clip_grad_norm_(trained, schedule.clip_grad or float("inf"))
         optimiser.step()
         objective.after_step(step)
         if gpu:

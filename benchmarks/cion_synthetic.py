@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from _record import RESULTS, ROOT, write_record
+from _record import RESULTS, ROOT, read_stages, write_record
 
 ORDER = ("none", "dino", "raw", "cross_video")
 LEVELS = ("raw", "tracklet", "video", "cross_video")
@@ -25,14 +25,10 @@ def run_seed(config: Path, seed: int, runs: Path, overrides: list[str]) -> dict[
     command = [sys.executable, "-m", "cion.cli", "run", "--config", str(config), "--runs", str(runs)]
     command += ["--name", name, "--seed", str(seed), "--data.synthetic.world.seed", str(seed), *overrides]
     subprocess.run(command, check=True, cwd=ROOT)
-    folder = next(runs.glob(f"*/{name}/evaluate")).parent
-    records = {
-        file.parent.relative_to(folder).as_posix(): json.loads(file.read_text())
-        for file in sorted(folder.glob("**/stage.json"))
-    }
+    records = read_stages(next(runs.glob(f"cion*/{name}/evaluate")).parent)
     return {
         "seconds": {stage: record["seconds"] for stage, record in records.items()},
-        "denoising": records["denoise"]["summary"],
+        "denoising": records["denoise"]["summary"]["levels"],
         "results": {
             variant: {key: values[key] for key in ("mAP", "rank_1", "rank_5", "rank_10")}
             for variant, values in records["evaluate"]["summary"].items()
