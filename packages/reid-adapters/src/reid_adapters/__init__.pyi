@@ -2,11 +2,11 @@ from .attaching import attach, detach
 from .backbones import Backbone, OpenClipViT, TimmViT
 from .cfaa import CFAA
 from .checkpoint import load_pretrained, save_pretrained
-from .config import LoRAConfig, PBPConfig, VSLAConfig
+from .config import LoRAConfig, LossConfig, PBPConfig, VSLAConfig
 from .encoder import ParameterCounts, SetEncoder, count_parameters
 from .ifa import IFA
 from .losses import HardTripletLoss, IDHead, contrastive_loss, visual_to_semantic_loss
-from .objective import LossConfig, VSLAObjective
+from .objective import VSLAObjective
 from .prompts import CLIP_REID, SET_LEVEL, IDPromptLearner
 from .released import Report, load_initial, load_released, load_released_prompts
 

@@ -1,4 +1,4 @@
-"""What is attached: one frozen dataclass a method, saved as JSON beside its weights."""
+"""Settings as frozen dataclasses; no torch is imported here, so that a configuration is read at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from typing import Literal
 
 HEAD_WIDTH = 64
 """Channels of a head of cross-frame attention: heads = bottleneck / 64, as CLIP's own (VSLA-CLIP 4.3)."""
+
+LOGIT_SCALE = 100.0
+"""CLIP's learnt scale of cosine similarities, at which it stops (Radford et al., ICML 2021).
+
+The paper prints s, cosine similarity, without a scale; softmax over values in [-1, 1] is then nearly flat.
+The released code takes inner products of unnormalised features instead, which scale=None gives.
+"""
+
+SMOOTHING = 0.1
+"""Share of the target spread over all identities (Szegedy et al., CVPR 2016)."""
 
 Activation = Literal["gelu", "quick_gelu"]
 Init = Literal["zero", "torch"]
@@ -114,3 +124,32 @@ class LoRAConfig:
             raise ValueError(f"rank must be at least 1, got {self.rank}")
         if not self.targets or not set(self.targets) <= {"attention", "mlp"}:
             raise ValueError(f'targets must be of "attention" and "mlp", got {self.targets}')
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and settings of stage two's losses (VSLA-CLIP Eq. 10, section 5.2); weight 0 leaves a loss out.
+
+    Args:
+        v2sce: weight of the visual to semantic cross-entropy; the paper's 1.
+        triplet: beta.
+        id: gamma.
+        i2t: delta.
+        t2i: epsilon.
+        margin: of the triplet loss, theta.
+        smoothing: of labels.
+        scale: of cosine similarities; None for the released code's inner products.
+
+    Example:
+        >>> LossConfig().id
+        0.25
+    """
+
+    v2sce: float = 1.0
+    triplet: float = 1.0
+    id: float = 0.25
+    i2t: float = 1.0
+    t2i: float = 1.0
+    margin: float = 0.3
+    smoothing: float = SMOOTHING
+    scale: float | None = LOGIT_SCALE

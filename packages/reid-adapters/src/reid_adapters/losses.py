@@ -8,15 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LOGIT_SCALE = 100.0
-"""CLIP's learnt scale of cosine similarities, at which it stops (Radford et al., ICML 2021).
-
-The paper prints s, cosine similarity, without a scale; softmax over values in [-1, 1] is then nearly flat.
-The released code takes inner products of unnormalised features instead, which scale=None gives.
-"""
-
-SMOOTHING = 0.1
-"""Share of the target spread over all identities (Szegedy et al., CVPR 2016)."""
+from reid_adapters.config import LOGIT_SCALE, SMOOTHING
 
 
 def similarity(left: Tensor, right: Tensor, scale: float | None = LOGIT_SCALE) -> Tensor:

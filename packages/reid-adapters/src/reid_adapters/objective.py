@@ -3,52 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from reid_adapters.config import LossConfig
 from reid_adapters.distributed import gather
 from reid_adapters.encoder import SetEncoder
-from reid_adapters.losses import (
-    LOGIT_SCALE,
-    SMOOTHING,
-    HardTripletLoss,
-    IDHead,
-    contrastive_loss,
-    visual_to_semantic_loss,
-)
+from reid_adapters.losses import HardTripletLoss, IDHead, contrastive_loss, visual_to_semantic_loss
 from reid_adapters.prompts import IDPromptLearner
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Weights and settings of stage two's losses (VSLA-CLIP Eq. 10, section 5.2); weight 0 leaves a loss out.
-
-    Args:
-        v2sce: weight of the visual to semantic cross-entropy; the paper's 1.
-        triplet: beta.
-        id: gamma.
-        i2t: delta.
-        t2i: epsilon.
-        margin: of the triplet loss, theta.
-        smoothing: of labels.
-        scale: of cosine similarities; None for the released code's inner products.
-
-    Example:
-        >>> LossConfig().id
-        0.25
-    """
-
-    v2sce: float = 1.0
-    triplet: float = 1.0
-    id: float = 0.25
-    i2t: float = 1.0
-    t2i: float = 1.0
-    margin: float = 0.3
-    smoothing: float = SMOOTHING
-    scale: float | None = LOGIT_SCALE
 
 
 class VSLAObjective(nn.Module):
