@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from vsla_clip.base import build_clip
-from vsla_clip.check import check, check_platforms
-from vsla_clip.cli import main, parse_config
+from reid_core.cli.recipes import parse_config
+from vsla_clip.cli import APP, main
+from vsla_clip.clip import build_clip
+from vsla_clip.config import architecture
 
-TINY = Path(__file__).parent / "tiny.yaml"
+TINY = Path(__file__).parents[1] / "configs" / "tiny.yaml"
+ON_DISK = ["--data.synthetic", "null"]
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    ("options", "message"),
     [
-        (["--data.synthetic", "null"], "data.root is empty: give the folder of g2a_vreid"),
-        (["--data.synthetic", "null", "--data.root", "/nowhere"], "data.root: there is no folder /nowhere"),
-        (["--data.synthetic", "null", "--data.name", "mras"], "data.name: no reader 'mras'"),
-        (["--evaluate.protocol", "g2v"], "protocol=g2v: expected one of market1501, "),
-        (["--method", "vsla"], "no 'vsla'; there are frozen, baseline"),
-        (["--pbp.platforms", "[ground, uav]"], "pbp.platforms: data sets have ground, aerial, not 'uav'"),
+        (ON_DISK, "data.video.root and data.root are empty: give the folder of mars"),
+        ([*ON_DISK, "--data.root", "/nowhere"], "data.video.root: there is no folder /nowhere"),
+        ([*ON_DISK, "--data.video.name", "mras"], "data.video.name: no reader 'mras'"),
+        (["--method", "vsla"], "method='vsla': expected one of frozen, baseline"),
+        (["--pbp.platforms", "[ground, uav]"], "pbp.platforms: expected ground, aerial, not 'uav'"),
+        (["--data.platforms", "{1: drone}"], "data.platforms: expected ground, aerial, not 'drone'"),
+        (["--evaluate.protocol", "g2a"], "evaluate.protocol=g2a: expected one of market1501, "),
         (["--clip.captioned", "null"], "clip has random weights"),
+        (["--clip.captioned.world.identities", "4"], "clip.captioned.batch=8 images are of different people"),
+        (["--clip.captioned.world", "{people: 16}"], "clip.captioned.world: "),
         (["--clip.checkpoint", "vifi.pth"], "clip.checkpoint: there is no file vifi.pth"),
         (["--clip.pretrained", "openai"], "clip.small is no architecture of open_clip's"),
+        (["--clip.small.heads", "2"], "clip.small: "),
+        (["--data.size", "[32, 20]"], "with frames of (32, 20)"),
+        (["--stage1.shared_tokens", "40"], "the text has 47 tokens, but the tower takes 32"),
+        (["--pbp.depth", "3"], "PBPConfig.depth is 3, but the model has 2 layers"),
+        (["--runtime.devices", "2"], "torchrun --nproc_per_node 2"),
     ],
 )
 def test_what_can_be_seen_at_once(options, message, tmp_path, capsys):
@@ -35,37 +45,64 @@ def test_what_can_be_seen_at_once(options, message, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_manifest_file_is_a_data_set(tmp_path):
-    config = parse_config(["run", "--config", str(TINY)])
-    data = replace(config.data, name=str(tmp_path / "mine.csv"), root=str(tmp_path), synthetic=None)
-    check(replace(config, data=data))
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--clip.pretrained", "openia"], "open_clip has no 'openia' of ViT-B-16-quickgelu"),
+        (["--clip.pretrained", "openai", "--clip.name", "ViT-B-15"], "open_clip has no 'ViT-B-15'"),
+    ],
+)
+def test_an_unknown_tag_or_name_of_clip_is_named(options, message, tmp_path, capsys):
+    assert main(["run", "--data.root", str(tmp_path), "--runs", str(tmp_path / "runs"), *options]) == 1
+    assert message in capsys.readouterr().err
 
 
-def test_prompts_need_platforms():
-    config = parse_config(["run", "--config", str(TINY)])
-    with pytest.raises(
-        ValueError, match="vsla_clip_pbp has prompts of ground, aerial, but .* mars does not name"
-    ):
-        named = replace(config, data=replace(config.data, name="mars"))
-        check_platforms(named, ["ft_clip", "vsla_clip_pbp"], [""])
-    check_platforms(config, ["ft_clip", "vsla_clip"], [""])
+def test_a_batch_that_ranks_cannot_share_is_refused(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    command = ["run", "--config", str(TINY), "--runs", str(tmp_path), "--runtime.devices", "3"]
+    assert main(command) == 1
+    assert "stage1.batch=8 can't be divided over 3 processes" in capsys.readouterr().err
 
 
-def test_an_unknown_tag_is_named():
-    config = parse_config(["run", "--clip.pretrained", "openia"])
-    with pytest.raises(ValueError, match="clip.pretrained: open_clip has no 'openia' of ViT-B-16-quickgelu"):
-        build_clip(config)
+def test_prompts_need_platforms(tiny, capsys):
+    command = ["prepare", *tiny.on_disk, "--name", "unnamed", "--data.platforms", "{}"]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "has prompts of ground, aerial, but tracklets are from platforms that mars does not name" in said
+    assert main([*command, "--method", "vsla_clip"]) == 0
+
+
+def test_a_camera_whose_platform_is_not_named_is_refused(tiny, capsys):
+    assert main(["prepare", *tiny.on_disk, "--name", "half", "--data.platforms", "{1: ground}"]) == 1
+    assert "data.platforms names no platform of camera 2" in capsys.readouterr().err
+
+
+def test_fewer_people_than_a_batch_needs_are_counted(tiny, capsys):
+    assert main(["prepare", *tiny.command, "--name", "few", "--stage2.identities", "9"]) == 1
+    assert "stage2.identities=9, but data.video has 8 people to train on" in capsys.readouterr().err
+
+
+def test_a_data_set_of_images_is_refused(tiny, tmp_path, capsys):
+    root = tmp_path / "images"
+    some = next(tiny.data.rglob("*.jpg"))
+    for split in ("bounding_box_train", "query", "bounding_box_test"):
+        (root / split).mkdir(parents=True)
+        for camera in (1, 2):
+            shutil.copy(some, root / split / f"0001_c{camera}s1_000001_00.jpg")
+    command = ["prepare", *tiny.on_disk, "--name", "images", "--data.video.name", "market1501"]
+    assert main([*command, "--data.root", str(root)]) == 1
+    assert "has no tracklets; use a source of videos" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path):
-    config = parse_config(["run", "--config", str(TINY), "--clip.captioned", "null"])
-    state = {name: value.clone() for name, value in build_clip(config).state_dict().items()}
+    config = parse_config(APP, ["run", "--config", str(TINY)])
+    clip, size = architecture(config), config.data.size
+    state = {name: value.clone() for name, value in build_clip(clip, size).state_dict().items()}
     whole = tmp_path / "clip.pt"
     torch.save(state, whole)
-    loaded = build_clip(replace(config, clip=replace(config.clip, checkpoint=str(whole)), seed=5))
+    loaded = build_clip(clip, size, whole, seed=5)
     assert torch.equal(loaded.visual.proj, state["visual.proj"])
     state["visual.proj"] = torch.zeros(64, 48)
     torch.save(state, tmp_path / "wrong.pt")
-    wrong = replace(config, clip=replace(config.clip, checkpoint=str(tmp_path / "wrong.pt")))
     with pytest.raises(ValueError, match=r"(?s)wrong.pt doesn't fit .*visual.proj"):
-        build_clip(wrong)
+        build_clip(clip, size, tmp_path / "wrong.pt")

@@ -6,23 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from vsla_clip.check import check
-from vsla_clip.cli import parse_config
+from reid_core.cli.recipes import parse_config
+from vsla_clip.cli import APP
 from vsla_clip.methods import METHODS
+from vsla_clip.recipe import RECIPE, protocol
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 PAPER = ["g2a_vreid", "mars", "ls_vid", "ilids_vid", "ft_clip"]
 
 
 def config_of(name: str, *options: str):
-    return parse_config(["run", "--config", str(CONFIGS / f"{name}.yaml"), *options])
+    return parse_config(APP, ["run", "--config", str(CONFIGS / f"{name}.yaml"), *options])
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
 def test_it_is_accepted_once_its_data_are_there(name, tmp_path):
     config = config_of(name, "--data.root", str(tmp_path))
-    check(config)
-    assert config.method in config.rows or name == "ft_clip"
+    RECIPE.sources(config).check()
+    RECIPE.check(config)
+    assert config.method in METHODS
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -38,3 +40,12 @@ def test_it_has_the_settings_of_section_5_2(name):
     assert (weights.triplet, weights.id, weights.i2t, weights.t2i, weights.margin) == (1, 0.25, 1, 1, 0.3)
     assert config.adapters.bottleneck == 256
     assert METHODS[config.method].pbp == (name == "g2a_vreid")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("g2a_vreid", "g2a_vreid"), ("ilids_vid", "ilids_vid"), ("pku_reid", "pku_reid"), ("demo", "g2a_vreid")],
+)
+def test_the_protocol_is_the_data_sets_own_unless_one_is_given(name, expected):
+    assert protocol(config_of(name)) == expected
+    assert protocol(config_of(name, "--evaluate.protocol", "mars")) == "mars"

@@ -1,111 +1,154 @@
-"""From a synthetic world to Table 3's rows, at the smallest size; and what second and killed calls do."""
+"""The whole recipe on a tiny synthetic world, and what second, killed and parallel calls do."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
-from types import SimpleNamespace
+import os
+import signal
+import subprocess
+import sys
 
 import mlflow
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
-import reid_core.training.loop
-from vsla_clip.base import build_clip
-from vsla_clip.cli import main, parse_config
+from vsla_clip.cli import main
 
-TINY = Path(__file__).parent / "tiny.yaml"
-ROWS = ["frozen", "ft_clip", "vsla_clip_pbp"]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """One whole ablation; other tests read its files, or go on from a copy of them."""
-    runs = tmp_path_factory.mktemp("vsla") / "runs"
-    options = ["--config", str(TINY), "--runs", str(runs)]
-    assert main(["ablate", *options, "--traceback"]) == 0
-    return SimpleNamespace(options=options, runs=runs, folder=runs / "tiny" / "a")
+STAGES = ["prepare", "clip", "stage1", "stage2", "evaluate"]
 
 
 def weights(folder):
     return torch.load(folder / "final.pt", weights_only=True)["state_dict"]
 
 
-def test_each_row_is_scored_in_both_directions(tiny):
-    found = json.loads((tiny.folder / "ablation.json").read_text())
-    assert list(found) == ROWS
-    for row in found.values():
-        assert list(row["results"]) == ["all", "aerial to ground", "ground to aerial"]
-        for values in row["results"].values():
-            assert 0 < values["mAP"] <= 1
-        one_way = [row["results"][name] for name in ("aerial to ground", "ground to aerial")]
-        both = sum(values["mAP"] * values["num_queries"] for values in one_way)
-        assert row["results"]["all"]["mAP"] == pytest.approx(
-            both / 8
-        )  # four people, a query from each camera
-    parameters = {name: row["parameters"]["trainable"] for name, row in found.items()}
-    assert parameters["frozen"] == 0 < parameters["vsla_clip_pbp"] < parameters["ft_clip"]
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_it_is_scored_in_both_directions(tiny):
+    results = read(tiny.folder / "evaluate" / "results.json")
+    assert list(results) == ["all", "aerial to ground", "ground to aerial"]
+    one_way = [results[name] for name in list(results)[1:]]
+    assert all(0 < values["mAP"] <= 1 for values in one_way)
+    both = sum(values["mAP"] * values["num_queries"] for values in one_way)
+    assert results["all"]["mAP"] == pytest.approx(both / 8)  # four people, a query from each camera
 
 
 def test_adapters_leave_clip_as_it_was_and_are_a_small_file(tiny):
-    config = parse_config(["run", *tiny.options])
-    before = build_clip(config, tiny.folder / "clip").visual.state_dict()
-    tuned, full = (weights(tiny.folder / "stage2" / name) for name in ("vsla_clip_pbp", "ft_clip"))
-    name = "transformer.resblocks.0.{}mlp.c_fc.weight"
-    base = tuned["encoder.base." + name.format("block.")]
-    assert torch.equal(base, before[name.format("")])
-    assert not torch.equal(full["encoder.base." + name.format("block.")], base)
-    adapter = load_file(tiny.folder / "stage2" / "vsla_clip_pbp" / "adapter" / "adapter.safetensors")
-    found = json.loads((tiny.folder / "ablation.json").read_text())["vsla_clip_pbp"]["parameters"]
-    assert sum(tensor.numel() for tensor in adapter.values()) == found["trainable"]
+    before, tuned = weights(tiny.folder / "clip"), weights(tiny.folder / "stage2")
+    base = tuned["encoder.base.transformer.resblocks.0.block.mlp.c_fc.weight"]
+    assert torch.equal(base, before["clip.visual.transformer.resblocks.0.mlp.c_fc.weight"])
+    adapter = load_file(tiny.folder / "stage2" / "adapter" / "adapter.safetensors")
+    counts = read(tiny.folder / "stage2" / "stage.json")["summary"]
+    assert sum(tensor.numel() for tensor in adapter.values()) == counts["trainable"] < counts["total"]
+    assert counts["tunable"] == counts["trainable"] + (8 * 4 + 4) * 32  # and stage one's prompts
 
 
 def test_stage_one_learns_prompts_and_nothing_else(tiny):
-    learned = weights(tiny.folder / "stage1")
-    base = {name.removeprefix("clip."): value for name, value in weights(tiny.folder / "clip").items()}
+    learned, base = weights(tiny.folder / "stage1"), weights(tiny.folder / "clip")
     assert learned["prompts.id_prompts"].shape == (8, 4, 32)
     assert learned["prompts.shared_prompts"].shape == (4, 32)
-    assert torch.equal(learned["prompts.text_projection"], base["text_projection"])
+    assert torch.equal(learned["prompts.text_projection"], base["clip.text_projection"])
 
 
 def test_stages_are_nested_runs_with_their_losses(tiny):
-    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tiny.runs}/mlflow.db")
-    experiment = client.get_experiment_by_name("tiny").experiment_id
-    runs = {run.info.run_name: run for run in client.search_runs([experiment])}
-    names = {"prepare", "clip", "stage1", "stage2/vsla_clip_pbp", "evaluate/vsla_clip_pbp", "a"}
-    assert names <= set(runs)
-    assert {"v2sce", "i2t", "t2i", "triplet", "id"} <= set(runs["stage2/vsla_clip_pbp"].data.metrics)
-    assert {"vsla_clip_pbp/mAP", "vsla_clip_pbp/ground_to_aerial/rank_1"} <= set(runs["a"].data.metrics)
+    client = mlflow.MlflowClient(tracking_uri=tiny.store)
+    experiment = client.get_experiment_by_name("vsla_tiny").experiment_id
+    parent = next(run for run in reversed(client.search_runs([experiment])) if run.info.run_name == "a")
+    nested = {
+        run.info.run_name: run
+        for run in client.search_runs([experiment])
+        if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+    }
+    assert set(STAGES) == set(nested)
+    assert {"v2sce", "i2t", "t2i", "triplet", "id"} <= set(nested["stage2"].data.metrics)
+    assert {"mAP", "ground_to_aerial/rank_1", "parameters/tunable"} <= set(parent.data.metrics)
 
 
-def test_a_second_call_does_nothing_twice_and_run_takes_what_ablate_made(tiny, capsys):
-    before = {path: path.stat().st_mtime_ns for path in tiny.folder.rglob("stage.json")}
-    assert len(before) == 3 + 2 + 3  # prepare, clip, stage1; two trainings; three evaluations
-    capsys.readouterr()
-    assert main(["run", *tiny.options]) == 0
+def test_a_second_call_runs_nothing_and_prints_the_table(tiny, capsys):
+    assert main(["run", *tiny.command]) == 0
     said = capsys.readouterr()
-    assert said.err.count("skipped") == 5 and "IFA+VSA+CFAA+PBP" in said.out
-    assert {path: path.stat().st_mtime_ns for path in tiny.folder.rglob("stage.json")} == before
+    assert said.err.count("reused") == len(STAGES) and "IFA+VSA+CFAA+PBP" in said.out
 
 
-def test_killed_in_stage_two_it_goes_on_to_the_same_bits(tiny, monkeypatch):
-    shutil.copytree(tiny.folder, tiny.folder.with_name("killed"))
-    folder = tiny.folder.with_name("killed") / "stage2" / "vsla_clip_pbp"
-    shutil.rmtree(folder)
-    command = ["stage2", *tiny.options, "--name", "killed"]
-    write = reid_core.training.loop.write_checkpoint
+def test_another_method_shares_what_it_can_and_trains_the_whole_encoder(tiny):
+    assert main(["run", *tiny.command, "--name", "full", "--method", "ft_clip"]) == 0
+    folder = tiny.folder.with_name("full")
+    for stage in ("prepare", "clip", "stage1"):
+        assert (folder / stage).resolve() == (tiny.folder / stage).resolve()
+    name = "encoder.base.transformer.resblocks.0.block.mlp.c_fc.weight"
+    assert not torch.equal(weights(folder / "stage2")[name], weights(tiny.folder / "stage2")[name])
+    assert not (folder / "stage2" / "adapter").exists()
 
-    def dies(state, path):
-        if state["step"] == 3:
-            raise RuntimeError("killed")
-        write(state, path)
 
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
-        patch.setattr(reid_core.training.loop, "write_checkpoint", dies)
-        main(command)
-    assert not (folder / "final.pt").exists() and (folder / "last.ckpt").exists()
+def test_frozen_clip_is_evaluated_without_a_training(tiny, capsys):
+    assert main(["run", *tiny.command, "--name", "frozen", "--method", "frozen"]) == 0
+    assert "frozen CLIP" in capsys.readouterr().out
+    assert not (tiny.folder.with_name("frozen") / "stage1").exists()
+
+
+@pytest.mark.slow
+def test_without_assertions_every_stage_runs_too(tiny):
+    code = "import sys; from vsla_clip.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [*tiny.command, "--name", "optimised", "--stage1.train.epochs", "1"]
+    subprocess.run([sys.executable, "-O", "-c", code, "stage1", *command], check=True, timeout=600)
+    assert (tiny.folder.with_name("optimised") / "stage1" / "final.pt").exists()
+
+
+KILLED_AT_STEP_THREE = """
+import os, signal, sys
+import reid_core.training.module
+from vsla_clip.cli import main
+
+def write(state, path, original=reid_core.training.module.write_checkpoint):
+    if state["step"] == 3 and "stage2" in str(path):
+        os.kill(os.getpid(), signal.SIGKILL)
+    original(state, path)
+
+reid_core.training.module.write_checkpoint = write
+main(sys.argv[1:])
+"""
+
+
+def test_killed_in_stage_two_it_goes_on_to_the_same_bits(tiny, tmp_path):
+    command = ["stage2", *tiny.command, "--runs", str(tmp_path)]
+    folder = tmp_path / "vsla_tiny" / "a" / "stage2"
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AT_STEP_THREE, *command],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert torch.load(folder / "last.ckpt", weights_only=True)["step"] == 2
+    assert not (folder / "final.pt").exists()
     assert main(command) == 0
-    resumed, whole = weights(folder), weights(tiny.folder / "stage2" / "vsla_clip_pbp")
+    resumed, whole = weights(folder), weights(tiny.folder / "stage2")
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_under_torchrun_two_processes_learn_what_one_learns_on_the_whole_batch(tiny, tmp_path):
+    if not (dist.is_available() and dist.is_gloo_available()):
+        pytest.skip("this torch has no gloo: two processes on CPU can't talk")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = ["run", *tiny.command, "--runs", str(tmp_path), "--runtime.devices", "2", "--traceback"]
+    done = subprocess.run(
+        [*launch, "-m", "vsla_clip.cli", *command],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "vsla_tiny" / "a"
+    assert (folder / "stage2" / "adapter" / "adapter.safetensors").exists()
+    for stage in ("clip", "stage1", "stage2"):
+        two, one = weights(folder / stage), weights(tiny.folder / stage)
+        for name in one:
+            torch.testing.assert_close(two[name], one[name], rtol=1e-2, atol=1e-3)
+    results, alone = (read(place / "evaluate" / "results.json") for place in (folder, tiny.folder))
+    assert results["all"]["mAP"] == pytest.approx(alone["all"]["mAP"], abs=0.1)

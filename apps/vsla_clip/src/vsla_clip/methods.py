@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-from torch import nn
-
-from reid_adapters import SetEncoder, attach
-
-if TYPE_CHECKING:
-    from vsla_clip.config import Config
+from dataclasses import dataclass
+from typing import Literal
 
 
-class Method(NamedTuple):
+@dataclass(frozen=True)
+class Method:
     """What is attached to CLIP's image encoder and trained, and against what.
 
     Attributes:
@@ -40,27 +34,3 @@ METHODS = {
     "vsla_clip_pbp": Method("IFA+VSA+CFAA+PBP", "vsla", pbp=True),
     "lora": Method("LoRA+VSA", "lora"),
 }
-
-TABLE_3 = ("baseline", "ft_clip", "ifa", "ifa_vsa", "vsla_clip", "vsla_clip_pbp")
-"""Rows of the paper's Table 3 that are its own."""
-
-
-def attached(config: Config, visual: nn.Module, method: Method) -> SetEncoder:
-    """Attach what a method trains to CLIP's image encoder; what it doesn't train is frozen.
-
-    Args:
-        config: the whole configuration: sizes of adapters and prompts, and of the frames.
-        visual: open_clip's image tower, with nothing attached.
-        method: one of METHODS.
-
-    Returns:
-        Clips [b t 3 h w] -> features [b e].
-    """
-    pbp = config.pbp if method.pbp else None
-    if method.tune in ("nothing", "all"):
-        encoder = attach(visual, None, pbp, image_size=config.data.size)
-        return encoder.requires_grad_(method.tune == "all")
-    if method.tune == "lora":
-        return attach(visual, config.lora, pbp, image_size=config.data.size)
-    adapters = replace(config.adapters, ifa=True, cfaa=method.tune == "vsla")
-    return attach(visual, adapters, pbp, image_size=config.data.size)

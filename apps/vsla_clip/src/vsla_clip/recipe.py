@@ -1,224 +1,196 @@
-"""The recipe: prepare, the small CLIP where one is wanted, stage one, stage two, evaluate."""
+"""VSLA-CLIP's recipe: which stages there are, what each reads, and what can be checked before them."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from functools import cached_property
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import open_clip
-import torch
-import yaml
-
-from reid_core.data.manifest import Manifest
-from reid_core.files import file_digest, plain, write_atomically
-from reid_core.recipe.nested import run_stage
-from reid_core.recipe.old_stage import Stage
+from reid_core.data.manifest import PLATFORMS, Manifest
+from reid_core.processes import ranks
+from reid_core.recipe import Recipe, Stage, part
+from reid_core.recipe.rows import PREPARE
+from reid_core.recipe.runner import Summaries
+from reid_core.recipe.stage import Parts
+from reid_core.synthetic import World
 from reid_core.tracking.tracker import Tracker
-from vsla_clip.base import build_clip, train_clip
-from vsla_clip.check import check, check_platforms
-from vsla_clip.config import Config, DataConfig, decisive
-from vsla_clip.evaluate import evaluate, flat_metrics
+from reid_eval import find_protocol
+from vsla_clip.clip import check_model
+from vsla_clip.config import SOURCE, Captioned, Config, adaptation, architecture, sources, tuning
+from vsla_clip.data import name_platforms
 from vsla_clip.methods import METHODS
-from vsla_clip.prepare import MANIFEST_FILE, prepare
-from vsla_clip.stage1 import learn_prompts
-from vsla_clip.stage2 import load_encoder, train_encoder
-
-CONFIG_FILE = "config.yaml"
-STAGES = ("prepare", "stage1", "stage2", "evaluate")
-MEMBERS = ("vsla-clip", "reid-adapters", "reid-core", "reid-eval")
-"""Members whose versions enter a fingerprint: a new release does the work anew."""
-
-Work = Callable[[Path, Tracker], dict[str, Any]]
-Row = dict[str, Any]
+from vsla_clip.stages.clip import Captioning, train_clip
+from vsla_clip.stages.evaluate import Evaluation, evaluate, flatten_results, print_table
+from vsla_clip.stages.stage1 import Describing, learn_prompts
+from vsla_clip.stages.stage2 import Adapting, train_encoder
 
 
-def run(
-    config: Config, methods: Iterable[str] = (), until: str = "evaluate", force: Iterable[str] = ()
-) -> dict[str, Row]:
-    """Run the recipe for some methods, which share all but stage two; what is done already is skipped.
+def stages(config: Config) -> list[Stage]:
+    """The stages of a configuration, in order.
 
     Args:
         config: the whole configuration.
-        methods: of METHODS; the configuration's own by default.
-        until: last stage: prepare, stage1, stage2 or evaluate.
-        force: stages to do again.
+    """
+    data, clip, method = config.data, architecture(config), METHODS[config.method]
+    checkpoint, captioned = config.clip.checkpoint, config.clip.captioned
+    files = {} if checkpoint is None else {"checkpoint": Path(checkpoint)}
+    train: dict[str, Parts] = {PREPARE: [part(SOURCE, "train")]}
+    test: dict[str, Parts] = {PREPARE: [part(SOURCE, "query"), part(SOURCE, "gallery")]}
+    change, scale = adaptation(config), config.stage2.losses.scale
+    result = [sources(config).stage()]
+    if captioned is not None:
+        captioning = Captioning(clip, captioned, data.size, data.padding, config.seed)
+        result.append(Stage("clip", train_clip, captioning, files=files, collective=True))
+        train, test, files = {**train, "clip": None}, {**test, "clip": None}, {}
+    describing = Describing(clip, config.stage1, scale, data.size, data.frames, config.seed)
+    result.append(Stage("stage1", learn_prompts, describing, train, files, collective=True))
+    if method.tune != "nothing":
+        adapting = Adapting(
+            clip,
+            change,
+            config.stage1 if method.semantic else None,
+            tuning(config),
+            data.platforms if method.pbp else {},
+            data.size,
+            data.frames,
+            data.padding,
+            data.erasing,
+            config.seed,
+        )
+        reads = {**train, "stage1": None} if method.semantic else train
+        result.append(Stage("stage2", train_encoder, adapting, reads, files, collective=True))
+        test = {**test, "stage2": None}
+    frames = config.evaluate.frames or data.frames
+    evaluation = Evaluation(clip, change, data.platforms, protocol(config), data.size, frames)
+    result.append(Stage("evaluate", evaluate, evaluation, test, files))
+    return result
 
-    Returns:
-        Method -> "parameters" (trainable, total) and "results" by direction; empty before evaluate.
+
+def protocol(config: Config) -> str:
+    """Name of the evaluation's protocol: the configured one, else the data set's own.
+
+    Args:
+        config: the whole configuration.
+
+    Example:
+        >>> protocol(Config())
+        'g2a_vreid'
+    """
+    return config.evaluate.protocol or config.data.video.name
+
+
+def check(config: Config) -> None:
+    """Refuse what can be seen to be wrong before anything is read, written or trained.
+
+    Args:
+        config: the whole configuration.
 
     Raises:
-        ValueError: a setting that can't work.
-        FileNotFoundError: a root or checkpoint that isn't there.
+        ValueError: a setting that can't work; the message names it.
+        FileNotFoundError: a checkpoint that isn't there.
     """
-    check(config)
-    if config.machine.threads is not None:
-        torch.set_num_threads(config.machine.threads)
-    uri = config.tracking_uri
-    if uri is None and not os.environ.get("MLFLOW_TRACKING_URI"):
-        uri = f"sqlite:///{Path(config.runs).as_posix()}/mlflow.db"
-    with Tracker.start(config.experiment, config.name, config.folder, uri) as tracker:
-        write_atomically(config.folder / CONFIG_FILE, yaml.safe_dump(plain(config), sort_keys=False))
-        tracker.artifact(config.folder / CONFIG_FILE)
-        tracker.params(plain(config))
-        return _Recipe(config, tracker, set(force)).run(list(methods) or [config.method], until)
+    if config.method not in METHODS:
+        raise ValueError(f"method={config.method!r}: expected one of {', '.join(METHODS)}")
+    named = {"pbp.platforms": config.pbp.platforms, "data.platforms": config.data.platforms.values()}
+    for option, names in named.items():
+        if unknown := set(names) - set(filter(None, PLATFORMS)):
+            raise ValueError(
+                f"{option}: expected {', '.join(filter(None, PLATFORMS))}, not {sorted(unknown)[0]!r}"
+            )
+    try:
+        find_protocol(protocol(config))
+    except ValueError as error:
+        raise ValueError(f"evaluate.{error}") from error
+    _check_clip(config)
+    batches = {"stage1.batch": config.stage1.batch, "stage2.identities": config.stage2.identities}
+    if config.clip.captioned is not None:
+        batches["clip.captioned.batch"] = config.clip.captioned.batch
+    world = ranks(config.runtime)[1]
+    for option, number in batches.items():
+        if number < 1 or number % world:
+            raise ValueError(f"{option}={number} can't be divided over {world} processes")
+    check_model(architecture(config), config.stage1, adaptation(config), config.data.size)
 
 
-class _Recipe:
-    """The stages of one run, and what passes between them: files and fingerprints."""
-
-    def __init__(self, config: Config, tracker: Tracker, force: set[str]) -> None:
-        self.config, self.tracker, self.force = config, tracker, force
-        self.code = " ".join(f"{name} {version(name)}" for name in MEMBERS)
-
-    def run(self, methods: list[str], until: str) -> dict[str, Row]:
-        summary = self.prepared.summary
-        check_platforms(self.config, methods, summary["platforms"])
-        if until == "prepare":
-            return {}
-        if until == "stage1":
-            assert self.stage1.done
-            return {}
-        rows: dict[str, Row] = {}
-        for name in methods:
-            trained = self.stage2(name)
-            if until == "evaluate":
-                rows[name] = self.evaluated(name, trained)
-                self.tracker.metrics(
-                    {
-                        f"{name}/{metric}": value
-                        for metric, value in flat_metrics(rows[name]["results"]).items()
-                    }
-                )
-        return rows
-
-    @cached_property
-    def prepared(self) -> Stage:
-        config = self.config
-        settings = replace(config.data, frames=0, padding=0, erasing=0.0)
-        return self._stage(
-            "prepare", settings, _changes(config.data), lambda folder, _: prepare(config, folder)
+def _check_clip(config: Config) -> None:
+    clip = config.clip
+    if clip.checkpoint is not None and not Path(clip.checkpoint).is_file():
+        raise FileNotFoundError(f"clip.checkpoint: there is no file {clip.checkpoint}")
+    if clip.pretrained is None and clip.checkpoint is None and clip.captioned is None:
+        raise ValueError(
+            "clip has random weights, against which nothing can be learned: give clip.pretrained (openai), "
+            "clip.checkpoint (a file) or, with clip.small, clip.captioned"
+        )
+    if clip.captioned is not None:
+        if clip.small is None:
+            raise ValueError(
+                "clip.captioned trains a small CLIP from random weights: give clip.small its sizes"
+            )
+        _check_captioned(clip.captioned)
+    if clip.small is not None and clip.pretrained is not None:
+        raise ValueError(
+            "clip.small is no architecture of open_clip's, so clip.pretrained has no weights for it"
         )
 
-    @cached_property
-    def manifest(self) -> Manifest:
-        return Manifest.load(self.prepared.folder / MANIFEST_FILE)
 
-    @cached_property
-    def base(self) -> Stage | None:
-        """The small CLIP's training, where there is one."""
-        config, settings = self.config, self.config.clip.captioned
-        if settings is None:
-            return None
-        about = {
-            "clip": replace(config.clip, captioned=replace(settings, train=decisive(settings.train))),
-            "size": config.data.size,
-            "padding": config.data.padding,
-            "seed": config.seed,
-        }
-        return self._stage(
-            "clip", about, self._weights, lambda folder, logger: train_clip(config, settings, folder, logger)
+def _check_captioned(captioned: Captioned) -> None:
+    try:
+        people = World(**captioned.world).identities
+    except TypeError as error:
+        raise ValueError(f"clip.captioned.world: {error}") from error
+    if people < captioned.batch:
+        raise ValueError(
+            f"clip.captioned.batch={captioned.batch} images are of different people; the world has {people}"
         )
 
-    @cached_property
-    def stage1(self) -> Stage:
-        config = self.config
-        about = {
-            "stage1": replace(config.stage1, train=decisive(config.stage1.train)),
-            "scale": config.stage2.losses.scale,
-            "size": config.data.size,
-            "frames": config.data.frames,
-            "seed": config.seed,
-        }
-        return self._stage(
-            "stage1",
-            about,
-            self._inputs,
-            lambda folder, logger: learn_prompts(config, self.manifest, self.clip(), folder, logger),
+
+def check_data(config: Config, rows: Callable[..., Manifest]) -> None:
+    """Refuse what can be seen to be wrong as soon as the data set has been read.
+
+    Args:
+        config: the whole configuration.
+        rows: source and splits -> rows.
+
+    Raises:
+        ValueError: too few people for a batch, or a platform without prompts.
+    """
+    import numpy as np
+
+    everything = name_platforms(rows(SOURCE), config.data.platforms)
+    unknown = sorted(set(everything.table["platform"]) - set(config.pbp.platforms))
+    if METHODS[config.method].pbp and unknown:
+        where = unknown[0] or f"platforms that {config.data.video.name} does not name"
+        raise ValueError(
+            f"method={config.method} has prompts of {', '.join(config.pbp.platforms)}, but tracklets are "
+            f"from {where}: choose another method, or set data.platforms (by camera) or pbp.platforms"
         )
-
-    def stage2(self, name: str) -> Stage | None:
-        config, method = self.config, METHODS[name]
-        if method.tune == "nothing":
-            return None
-        about = {
-            "method": method._asdict(),
-            "adapters": config.adapters if method.tune in ("ifa", "vsla") else None,
-            "lora": config.lora if method.tune == "lora" else None,
-            "pbp": config.pbp if method.pbp else None,
-            "stage2": replace(config.stage2, train=decisive(config.stage2.train)),
-            "data": replace(config.data, root="", synthetic=None),
-            "seed": config.seed,
-        }
-        inputs = self._inputs | ({"stage1": self.stage1.fingerprint} if method.semantic else {})
-        return self._stage(
-            f"stage2/{name}",
-            about,
-            inputs,
-            lambda folder, logger: train_encoder(
-                config,
-                self.manifest,
-                self.clip(),
-                method,
-                self.stage1.folder if method.semantic else None,
-                folder,
-                logger,
-            ),
-        )
-
-    def evaluated(self, name: str, trained: Stage | None) -> Row:
-        config, method = self.config, METHODS[name]
-        about = {
-            "method": name,
-            "evaluate": replace(config.evaluate, batch_size=0),
-            "size": config.data.size,
-            "frames": config.data.frames,
-        }
-        inputs = self._inputs if trained is None else {"stage2": trained.fingerprint}
-        folder = None if trained is None else trained.folder
-        stage = self._stage(
-            f"evaluate/{name}",
-            about,
-            inputs,
-            lambda place, logger: evaluate(
-                config, self.manifest, load_encoder(config, self.clip(), method, folder), place, logger
-            ),
-        )
-        parameters = {"trainable": 0, "total": None} if trained is None else trained.summary
-        return {"parameters": parameters, "results": stage.summary}
-
-    def clip(self) -> open_clip.CLIP:
-        """A fresh CLIP with the weights to begin with: nothing is attached to it."""
-        return build_clip(self.config, None if self.base is None else self.base.folder)
-
-    @property
-    def _weights(self) -> dict[str, str]:
-        checkpoint = self.config.clip.checkpoint
-        return {} if checkpoint is None else {"checkpoint": file_digest(Path(checkpoint))}
-
-    @cached_property
-    def _inputs(self) -> dict[str, str]:
-        """What stage one and two both read: the data set and the CLIP to begin with."""
-        clip = self.config.clip
-        named = {"clip": f"{clip.name} {clip.small} {clip.pretrained}"} | self._weights
-        base = named if self.base is None else {"clip": self.base.fingerprint}
-        return {"data": self.prepared.summary["digest"], **base}
-
-    def _stage(self, name: str, config: Any, inputs: dict[str, str], work: Work) -> Stage:
-        forced = name.split("/")[0] in self.force
-        stage = Stage(name, self.config.folder, config, inputs, self.code, forced)
-        run_stage(stage, self.tracker, work)
-        return stage
+    pids = rows(SOURCE, "train").pids
+    people, needed = len(np.unique(pids[pids >= 0])), config.stage2.identities
+    if METHODS[config.method].tune != "nothing" and people < needed:
+        raise ValueError(f"stage2.identities={needed}, but {SOURCE} has {people} people to train on")
 
 
-def _changes(data: DataConfig) -> dict[str, str]:
-    """When the folders of a data set last changed: files added or taken away make `prepare` read it again."""
-    if data.synthetic is not None:
-        return {}
-    root = Path(data.root)
-    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
-    return {"root": " ".join(f"{folder.name} {folder.stat().st_mtime_ns}" for folder in folders)}
+def results(summaries: Summaries) -> dict[str, float]:
+    """Metrics of a run, and the parameters that Table 3 counts.
+
+    Args:
+        summaries: stage -> its summary.
+    """
+    trained = summaries.get("stage2", {})
+    counts = {f"parameters/{name}": float(trained[name]) for name in ("overall", "tunable") if trained}
+    return flatten_results(summaries.get("evaluate", {})) | counts
+
+
+def publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:
+    """Print the table of an evaluation.
+
+    Args:
+        config: the whole configuration.
+        folder: stage -> its folder.
+        summaries: stage -> its summary.
+        tracker: the run.
+    """
+    trainable = summaries.get("stage2", {"trainable": 0})["trainable"]
+    print_table(METHODS[config.method].title, trainable, summaries["evaluate"])
+
+
+RECIPE = Recipe("vsla-clip", "vsla_clip.cli", sources, stages, check, check_data, results, publish)

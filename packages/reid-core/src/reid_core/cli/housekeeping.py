@@ -98,10 +98,9 @@ def list_tables(tables: Mapping[str, Table]) -> int:
     for name, table in tables.items():
         grid = Grid(title=f"{name}: {table.title}, in per cent", box=HORIZONTALS, show_edge=False)
         grid.add_column("")
-        for metric in table.metrics:
-            grid.add_column(metric, justify="right")
+        for heading in table.headings:
+            grid.add_column(heading, justify="right")
         for row in table.rows:
-            numbers = (row.paper.get(metric) for metric in table.metrics)
-            grid.add_row(row.title, *("" if number is None else f"{number:.1f}" for number in numbers))
+            grid.add_row(row.title, *map(row.printed, table.metrics))
         Console().print(grid)
     return 0

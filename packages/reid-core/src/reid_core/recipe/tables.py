@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from reid_core.files import atomic, write_atomically
+from reid_core.processes import share
 from reid_core.recipe.config import RecipeConfig, tracking_uri
 from reid_core.recipe.lease import hold
+from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Recipe, needed, run, share_checks
 from reid_core.tracking.tracker import Tracker
 
 TABLES_FOLDER = "tables"
+PER_CENT = "%"
+SCALES = {PER_CENT: 100.0, "M": 1e-6}
+"""Unit -> what a number of `Recipe.results` is multiplied by; numbers of other units are shown as they are."""
 C = TypeVar("C", bound=RecipeConfig)
 
 
@@ -29,12 +34,25 @@ class Row:
     Args:
         title: the paper's.
         overrides: dotted names in the configuration -> values.
-        paper: metric -> the paper's number, in per cent as it prints it.
+        paper: metric -> the paper's number, in the table's unit, as it prints it.
     """
 
     title: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
     paper: Mapping[str, float] = field(default_factory=dict)
+
+    def printed(self, metric: str) -> str:
+        """The paper's number in its one or two decimals; empty where it has none.
+
+        Args:
+            metric: its name.
+
+        Example:
+            >>> row = Row("FT-CLIP", paper={"mAP": 78.11, "rank_1": 69.0})
+            >>> row.printed("mAP"), row.printed("rank_1"), row.printed("mINP")
+            ('78.11', '69.0', '')
+        """
+        return f"{self.paper[metric]:.2f}".removesuffix("0") if metric in self.paper else ""
 
 
 @dataclass(frozen=True)
@@ -47,11 +65,12 @@ class Table:
         rows: its lines.
         metrics: those shown, in order; names of `Recipe.results` or of the paper's numbers.
         until: the last stage that a row needs.
-        plain: those of the metrics that are no rates, such as minutes; they are shown as they are.
+        units: metric -> its unit where it is not per cent: "M" for millions, others for numbers as they are.
 
     Example:
-        >>> Table("k", "Tab. 9: k", [Row("k = 1", {"k": 1})], ["mAP"]).slug(0)
-        'k-1'
+        >>> table = Table("k", "Tab. 9: k", [Row("k = 1", {"k": 1})], ["mAP", "size"], units={"size": "M"})
+        >>> table.slug(0), table.headings
+        ('k-1', ['mAP', 'size (M)'])
     """
 
     name: str
@@ -59,7 +78,12 @@ class Table:
     rows: Sequence[Row]
     metrics: Sequence[str]
     until: str | None = None
-    plain: Sequence[str] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def headings(self) -> list[str]:
+        """Names of the metrics, with their units where these are not per cent."""
+        return [f"{name} ({self.units[name]})" if name in self.units else name for name in self.metrics]
 
     def slug(self, number: int) -> str:
         """A row's name as one component of a path.
@@ -77,7 +101,7 @@ class Found:
     Attributes:
         row: the row.
         run: the run's name.
-        metrics: metric -> ours, in per cent but for the table's `plain`; None where the run has none.
+        metrics: metric -> ours, in the table's unit; None where the run has none.
     """
 
     row: Row
@@ -99,7 +123,8 @@ def ablate(recipe: Recipe, config: RecipeConfig, table: Table) -> list[Found]:
         The rows' numbers; also as CSV, Markdown, HTML and a figure in the run folder's tables/ and MLflow.
 
     Raises:
-        ValueError: a row's settings can't work; all rows are checked before the first one runs.
+        ValueError: a row's settings can't work, by themselves or with the data; all rows are checked before
+            the first one runs.
     """
     rows = [
         override(
@@ -110,23 +135,29 @@ def ablate(recipe: Recipe, config: RecipeConfig, table: Table) -> list[Found]:
     ]
     for one in rows:
         needed(share_checks(recipe, one), table.until)
+    for one in rows:  # and against the data
+        run(recipe, one, PREPARE)
     found = []
     for row, one in zip(table.rows, rows, strict=True):
         results = recipe.results(run(recipe, one, table.until))
-        ours = {
-            name: results[name] * (1 if name in table.plain else 100) if name in results else None
-            for name in table.metrics
-        }
+        scales = {name: SCALES.get(table.units.get(name, PER_CENT), 1.0) for name in table.metrics}
+        ours = {name: scales[name] * results[name] if name in results else None for name in scales}
         found.append(Found(row, one.name, ours))
+    share(lambda: _publish(table, found, config))
+    return found
+
+
+def _publish(table: Table, found: Sequence[Found], config: RecipeConfig) -> None:
     with (
         hold(config.folder, f"run {config.experiment}/{config.name}", wait=False),
         Tracker.start(
             config.experiment, config.name, config.folder, tracking_uri(config), program=recipe.name
         ) as tracker,
     ):
-        for path in write(table, found, config.folder / TABLES_FOLDER):
+        files = write(table, found, config.folder / TABLES_FOLDER)
+        for path in files:
             tracker.artifact(path, TABLES_FOLDER)
-    return found
+    print(files[1].read_text(encoding="utf-8"))
 
 
 def override(config: C, values: Mapping[str, Any]) -> C:
@@ -186,10 +217,13 @@ def write(table: Table, found: Sequence[Found], folder: Path) -> list[Path]:
 
 def _cells(table: Table, found: Sequence[Found]) -> Iterable[list[str]]:
     """The header, then a line per row: ours and the paper's number of each metric."""
-    yield ["", *(f"{name}{of}" for name in table.metrics for of in ("", " (paper)")), "run"]
+    yield ["", *(f"{name}{of}" for name in table.headings for of in ("", " (paper)")), "run"]
     for one in found:
-        numbers = [pair for name in table.metrics for pair in (one.metrics[name], one.row.paper.get(name))]
-        yield [one.row.title, *("" if number is None else f"{number:.1f}" for number in numbers), one.run]
+        cells = []
+        for name in table.metrics:
+            ours = one.metrics[name]
+            cells += ["" if ours is None else f"{ours:.1f}", one.row.printed(name)]
+        yield [one.row.title, *cells, one.run]
 
 
 def markdown(cells: list[list[str]], title: str) -> str:
@@ -251,7 +285,7 @@ def _figure(table: Table, found: Sequence[Found]) -> Any:
             if there:
                 axes.plot(*zip(*there, strict=True), marker=marker, label=label)
         axes.set_xticks(range(len(titles)), titles, rotation=30, ha="right")
-        axes.set(ylabel=name if name in table.plain else f"{name} (%)")
+        axes.set(ylabel=f"{name} ({table.units.get(name, PER_CENT)})")
         if axes.has_data():
             axes.legend()
     return figure

@@ -1,0 +1,1 @@
+"""VSLA-CLIP's stages, one module per stage."""

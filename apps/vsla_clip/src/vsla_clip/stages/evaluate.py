@@ -1,0 +1,188 @@
+"""The evaluate stage: tracklets' features, sought within the protocol and from platform to platform (5.1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from reid_adapters import SetEncoder
+from reid_core.files import write_atomically
+from reid_core.recipe import Job
+from reid_eval import evaluate as score
+from reid_eval import find_protocol
+from vsla_clip.clip import adapt, load_clip, read_weights
+from vsla_clip.config import SOURCE, Adaptation, CLIPConfig, Size
+from vsla_clip.data import even_clips, extract_clips, name_platforms
+from vsla_clip.stages.stage1 import FEATURES_FILE
+
+RESULTS_FILE = "results.json"
+RANKS = (1, 5, 10, 20)
+ALL = "all"
+"""What all queries together are called, beside those of each platform."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the stage gets.
+
+    Attributes:
+        clip: architecture and tag.
+        change: what was attached and trained.
+        platforms: of each camera, where the data set doesn't say.
+        protocol: name of the protocol.
+        size: height and width of a frame.
+        frames: of a clip.
+    """
+
+    clip: CLIPConfig
+    change: Adaptation
+    platforms: dict[int, str]
+    protocol: str
+    size: Size
+    frames: int
+
+
+class Side(NamedTuple):
+    """Queries or gallery: features [n e], int64 pids and camids [n], and each row's platform."""
+
+    features: np.ndarray
+    pids: np.ndarray
+    camids: np.ndarray
+    platforms: np.ndarray
+
+
+class OnPlatform(nn.Module):
+    """An encoder for clips that are all from one platform.
+
+    Args:
+        encoder: with or without platform prompts.
+        platform: its id.
+    """
+
+    def __init__(self, encoder: SetEncoder, platform: int) -> None:
+        super().__init__()
+        self.encoder, self.platform = encoder, platform
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Clips [b t 3 h w] -> features [b e]."""
+        return self.encoder(clips, torch.full((len(clips),), self.platform))
+
+
+def evaluate(job: Job) -> dict[str, Any]:
+    """Score an encoder on the queries and the gallery.
+
+    Args:
+        job: its section is an `Evaluation`; its folder gets features and results.json.
+
+    Returns:
+        "all", and with several platforms "ground to aerial" and the like -> mAP, rank_1, ... in 0..1.
+
+    Raises:
+        ValueError: no query has a right answer under the protocol.
+    """
+    encoder = load_encoder(job)
+    query, gallery = (_side(job, encoder, split) for split in ("query", "gallery"))
+    found = {ALL: _score(job.section.protocol, query, gallery)}
+    for name in np.unique(query.platforms):
+        mine = query.platforms == name
+        others = [other for other in np.unique(gallery.platforms) if other != name]
+        if len(others) == 1:
+            part = Side(*(column[mine] for column in query))
+            found[f"{name} to {others[0]}"] = _score(job.section.protocol, part, gallery)
+    write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
+    job.logger.metrics(flatten_results(found), step=0)
+    return found
+
+
+def load_encoder(job: Job) -> SetEncoder:
+    """An encoder as stage two left it, or CLIP's as it begins.
+
+    Args:
+        job: its section is an `Evaluation`.
+
+    Returns:
+        The encoder, in eval mode.
+    """
+    encoder = adapt(load_clip(job).visual, job.section.change, job.section.size)
+    if "stage2" in job.inputs:
+        encoder.load_state_dict(read_weights(job.inputs["stage2"], "encoder"))
+    return encoder.eval()
+
+
+def flatten_results(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Results as metrics.
+
+    Args:
+        found: direction -> name -> value.
+
+    Example:
+        >>> flatten_results({"all": {"mAP": 0.5}, "ground to aerial": {"mAP": 0.25}})
+        {'mAP': 0.5, 'ground_to_aerial/mAP': 0.25}
+    """
+    return {
+        name if direction == ALL else f"{direction.replace(' ', '_')}/{name}": float(value)
+        for direction, values in found.items()
+        for name, value in values.items()
+        if isinstance(value, int | float)
+    }
+
+
+def print_table(title: str, trainable: int, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print results in per cent, one column per direction.
+
+    Args:
+        title: the method's.
+        trainable: parameters of the encoder that were trained.
+        found: direction -> name -> value.
+    """
+    table = Table(title="Retrieval of tracklets, %", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("method", no_wrap=True)
+    table.add_column("trainable\nM", justify="right")
+    cells = []
+    for direction, values in found.items():
+        table.add_column(f"{direction.replace(' to ', chr(10) + 'to ')}\nmAP", justify="right")
+        table.add_column("\n\nR-1" if " to " in direction else "\nR-1", justify="right")
+        cells += [f"{100 * values[metric]:.1f}" for metric in ("mAP", "rank_1")]
+    table.add_row(title, f"{trainable / 1e6:.2f}", *cells)
+    Console().print(table)
+
+
+def _side(job: Job, encoder: SetEncoder, split: str) -> Side:
+    """Features of a split, platform by platform, without tracklets that can't be read."""
+    section: Evaluation = job.section
+    rows = name_platforms(job.manifest(SOURCE, split), section.platforms)
+    column = rows.table["platform"].to_numpy(dtype=object)
+    prompted = section.change.pbp.platforms if section.change.pbp else ()
+    parts = []
+    for name in sorted(set(column)):
+        clips = even_clips(rows.where(column == name), section.size, section.frames)
+        model = OnPlatform(encoder, prompted.index(name) if prompted else 0)
+        path = job.folder / split / (name or "unknown") / FEATURES_FILE
+        features, readable = extract_clips(job, model, clips, path)
+        where = np.full(len(clips), name or "unknown")
+        parts.append(Side(*(each[readable] for each in (features, clips.pids, clips.camids, where))))
+    return Side(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _score(protocol: str, query: Side, gallery: Side) -> dict[str, Any]:
+    return score(
+        query.features,
+        gallery.features,
+        query.pids,
+        gallery.pids,
+        query.camids,
+        gallery.camids,
+        ranks=RANKS,
+        protocol=find_protocol(protocol),
+        query_columns={"platform": query.platforms},
+        gallery_columns={"platform": gallery.platforms},
+    ).summary()

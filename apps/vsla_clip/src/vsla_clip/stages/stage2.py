@@ -1,0 +1,112 @@
+"""Stage two: adapters, or the whole image encoder, are trained against the descriptions (4.2-4.4, Eq. 10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reid_adapters import VSLAObjective, count_parameters, save_pretrained
+from reid_core.data.datasets import TrackletDataset, collate, seeded
+from reid_core.data.samplers import PKBatches
+from reid_core.data.transforms import train_transform
+from reid_core.processes import process_rank, ranks
+from reid_core.recipe import Job
+from reid_core.training.loop import fit
+from vsla_clip.clip import MEAN, STD, adapt, load_clip
+from vsla_clip.config import Adaptation, CLIPConfig, Size, Stage1Config, Stage2Config
+from vsla_clip.data import PlatformClips, name_platforms, training_rows
+from vsla_clip.stages.stage1 import load_prompts
+
+ADAPTER_FOLDER = "adapter"
+
+
+@dataclass(frozen=True)
+class Adapting:
+    """What the stage gets.
+
+    Attributes:
+        clip: architecture and tag.
+        change: what is attached and trained.
+        prompts: how stage one's were made; None for methods that aren't aligned with them.
+        stage2: how, with the learning rate of the method.
+        platforms: of each camera, where prompts ask for it and the data set doesn't say.
+        size: height and width of a frame.
+        frames: of a clip.
+        padding: zeros around a frame before it is cropped.
+        erasing: probability of random erasing.
+        seed: of weights, batches and augmentation.
+    """
+
+    clip: CLIPConfig
+    change: Adaptation
+    prompts: Stage1Config | None
+    stage2: Stage2Config
+    platforms: dict[int, str]
+    size: Size
+    frames: int
+    padding: int
+    erasing: float
+    seed: int
+
+
+def train_encoder(job: Job) -> dict[str, Any]:
+    """Train what a method attaches to the image encoder.
+
+    Args:
+        job: its section is an `Adapting`; its folder gets final.pt, and adapter/ where the base stays as it
+            is.
+
+    Returns:
+        Parameters, trainable and all, of the encoder and, as "tunable" and "overall", with the prompts of
+        stage one and the text tower behind them: what Table 3 counts.
+    """
+    section: Adapting = job.section
+    settings, change = section.stage2, section.change
+    rows, clip = name_platforms(training_rows(job), section.platforms), load_clip(job)
+    prompts = None if section.prompts is None else load_prompts(section.prompts, clip, job.inputs["stage1"])
+    with seeded(section.seed):
+        encoder = adapt(clip.visual, change, section.size)
+        pids = np.unique(rows.pids).tolist()
+        objective = VSLAObjective(encoder, pids, prompts, config=settings.losses)
+    transform = train_transform(
+        section.size, padding=section.padding, erasing=section.erasing, mean=MEAN, std=STD
+    )
+    clips = TrackletDataset(
+        rows, transform, section.frames, "sparse"
+    )  # T frames, one of each equal part (5.2)
+    dataset = PlatformClips(clips, change.pbp.platforms if change.pbp else ())
+    train = settings.train.resolve(-(-len(clips) // (settings.identities * settings.instances)), job.runtime)
+    batches = PKBatches(
+        clips.pids,
+        settings.identities,
+        settings.instances,
+        train.steps * train.accumulate,
+        section.seed,
+        *ranks(job.runtime),
+    )
+    fit(objective, dataset, batches, collate, train, job.folder, section.seed, job.logger, job.digest)
+    if process_rank() == 0 and change.adapters is not None:
+        base = " ".join(filter(None, (section.clip.name, section.clip.pretrained)))
+        save_pretrained(encoder, job.folder / ADAPTER_FOLDER, base)
+    return count(encoder, prompts)
+
+
+def count(encoder: Any, prompts: Any | None) -> dict[str, int]:
+    """Parameters of an encoder alone, and with its prompts and their text tower.
+
+    Args:
+        encoder: from `adapt`.
+        prompts: of stage one; None without alignment.
+
+    Returns:
+        "trainable" and "total" of the encoder; "tunable" and "overall" of all. The losses' heads are not
+        counted, and the text tower counts as it is used, without the vocabulary's embedding.
+    """
+    found = count_parameters(encoder)
+    result = {"trainable": found.trainable, "total": found.total}
+    if prompts is None:
+        return {**result, "tunable": found.trainable, "overall": found.total}
+    texts = count_parameters(prompts)
+    return {**result, "tunable": found.trainable + texts.trainable, "overall": found.total + texts.total}
