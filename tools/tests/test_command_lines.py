@@ -15,9 +15,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-HEAVY = ("torch", "torchvision", "lightning", "mlflow", "sklearn", "segment_anything", "pandas", "scipy")
+HEAVY = (
+    *("torch", "torchvision", "lightning", "mlflow", "sklearn", "segment_anything", "open_clip", "pandas"),
+    "scipy",
+)
 """What must not be loaded before it is used; the first imports alone take seconds."""
-APPS = {"vills": "vills"}
+APPS = {"vills": "vills", "vsla-clip": "vsla_clip"}
 """Command -> folder below apps/; each has configs/tiny.yaml, the smallest whole recipe."""
 COMMANDS = {
     "reid-data": "reid_core.cli.data",
@@ -26,12 +29,14 @@ COMMANDS = {
     "reid-denoise": "reid_denoise.cli",
     "reid-lse": "reid_lse.cli",
     "vills": "vills.cli",
+    "vsla-clip": "vsla_clip.cli",
 }
 FACES = (
     *("reid_core", "reid_core.data", "reid_core.models", "reid_core.training", "reid_core.recipe"),
     *("reid_core.tracking", "reid_core.video", "reid_core.synthetic", "reid_eval", "reid_eval.figures"),
     *("reid_lse", "reid_denoise", "reid_adapters", "reid_pretrain", "reid_pretrain.losses"),
     *("reid_core.training.config", "reid_pretrain.config", "vills.config"),
+    *("reid_adapters.config", "vsla_clip.config"),
 )
 
 

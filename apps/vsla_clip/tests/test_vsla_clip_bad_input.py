@@ -22,7 +22,7 @@ ON_DISK = ["--data.synthetic", "null"]
     [
         (ON_DISK, "data.video.root and data.root are empty: give the folder of mars"),
         ([*ON_DISK, "--data.root", "/nowhere"], "data.video.root: there is no folder /nowhere"),
-        ([*ON_DISK, "--data.video.name", "mras"], "data.video.name: no reader 'mras'"),
+        ([*ON_DISK, "--data.video.name", "mras"], "data.video.name: no reader for 'mras'"),
         (["--method", "vsla"], "method='vsla': expected one of frozen, baseline"),
         (["--pbp.platforms", "[ground, uav]"], "pbp.platforms: expected ground, aerial, not 'uav'"),
         (["--data.platforms", "{1: drone}"], "data.platforms: expected ground, aerial, not 'drone'"),

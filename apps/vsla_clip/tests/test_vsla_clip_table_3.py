@@ -47,13 +47,7 @@ def test_with_clip_reids_two_classifiers_the_overall_parameters_are_the_papers(n
 def test_the_list_needs_neither_data_nor_weights(capsys):
     assert main(["parameters"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "VSLA-CLIP)" in line]
-    assert [cell.strip() for cell in lines[0].split("│")[1:-1]] == [
-        "IFA+VSA+CFAA (VSLA-CLIP)",
-        "138.8",
-        "140.0",
-        "14.5",
-        "14.5",
-    ]
+    assert lines[0].split() == ["IFA+VSA+CFAA", "(VSLA-CLIP)", "138.8", "140.0", "14.5", "14.5"]
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ APP = recipes.App(
         "parameters": (
             "count the parameters of Table 3's rows at the paper's sizes, beside the paper's",
             partial(recipes.Parser, description="Parameters of Table 3's rows, counted; no weight is made."),
-            "vsla_clip.parameters:print_table",
+            "vsla_clip.parameters:print_parameters",
         )
     },
 )

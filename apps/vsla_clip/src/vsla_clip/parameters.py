@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
+from reid_core.recipe.tables import print_lines
 from vsla_clip.clip import adapt, build_architecture, build_prompts
 from vsla_clip.config import Config, adaptation, architecture
 from vsla_clip.methods import METHODS
@@ -16,6 +15,7 @@ from vsla_clip.tables import PARAMETERS, TABLE_3
 
 IDENTITIES = 930
 """Training identities of G2A-VReID (5.1), of whom each has a prompt."""
+TITLE = "VSLA-CLIP Tab. 3: parameters at ViT-B/16 and 256 x 128, in millions"
 
 
 def parameters(name: str, identities: int = IDENTITIES) -> tuple[int, int]:
@@ -43,22 +43,15 @@ def parameters(name: str, identities: int = IDENTITIES) -> tuple[int, int]:
     return found["overall"], found["tunable"]
 
 
-def print_table(options: Any = None) -> None:
+def print_parameters(options: Any = None) -> None:
     """Print Table 3's rows with the parameters counted here beside the paper's.
 
     Args:
         options: of the command line; there are none.
     """
-    table = Table(
-        title="VSLA-CLIP Table 3: parameters at ViT-B/16, 256 x 128, in millions",
-        caption="with VSA the paper has 1.2 M more overall, as many as CLIP-ReID's two classifiers (README)",
-    )
-    table.add_column("method")
-    for heading in ("overall", "paper", "tunable", "paper"):
-        table.add_column(heading, justify="right")
+    lines = [["", "overall", "paper", "tunable", "paper"]]
     for row in TABLE_3.rows:
-        cells = [row.title]
-        for number, name in zip(parameters(row.overrides["method"]), PARAMETERS, strict=True):
-            cells += [f"{number / 1e6:.1f}", row.printed(name)]
-        table.add_row(*cells)
-    Console().print(table)
+        ours = (f"{number / 1e6:.1f}" for number in parameters(row.overrides["method"]))
+        pairs = zip(ours, map(row.printed, PARAMETERS), strict=True)
+        lines.append([row.title, *(cell for pair in pairs for cell in pair)])
+    print_lines(TITLE, lines)

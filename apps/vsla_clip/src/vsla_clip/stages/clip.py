@@ -31,15 +31,7 @@ MAX_SCALE = math.log(100)
 
 @dataclass(frozen=True)
 class Captioning:
-    """What the stage gets.
-
-    Attributes:
-        clip: architecture.
-        captioned: people and training.
-        size: height and width of an image.
-        padding: zeros around an image before it is cropped.
-        seed: of weights, batches and augmentation.
-    """
+    """What the stage gets; its fields are explained in `vsla_clip.config`."""
 
     clip: CLIPConfig
     captioned: Captioned

@@ -9,14 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from reid_adapters import SetEncoder
 from reid_core.files import write_atomically
 from reid_core.recipe import Job
+from reid_core.recipe.tables import print_lines
 from reid_eval import evaluate as score
 from reid_eval import find_protocol
 from vsla_clip.clip import adapt, load_clip, read_weights
@@ -32,16 +30,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the stage gets.
-
-    Attributes:
-        clip: architecture and tag.
-        change: what was attached and trained.
-        platforms: of each camera, where the data set doesn't say.
-        protocol: name of the protocol.
-        size: height and width of a frame.
-        frames: of a clip.
-    """
+    """What the stage gets; its fields are explained in `vsla_clip.config`."""
 
     clip: CLIPConfig
     change: Adaptation
@@ -137,23 +126,18 @@ def flatten_results(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def print_table(title: str, trainable: int, found: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print results in per cent, one column per direction.
+    """Print results, one line per direction.
 
     Args:
         title: the method's.
         trainable: parameters of the encoder that were trained.
         found: direction -> name -> value.
     """
-    table = Table(title="Retrieval of tracklets, %", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("method", no_wrap=True)
-    table.add_column("trainable\nM", justify="right")
-    cells = []
+    lines = [["queries", "mAP", *(f"Rank-{rank}" for rank in RANKS)]]
     for direction, values in found.items():
-        table.add_column(f"{direction.replace(' to ', chr(10) + 'to ')}\nmAP", justify="right")
-        table.add_column("\n\nR-1" if " to " in direction else "\nR-1", justify="right")
-        cells += [f"{100 * values[metric]:.1f}" for metric in ("mAP", "rank_1")]
-    table.add_row(title, f"{trainable / 1e6:.2f}", *cells)
-    Console().print(table)
+        numbers = (values["mAP"], *(values[f"rank_{rank}"] for rank in RANKS))
+        lines.append([direction, *(f"{100 * number:.1f}" for number in numbers)])
+    print_lines(f"{title}, {trainable / 1e6:.2f} M trainable: retrieval of tracklets, in per cent", lines)
 
 
 def _side(job: Job, encoder: SetEncoder, split: str) -> Side:

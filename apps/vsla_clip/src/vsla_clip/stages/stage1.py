@@ -25,16 +25,7 @@ FEATURES_FILE = "features.npy"
 
 @dataclass(frozen=True)
 class Describing:
-    """What the stage gets.
-
-    Attributes:
-        clip: architecture and tag.
-        stage1: how.
-        scale: of cosine similarities.
-        size: height and width of a frame.
-        frames: of a clip.
-        seed: of prompts and batches.
-    """
+    """What the stage gets; its fields are explained in `vsla_clip.config`."""
 
     clip: CLIPConfig
     stage1: Stage1Config

@@ -24,20 +24,7 @@ ADAPTER_FOLDER = "adapter"
 
 @dataclass(frozen=True)
 class Adapting:
-    """What the stage gets.
-
-    Attributes:
-        clip: architecture and tag.
-        change: what is attached and trained.
-        prompts: how stage one's were made; None for methods that aren't aligned with them.
-        stage2: how, with the learning rate of the method.
-        platforms: of each camera, where prompts ask for it and the data set doesn't say.
-        size: height and width of a frame.
-        frames: of a clip.
-        padding: zeros around a frame before it is cropped.
-        erasing: probability of random erasing.
-        seed: of weights, batches and augmentation.
-    """
+    """What the stage gets; its fields are explained in `vsla_clip.config`."""
 
     clip: CLIPConfig
     change: Adaptation

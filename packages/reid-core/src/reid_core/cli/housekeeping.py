@@ -13,12 +13,10 @@ from rich.filesize import decimal
 from rich.table import Table as Grid
 
 from reid_core.recipe import lease, store
+from reid_core.recipe.tables import WIDTH, print_lines
 
 if TYPE_CHECKING:
     from reid_core.recipe.tables import Table
-
-WIDTH = 200
-"""Columns of a table that does not go to a terminal."""
 
 
 def status(options: Any) -> int:
@@ -96,11 +94,6 @@ def list_tables(tables: Mapping[str, Table]) -> int:
         tables: by name.
     """
     for name, table in tables.items():
-        grid = Grid(title=f"{name}: {table.title}, in per cent", box=HORIZONTALS, show_edge=False)
-        grid.add_column("")
-        for heading in table.headings:
-            grid.add_column(heading, justify="right")
-        for row in table.rows:
-            grid.add_row(row.title, *map(row.printed, table.metrics))
-        Console().print(grid)
+        rows = [[row.title, *map(row.printed, table.metrics)] for row in table.rows]
+        print_lines(f"{name}: {table.caption}", [["", *table.headings], *rows])
     return 0

@@ -7,10 +7,15 @@ import dataclasses
 import html
 import io
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+from rich.box import HORIZONTALS
+from rich.console import Console
+from rich.table import Table as Grid
 
 from reid_core.files import atomic, write_atomically
 from reid_core.processes import share
@@ -21,6 +26,8 @@ from reid_core.recipe.runner import Recipe, needed, run, share_checks
 from reid_core.tracking.tracker import Tracker
 
 TABLES_FOLDER = "tables"
+WIDTH = 200
+"""Columns of a table that does not go to a terminal."""
 PER_CENT = "%"
 SCALES = {PER_CENT: 100.0, "M": 1e-6}
 """Unit -> what a number of `Recipe.results` is multiplied by; numbers of other units are shown as they are."""
@@ -79,6 +86,11 @@ class Table:
     metrics: Sequence[str]
     until: str | None = None
     units: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def caption(self) -> str:
+        """What stands above it: the title and the unit of metrics without one of their own."""
+        return self.title if set(self.metrics) <= set(self.units) else f"{self.title}, in per cent"
 
     @property
     def headings(self) -> list[str]:
@@ -154,10 +166,24 @@ def _publish(table: Table, found: Sequence[Found], config: RecipeConfig) -> None
             config.experiment, config.name, config.folder, tracking_uri(config), program=recipe.name
         ) as tracker,
     ):
-        files = write(table, found, config.folder / TABLES_FOLDER)
-        for path in files:
+        for path in write(table, found, config.folder / TABLES_FOLDER):
             tracker.artifact(path, TABLES_FOLDER)
-    print(files[1].read_text(encoding="utf-8"))
+    print_lines(table.caption, list(_cells(table, found)))
+
+
+def print_lines(title: str, lines: Sequence[Sequence[str]]) -> None:
+    """Print a table, numbers to the right.
+
+    Args:
+        title: stands above it.
+        lines: of equal length, the header first.
+    """
+    grid = Grid(title=title, box=HORIZONTALS, show_edge=False)
+    for number, heading in enumerate(lines[0]):
+        grid.add_column(heading, justify="right" if number else "left")
+    for line in lines[1:]:
+        grid.add_row(*line)
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(grid)
 
 
 def override(config: C, values: Mapping[str, Any]) -> C:
@@ -208,7 +234,7 @@ def write(table: Table, found: Sequence[Found], folder: Path) -> list[Path]:
     files = []
     for suffix, form in forms.items():
         files.append(folder / f"{table.name}.{suffix}")
-        write_atomically(files[-1], form(cells, table.title))
+        write_atomically(files[-1], form(cells, table.caption))
     files.append(folder / f"{table.name}.png")
     with atomic(files[-1]) as temporary:
         _figure(table, found).savefig(temporary, dpi=150)
@@ -234,7 +260,7 @@ def markdown(cells: list[list[str]], title: str) -> str:
         title: stands above it.
 
     Example:
-        >>> print(markdown([["", "mAP"], ["ours", "40.1"]], "Tab. 1"), end="")
+        >>> print(markdown([["", "mAP"], ["ours", "40.1"]], "Tab. 1, in per cent"), end="")
         Tab. 1, in per cent
         <BLANKLINE>
         |  | mAP |
@@ -243,7 +269,7 @@ def markdown(cells: list[list[str]], title: str) -> str:
     """
     lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in cells]
     rule = f"| {' | '.join(['---'] + ['---:'] * (len(cells[0]) - 1))} |"
-    return "\n".join([f"{title}, in per cent", "", lines[0], rule, *lines[1:]]) + "\n"
+    return "\n".join([title, "", lines[0], rule, *lines[1:]]) + "\n"
 
 
 def _csv(cells: list[list[str]], title: str) -> str:
@@ -263,7 +289,7 @@ def _html(cells: list[list[str]], title: str) -> str:
         "<style>body{font:16px/1.5 system-ui,sans-serif;margin:2rem}table{border-collapse:collapse}"
         "th,td{padding:.3rem .8rem;border-bottom:1px solid #999;text-align:right}"
         "th:first-child,td:first-child{text-align:left}</style>\n"
-        f"<h1>{html.escape(title)}</h1>\n<p>In per cent.</p>\n"
+        f"<h1>{html.escape(title)}</h1>\n"
         f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></html>\n"
     )
 
