@@ -24,11 +24,14 @@ ON_DISK = ["--data.synthetic", "null"]
         ([*ON_DISK, "--data.root", "/nowhere"], "data.video.root: there is no folder /nowhere"),
         ([*ON_DISK, "--data.video.name", "mras"], "data.video.name: no reader for 'mras'"),
         (["--method", "vsla"], "method='vsla': expected one of frozen, baseline"),
-        (["--pbp.platforms", "[ground, uav]"], "pbp.platforms: expected ground, aerial, not 'uav'"),
-        (["--data.platforms", "{1: drone}"], "data.platforms: expected ground, aerial, not 'drone'"),
+        (["--pbp.platforms", "[ground, uav]"], "pbp.platforms: expected ground and aerial, not 'uav'"),
+        (["--data.video.platforms", "{1: drone}"], "['aerial', 'ground'], not 'drone'"),
         (["--evaluate.protocol", "g2a"], "evaluate.protocol=g2a: expected one of market1501, "),
         (["--clip.captioned", "null"], "clip has random weights"),
-        (["--clip.captioned.world.identities", "4"], "clip.captioned.batch=8 images are of different people"),
+        (
+            ["--clip.captioned.world.identities", "4"],
+            "clip.captioned.batch=8 needs as many people; the world has 4",
+        ),
         (["--clip.captioned.world", "{people: 16}"], "clip.captioned.world: "),
         (["--clip.checkpoint", "vifi.pth"], "clip.checkpoint: there is no file vifi.pth"),
         (["--clip.pretrained", "openai"], "clip.small is no architecture of open_clip's"),
@@ -65,7 +68,7 @@ def test_a_batch_that_ranks_cannot_share_is_refused(monkeypatch, tmp_path, capsy
 
 
 def test_prompts_need_platforms(tiny, capsys):
-    command = ["prepare", *tiny.on_disk, "--name", "unnamed", "--data.platforms", "{}"]
+    command = ["prepare", *tiny.on_disk, "--name", "unnamed", "--data.video.platforms", "{}"]
     assert main(command) == 1
     said = capsys.readouterr().err
     assert "has prompts of ground, aerial, but tracklets are from platforms that mars does not name" in said
@@ -73,8 +76,8 @@ def test_prompts_need_platforms(tiny, capsys):
 
 
 def test_a_camera_whose_platform_is_not_named_is_refused(tiny, capsys):
-    assert main(["prepare", *tiny.on_disk, "--name", "half", "--data.platforms", "{1: ground}"]) == 1
-    assert "data.platforms names no platform of camera 2" in capsys.readouterr().err
+    assert main(["prepare", *tiny.on_disk, "--name", "half", "--data.video.platforms", "{1: ground}"]) == 1
+    assert "data.video.platforms names none of camera 2" in capsys.readouterr().err
 
 
 def test_fewer_people_than_a_batch_needs_are_counted(tiny, capsys):

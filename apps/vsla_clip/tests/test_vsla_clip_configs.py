@@ -8,7 +8,7 @@ import pytest
 
 from reid_core.cli.recipes import parse_config
 from vsla_clip.cli import APP
-from vsla_clip.methods import METHODS
+from vsla_clip.config import METHODS
 from vsla_clip.recipe import RECIPE, protocol
 
 CONFIGS = Path(__file__).parent.parent / "configs"

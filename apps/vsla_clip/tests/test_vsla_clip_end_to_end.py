@@ -64,7 +64,7 @@ def test_stages_are_nested_runs_with_their_losses(tiny):
     }
     assert set(STAGES) == set(nested)
     assert {"v2sce", "i2t", "t2i", "triplet", "id"} <= set(nested["stage2"].data.metrics)
-    assert {"mAP", "ground_to_aerial/rank_1", "parameters/tunable"} <= set(parent.data.metrics)
+    assert {"mAP", "ground to aerial/rank_1", "parameters/tunable"} <= set(parent.data.metrics)
 
 
 def test_a_second_call_runs_nothing_and_prints_the_table(tiny, capsys):

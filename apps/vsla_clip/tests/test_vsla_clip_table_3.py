@@ -7,7 +7,7 @@ import csv
 import pytest
 
 from vsla_clip.cli import main
-from vsla_clip.methods import METHODS
+from vsla_clip.config import METHODS
 from vsla_clip.parameters import parameters
 from vsla_clip.tables import PARAMETERS, TABLE_3
 

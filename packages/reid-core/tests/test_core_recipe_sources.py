@@ -15,7 +15,7 @@ import pytest
 
 from reid_core.data.readers import read
 from reid_core.recipe import Row, Source, Sources, Synthetic, Table
-from reid_core.recipe.sources import write_world
+from reid_core.recipe.sources import name_platforms, write_world
 from reid_core.recipe.tables import Found, write
 
 WORLD = Synthetic(
@@ -61,10 +61,21 @@ def test_a_layout_that_cannot_be_written_is_refused_before_any_work(layouts, mes
         replace(SOURCES, synthetic=Synthetic({}, layouts)).check()
 
 
-def test_a_plain_metric_of_a_table_is_shown_without_per_cent(tmp_path):
-    table = Table("t", "Tab. 1", [Row("all")], ["mAP", "minutes"], plain=["minutes"])
-    write(table, [Found(table.rows[0], "run", {"mAP": 25.0, "minutes": 3.0})], tmp_path)
-    assert (tmp_path / "t.csv").read_text().splitlines()[1] == "all,25.0,,3.0,,run"
+def test_platforms_are_named_by_camera_and_each_camera_has_one(tmp_path):
+    write_world(WORLD, tmp_path, 1)
+    manifest = read("market1501", tmp_path / "labelled")
+    named = name_platforms("data.a", manifest, {1: "ground", 2: "aerial"}).table
+    assert set(zip(named["camid"], named["platform"], strict=True)) == {(1, "ground"), (2, "aerial")}
+    with pytest.raises(ValueError, match=r"data.a.platforms names none of camera 2"):
+        name_platforms("data.a", manifest, {1: "ground"})
+
+
+def test_a_metric_with_a_unit_of_its_own_is_shown_in_it(tmp_path):
+    units = {"minutes": "min", "size": "M"}
+    table = Table("t", "Tab. 1", [Row("all")], ["mAP", "minutes", "size"], units=units)
+    write(table, [Found(table.rows[0], "run", {"mAP": 25.0, "minutes": 3.0, "size": 1.5})], tmp_path)
+    header, line = (tmp_path / "t.csv").read_text().splitlines()
+    assert header.startswith(",mAP,mAP (paper),minutes (min),") and line == "all,25.0,,3.0,,1.5,,run"
 
 
 RANK = """

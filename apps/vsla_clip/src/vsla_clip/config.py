@@ -3,18 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from reid_adapters.config import LoRAConfig, LossConfig, PBPConfig, VSLAConfig
 from reid_core.recipe.config import RecipeConfig
 from reid_core.recipe.sources import Source, Sources, Synthetic
 from reid_core.training.config import Training
-from vsla_clip.methods import METHODS
 
 Size = tuple[int, int]
 SOURCE = "data.video"
 """The one data source's name."""
 SPLITS = ("train", "query", "gallery")
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is attached to CLIP's image encoder and trained, and against what.
+
+    Attributes:
+        title: the paper's name.
+        tune: nothing, all of the encoder, the adapter within frames (ifa), that and the one across frames
+            (vsla), or LoRA.
+        semantic: whether it is aligned with the text features of stage one (VSA).
+        pbp: whether each platform has prompts.
+    """
+
+    title: str
+    tune: Literal["nothing", "all", "ifa", "vsla", "lora"]
+    semantic: bool = True
+    pbp: bool = False
+
+
+METHODS = {
+    "frozen": Method("frozen CLIP", "nothing", semantic=False),
+    "baseline": Method("baseline", "all", semantic=False),
+    "ft_clip": Method("baseline+VSA (FT-CLIP)", "all"),
+    "ifa": Method("IFA", "ifa", semantic=False),
+    "ifa_vsa": Method("IFA+VSA", "ifa"),
+    "vsla_clip": Method("IFA+VSA+CFAA (VSLA-CLIP)", "vsla"),
+    "vsla_clip_pbp": Method("IFA+VSA+CFAA+PBP", "vsla", pbp=True),
+    "lora": Method("LoRA+VSA", "lora"),
+}
+"""What stage two trains: Table 3's rows, and others to compare with."""
 
 
 @dataclass
@@ -25,8 +55,6 @@ class DataConfig:
     """Folder of the data set as released, where video names none."""
     video: Source = field(default_factory=lambda: Source("g2a_vreid"))
     """Data set with tracklets: g2a_vreid, mars, ls_vid, ilids_vid, pku_reid, ..., or a manifest file."""
-    platforms: dict[int, str] = field(default_factory=dict)
-    """Camera id -> ground or aerial, where the data set itself doesn't say so."""
     synthetic: Synthetic | None = None
     """Write a synthetic world first; without a root, a video whose name is a written layout reads it."""
     size: Size = (256, 128)

@@ -1,21 +1,18 @@
-"""Clips of tracklets with the platform that each was seen from, and their features."""
+"""Clips of tracklets with the platform that each was seen from, and features made once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import Dataset
 
 from reid_core.data.datasets import TrackletDataset
 from reid_core.data.manifest import Manifest
 from reid_core.data.samplers import Draw
 from reid_core.data.transforms import eval_transform
-from reid_core.models.features import extract, valid_path
 from reid_core.recipe import Job
 from vsla_clip.clip import MEAN, STD
 from vsla_clip.config import SOURCE, Size
@@ -31,31 +28,6 @@ def training_rows(job: Job) -> Manifest:
     return rows.where(rows.pids >= 0)
 
 
-def name_platforms(rows: Manifest, platforms: Mapping[int, str]) -> Manifest:
-    """Rows with the platform of each one's camera.
-
-    Args:
-        rows: of a manifest.
-        platforms: camera id -> platform; empty leaves those that the manifest has.
-
-    Raises:
-        ValueError: a camera that is not named.
-
-    Example:
-        >>> import pandas as pd
-        >>> table = pd.DataFrame({"path": ["a", "b"], "split": "train", "camid": [1, 2]})
-        >>> named = name_platforms(Manifest(table, Path("/data")), {1: "ground", 2: "aerial"})
-        >>> named.table["platform"].tolist()
-        ['ground', 'aerial']
-    """
-    if not platforms:
-        return rows
-    names = rows.table["camid"].map(dict(platforms))
-    if names.isna().any():
-        raise ValueError(f"data.platforms names no platform of camera {rows.camids[names.isna()][0]}")
-    return Manifest(rows.table.assign(platform=names), rows.root, rows.name)
-
-
 def even_clips(rows: Manifest, size: Size, frames: int) -> TrackletDataset:
     """Clips for features: frames spread evenly over each tracklet, unreadable ones marked.
 
@@ -65,32 +37,6 @@ def even_clips(rows: Manifest, size: Size, frames: int) -> TrackletDataset:
         frames: of a clip.
     """
     return TrackletDataset(rows, eval_transform(size, mean=MEAN, std=STD), frames, "even", replace=False)
-
-
-def extract_clips(
-    job: Job, encoder: nn.Module, clips: TrackletDataset, path: Path
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features of clips, in a file that a killed run goes on with.
-
-    Args:
-        job: whose runtime and digest count.
-        encoder: clips -> features.
-        clips: of the tracklets.
-        path: the file.
-
-    Returns:
-        Features float32 [n e], and bool [n]: whether a clip could be read.
-    """
-    features = extract(
-        encoder,
-        clips,
-        path,
-        max(1, job.runtime.batch_size // clips.frames),
-        job.runtime.workers,
-        "cpu" if job.runtime.accelerator == "cpu" else "auto",
-        fingerprint=job.digest,
-    )
-    return features, np.load(valid_path(path))
 
 
 class PlatformClips(Dataset[dict[str, Any]]):

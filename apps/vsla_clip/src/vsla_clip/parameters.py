@@ -8,8 +8,7 @@ import torch
 
 from reid_core.recipe.tables import print_lines
 from vsla_clip.clip import adapt, build_architecture, build_prompts
-from vsla_clip.config import Config, adaptation, architecture
-from vsla_clip.methods import METHODS
+from vsla_clip.config import METHODS, Config, adaptation, architecture
 from vsla_clip.stages.stage2 import count
 from vsla_clip.tables import PARAMETERS, TABLE_3
 

@@ -45,7 +45,7 @@ def _tables(target: str) -> list[Table]:
     return [
         Table(f"levels{suffix}", f"Fig. 5: denoising up to each level {of}", levels, METRICS),
         Table(f"methods{suffix}", f"Tab. 4: methods of pre-training {of}", methods, METRICS),
-        Table(f"ratio{suffix}", f"{scaling} {of}", ratios, (*METRICS, MINUTES), plain=(MINUTES,)),
+        Table(f"ratio{suffix}", f"{scaling} {of}", ratios, (*METRICS, MINUTES), units={MINUTES: "min"}),
     ]
 
 

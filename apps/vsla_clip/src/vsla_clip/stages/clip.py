@@ -80,8 +80,7 @@ def train_clip(job: Job) -> dict[str, Any]:
     settings, size = section.captioned, section.size
     world = World(**{"height": size[0], "width": size[1], **settings.world})
     workers = job.runtime.threads or os.cpu_count() or 1
-    share(lambda: draw_people(world, settings.images, job.folder / PEOPLE, workers))
-    people = read_people(job.folder / PEOPLE)
+    people = draw_people(world, settings.images, job.folder / PEOPLE, workers)
     assert section.clip.small is not None
     context = section.clip.small.get("text_cfg", {}).get("context_length", CONTEXT)
     tokens = open_clip.SimpleTokenizer(context_length=context)(
@@ -100,25 +99,24 @@ def train_clip(job: Job) -> dict[str, Any]:
     return {"people": world.identities, "images": len(people)}
 
 
-def draw_people(world: World, images: int, root: Path, workers: int) -> None:
-    """Write images of all people of a world, unless they are there.
+def draw_people(world: World, images: int, root: Path, workers: int) -> Manifest:
+    """Write images of all people of a world, unless they are there, in rank 0.
 
     Args:
         world: what to draw.
         images: of a person before a camera.
         root: folder; it appears only when it is whole.
         workers: processes that draw.
+
+    Returns:
+        Their manifest; pid is the number of the person in the world.
     """
-    if not root.exists():
-        write_folder(world, root, tracklets_per_camera=0, images_per_camera=images, workers=workers)
 
+    def draw() -> None:
+        if not root.exists():
+            write_folder(world, root, tracklets_per_camera=0, images_per_camera=images, workers=workers)
 
-def read_people(root: Path) -> Manifest:
-    """What `draw_people` has written; pid is the number of the person in the world.
-
-    Args:
-        root: its folder.
-    """
+    share(draw)
     truth = pd.read_parquet(root / "truth.parquet")
     table = pd.DataFrame({"path": truth["path"], "pid": truth["identity"], "split": "train"})
     return Manifest(table, root, "captioned people")

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from reid_adapters import SetEncoder
 from reid_core.files import write_atomically
-from reid_core.recipe import Job
+from reid_core.processes import process_rank
+from reid_core.recipe import Job, extract_features, flatten_results
 from reid_core.recipe.tables import print_lines
 from reid_eval import evaluate as score
 from reid_eval import find_protocol
 from vsla_clip.clip import adapt, load_clip, read_weights
 from vsla_clip.config import SOURCE, Adaptation, CLIPConfig, Size
-from vsla_clip.data import even_clips, extract_clips, name_platforms
+from vsla_clip.data import even_clips
 from vsla_clip.stages.stage1 import FEATURES_FILE
 
 RESULTS_FILE = "results.json"
@@ -34,7 +35,6 @@ class Evaluation:
 
     clip: CLIPConfig
     change: Adaptation
-    platforms: dict[int, str]
     protocol: str
     size: Size
     frames: int
@@ -67,7 +67,7 @@ class OnPlatform(nn.Module):
 
 
 def evaluate(job: Job) -> dict[str, Any]:
-    """Score an encoder on the queries and the gallery.
+    """Score an encoder on the queries and the gallery; features are extracted by all processes together.
 
     Args:
         job: its section is an `Evaluation`; its folder gets features and results.json.
@@ -78,72 +78,43 @@ def evaluate(job: Job) -> dict[str, Any]:
     Raises:
         ValueError: no query has a right answer under the protocol.
     """
-    encoder = load_encoder(job)
-    query, gallery = (_side(job, encoder, split) for split in ("query", "gallery"))
-    found = {ALL: _score(job.section.protocol, query, gallery)}
+    section: Evaluation = job.section
+    encoder = adapt(load_clip(job).visual, section.change, section.size)
+    if "stage2" in job.inputs:
+        encoder.load_state_dict(read_weights(job.inputs["stage2"], "encoder"))
+    query, gallery = (_extract(job, encoder, split) for split in ("query", "gallery"))
+    if process_rank() > 0:
+        return {}
+    found = {ALL: _score(section.protocol, query, gallery)}
     for name in np.unique(query.platforms):
         mine = query.platforms == name
         others = [other for other in np.unique(gallery.platforms) if other != name]
         if len(others) == 1:
             part = Side(*(column[mine] for column in query))
-            found[f"{name} to {others[0]}"] = _score(job.section.protocol, part, gallery)
+            found[f"{name} to {others[0]}"] = _score(section.protocol, part, gallery)
     write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
-    job.logger.metrics(flatten_results(found), step=0)
+    job.logger.metrics(flatten_results(found, ALL), step=0)
     return found
 
 
-def load_encoder(job: Job) -> SetEncoder:
-    """An encoder as stage two left it, or CLIP's as it begins.
+def print_results(title: str, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print results in per cent, one line per direction.
 
     Args:
-        job: its section is an `Evaluation`.
-
-    Returns:
-        The encoder, in eval mode.
-    """
-    encoder = adapt(load_clip(job).visual, job.section.change, job.section.size)
-    if "stage2" in job.inputs:
-        encoder.load_state_dict(read_weights(job.inputs["stage2"], "encoder"))
-    return encoder.eval()
-
-
-def flatten_results(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Results as metrics.
-
-    Args:
-        found: direction -> name -> value.
-
-    Example:
-        >>> flatten_results({"all": {"mAP": 0.5}, "ground to aerial": {"mAP": 0.25}})
-        {'mAP': 0.5, 'ground_to_aerial/mAP': 0.25}
-    """
-    return {
-        name if direction == ALL else f"{direction.replace(' ', '_')}/{name}": float(value)
-        for direction, values in found.items()
-        for name, value in values.items()
-        if isinstance(value, int | float)
-    }
-
-
-def print_table(title: str, trainable: int, found: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print results, one line per direction.
-
-    Args:
-        title: the method's.
-        trainable: parameters of the encoder that were trained.
+        title: stands above them.
         found: direction -> name -> value.
     """
     lines = [["queries", "mAP", *(f"Rank-{rank}" for rank in RANKS)]]
     for direction, values in found.items():
         numbers = (values["mAP"], *(values[f"rank_{rank}"] for rank in RANKS))
         lines.append([direction, *(f"{100 * number:.1f}" for number in numbers)])
-    print_lines(f"{title}, {trainable / 1e6:.2f} M trainable: retrieval of tracklets, in per cent", lines)
+    print_lines(f"{title}: retrieval of tracklets, in per cent", lines)
 
 
-def _side(job: Job, encoder: SetEncoder, split: str) -> Side:
+def _extract(job: Job, encoder: SetEncoder, split: str) -> Side:
     """Features of a split, platform by platform, without tracklets that can't be read."""
     section: Evaluation = job.section
-    rows = name_platforms(job.manifest(SOURCE, split), section.platforms)
+    rows = job.manifest(SOURCE, split)
     column = rows.table["platform"].to_numpy(dtype=object)
     prompted = section.change.pbp.platforms if section.change.pbp else ()
     parts = []
@@ -151,7 +122,7 @@ def _side(job: Job, encoder: SetEncoder, split: str) -> Side:
         clips = even_clips(rows.where(column == name), section.size, section.frames)
         model = OnPlatform(encoder, prompted.index(name) if prompted else 0)
         path = job.folder / split / (name or "unknown") / FEATURES_FILE
-        features, readable = extract_clips(job, model, clips, path)
+        features, readable = extract_features(job, model, clips, path)
         where = np.full(len(clips), name or "unknown")
         parts.append(Side(*(each[readable] for each in (features, clips.pids, clips.camids, where))))
     return Side(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
 
-from reid_adapters import IDPromptLearner, LossConfig, VSLAObjective, attach, detach
+from reid_adapters import LossConfig, VSLAObjective, attach, detach
 from reid_core.data.datasets import collate
 from reid_core.data.samplers import RandomBatches
-from reid_core.models.features import valid_path
-from reid_core.processes import ranks, share
-from reid_core.recipe import Job
+from reid_core.processes import ranks
+from reid_core.recipe import Job, extract_features
 from reid_core.training.loop import fit
-from vsla_clip.clip import build_prompts, load_clip, read_weights
+from vsla_clip.clip import build_prompts, load_clip
 from vsla_clip.config import CLIPConfig, Size, Stage1Config
-from vsla_clip.data import FeatureRows, even_clips, extract_clips, training_rows
+from vsla_clip.data import FeatureRows, even_clips, training_rows
 
 FEATURES_FILE = "features.npy"
 
@@ -38,8 +35,6 @@ class Describing:
 def learn_prompts(job: Job) -> dict[str, Any]:
     """Learn the prompts of the training identities, on features that the frozen encoder makes once.
 
-    Features are extracted by rank 0; every process trains on them.
-
     Args:
         job: its section is a `Describing`; its folder gets features.npy and final.pt.
 
@@ -51,15 +46,10 @@ def learn_prompts(job: Job) -> dict[str, Any]:
     pids = np.unique(rows.pids).tolist()
     prompts = build_prompts(section.stage1, clip, len(pids), section.seed)
     clips = even_clips(rows, section.size, section.frames)
-    path = job.folder / FEATURES_FILE
-
-    def extract_once() -> None:
-        extract_clips(job, attach(clip.visual, None, image_size=section.size), clips, path)
-        detach(clip.visual)
-
-    share(extract_once)
-    readable = np.load(valid_path(path))
-    known = FeatureRows(np.load(path, mmap_mode="r")[readable], clips.pids[readable])
+    encoder = attach(clip.visual, None, image_size=section.size)
+    features, readable = extract_features(job, encoder, clips, job.folder / FEATURES_FILE)
+    detach(clip.visual)
+    known = FeatureRows(features[readable], clips.pids[readable])
     objective = VSLAObjective(None, pids, prompts, stage=1, config=LossConfig(scale=section.scale))
     rank, world = ranks(job.runtime)
     batch = min(section.stage1.batch, len(known) // world * world)
@@ -67,17 +57,3 @@ def learn_prompts(job: Job) -> dict[str, Any]:
     batches = RandomBatches(len(known), batch, train.steps * train.accumulate, section.seed, rank, world)
     fit(objective, known, batches, collate, train, job.folder, section.seed, job.logger, job.digest)
     return {"identities": len(pids), "clips": len(clips), "unreadable": int((~readable).sum())}
-
-
-def load_prompts(config: Stage1Config, clip: open_clip.CLIP, folder: Path) -> IDPromptLearner:
-    """Prompts as stage one left them.
-
-    Args:
-        config: numbers of tokens.
-        clip: open_clip's, with the weights that they were learned with.
-        folder: of the stage.
-    """
-    state = read_weights(folder, "prompts")
-    prompts = build_prompts(config, clip, len(state["id_prompts"]))
-    prompts.load_state_dict(state)
-    return prompts

@@ -14,10 +14,9 @@ from reid_core.data.transforms import train_transform
 from reid_core.processes import process_rank, ranks
 from reid_core.recipe import Job
 from reid_core.training.loop import fit
-from vsla_clip.clip import MEAN, STD, adapt, load_clip
+from vsla_clip.clip import MEAN, STD, adapt, build_prompts, load_clip, read_weights
 from vsla_clip.config import Adaptation, CLIPConfig, Size, Stage1Config, Stage2Config
-from vsla_clip.data import PlatformClips, name_platforms, training_rows
-from vsla_clip.stages.stage1 import load_prompts
+from vsla_clip.data import PlatformClips, training_rows
 
 ADAPTER_FOLDER = "adapter"
 
@@ -30,7 +29,6 @@ class Adapting:
     change: Adaptation
     prompts: Stage1Config | None
     stage2: Stage2Config
-    platforms: dict[int, str]
     size: Size
     frames: int
     padding: int
@@ -51,8 +49,12 @@ def train_encoder(job: Job) -> dict[str, Any]:
     """
     section: Adapting = job.section
     settings, change = section.stage2, section.change
-    rows, clip = name_platforms(training_rows(job), section.platforms), load_clip(job)
-    prompts = None if section.prompts is None else load_prompts(section.prompts, clip, job.inputs["stage1"])
+    rows, clip = training_rows(job), load_clip(job)
+    prompts = None
+    if section.prompts is not None:
+        state = read_weights(job.inputs["stage1"], "prompts")
+        prompts = build_prompts(section.prompts, clip, len(state["id_prompts"]))
+        prompts.load_state_dict(state)
     with seeded(section.seed):
         encoder = adapt(clip.visual, change, section.size)
         pids = np.unique(rows.pids).tolist()

@@ -2,7 +2,6 @@ from .checks import check_batches, check_files
 from .config import RecipeConfig
 from .features import extract_features, save_features
 from .lease import Busy
-from .nested import run_stage
 from .results import flatten_results
 from .rows import part
 from .runner import Recipe, run
@@ -30,6 +29,5 @@ __all__ = [
     "flatten_results",
     "part",
     "run",
-    "run_stage",
     "save_features",
 ]

@@ -31,6 +31,8 @@ class Source:
     """Folder of the data set as released."""
     options: dict[str, Any] = field(default_factory=dict)
     """The reader's own options, such as train_fraction and seed of pku_reid."""
+    platforms: dict[int, str] = field(default_factory=dict)
+    """Camera id -> ground or aerial, where the data set itself doesn't say so."""
 
 
 @dataclass
@@ -87,6 +89,7 @@ class Sources:
             ValueError: no name, no root, no such reader or layout.
             FileNotFoundError: a root or manifest file that isn't there.
         """
+        from reid_core.data.manifest import PLATFORMS
         from reid_core.data.readers import find_reader
 
         if self.synthetic is not None:
@@ -104,6 +107,9 @@ class Sources:
         for name, source in self.by_name.items():
             if not source.name:
                 raise ValueError(f"{name}.name is empty: give a reader, such as market1501")
+            known = set(filter(None, PLATFORMS))
+            if unknown := sorted(set(source.platforms.values()) - known):
+                raise ValueError(f"{name}.platforms: expected some of {sorted(known)}, not {unknown[0]!r}")
             if self._is_written(source):
                 continue
             if is_manifest(source):
@@ -130,7 +136,7 @@ class Sources:
             prepare,
             Preparation(
                 {
-                    name: Source(self.reader(name), "", source.options)
+                    name: Source(self.reader(name), "", source.options, source.platforms)
                     for name, source in self.by_name.items()
                 },
                 self.synthetic,
@@ -218,6 +224,8 @@ def prepare(job: Job) -> dict[str, Any]:
     for name, source in section.sources.items():
         known = str(job.files[name]) if name in job.files else source.name
         manifest = read(known, job.roots.get(name), **source.options)
+        if source.platforms:
+            manifest = name_platforms(name, manifest, source.platforms)
         rows = {split: _rows(name, manifest, split) for split in section.needed.get(name, ())}
         for split in rows if name in section.tracklets else ():
             if not rows[split].tracklets():
@@ -255,6 +263,23 @@ def write_world(synthetic: Synthetic, folder: Path, workers: int) -> None:
             people = replace(world, identities=max(world.identities, end))
         if not (folder / name).exists():  # a layout appears only when it is whole
             getattr(worlds, writer)(people, folder / name, workers=workers, **options)
+
+
+def name_platforms(source: str, manifest: data.Manifest, platforms: Mapping[int, str]) -> data.Manifest:
+    """Rows with the platform of each one's camera.
+
+    Args:
+        source: its name, for the error.
+        manifest: the rows.
+        platforms: camera id -> platform.
+
+    Raises:
+        ValueError: a camera that is not named.
+    """
+    names = manifest.table["camid"].map(dict(platforms))
+    if names.isna().any():
+        raise ValueError(f"{source}.platforms names none of camera {manifest.camids[names.isna()][0]}")
+    return data.Manifest(manifest.table.assign(platform=names), manifest.root, manifest.name)
 
 
 def rows_digest(manifest: data.Manifest) -> str:

@@ -30,7 +30,7 @@ WIDTH = 200
 """Columns of a table that does not go to a terminal."""
 PER_CENT = "%"
 SCALES = {PER_CENT: 100.0, "M": 1e-6}
-"""Unit -> what a number of `Recipe.results` is multiplied by; numbers of other units are shown as they are."""
+"""Unit -> what a number of `Recipe.results` is multiplied by; 1 for other units."""
 C = TypeVar("C", bound=RecipeConfig)
 
 
