@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from reid_eval import Result, evaluate, ranked
+from reid_eval import PROTOCOLS, Result, evaluate, ranked
 from reid_eval.cli import main
 from reid_eval.files import read_sides
 from reid_eval.rerank import k_reciprocal
@@ -67,16 +67,58 @@ def test_a_row_is_a_tracklet_in_the_order_of_ids_shown_by_its_middle_frame(data)
     assert main(command(data, "--mode", "mix", "--protocol", "mix")) == 0
 
 
-def test_rows_marked_as_without_a_feature_are_left_out_and_counted(data, capsys):
+def mark_unreadable(folder, file="q.valid.npy"):
+    """Two of the 24 queries get no feature."""
     valid = np.ones(24, bool)
     valid[[0, 5]] = False
-    np.save(data / "q.valid.npy", valid)
-    features = np.load(data / "q.npy")
+    np.save(folder / file, valid)
+    features = np.load(folder / "q.npy")
     features[~valid] = 0
-    np.save(data / "q.npy", features)
-    assert main(command(data, "--json", data / "a.json")) == 0
-    assert json.loads((data / "a.json").read_text())["num_queries"] == 22
-    assert "2 query rows hold no feature" in capsys.readouterr().out
+    np.save(folder / "q.npy", features)
+    return valid
+
+
+@pytest.mark.parametrize("command_name", ["run", "rerank"])
+def test_rows_marked_as_without_a_feature_count_as_misses(data, capsys, command_name):
+    mark_unreadable(data)
+    options = [*command(data, "--json", data / "a.json", "--report", data / "a.html")[1:]]
+    more = ["--k1", "4", "--k2", "2"] if command_name == "rerank" else []
+    assert main([command_name, *options, *more]) == 0
+    found = json.loads((data / "a.json").read_text())
+    assert (found["num_queries"], found["num_unreadable_queries"]) == (24, 2)
+    assert found["ap"][0] == found["ap"][5] == 0
+    line = "2 of 24 queries hold no feature and count as misses: images/1_0_0.png, images/2_0_2.png."
+    assert line in capsys.readouterr().out.replace("\n", " ")
+    assert "2 of 24 queries hold no feature" in (data / "a.html").read_text()
+
+
+def test_rows_without_a_feature_are_left_out_where_asked_for_and_named(data, capsys):
+    mark_unreadable(data, "mask.npy")
+    options = ["--query_valid", data / "mask.npy", "--unreadable", "leave_out", "--json", data / "a.json"]
+    assert main(command(data, *options)) == 0
+    assert json.loads((data / "a.json").read_text())["num_valid_queries"] == 22
+    printed = capsys.readouterr()
+    assert printed.err.startswith(
+        "reid-eval: 2 of 24 queries have no right answer and enter no mean: query 0"
+    )
+    assert "hold no feature and are left out" in printed.out.replace("\n", " ")
+
+
+def test_a_path_in_both_splits_never_meets_itself(data):
+    table = pd.read_parquet(data / "m.parquet").assign(split="query")
+    pd.concat([table, table.assign(split="gallery")]).to_parquet(data / "m.parquet")
+    query, gallery = np.load(data / "q.npy"), np.load(data / "g.npy")
+    both = np.empty((48, 6), np.float32)
+    both[table["camid"] == 0], both[table["camid"] == 1] = query, gallery
+    for name in ("q.npy", "g.npy"):
+        np.save(data / name, both)
+    assert main(command(data, "--protocol", "briar", "--json", data / "a.json")) == 0
+    found = Result.from_dict(json.loads((data / "a.json").read_text()))
+    pids, items = table["pid"].to_numpy(), {"item": np.arange(48)}
+    columns = {"query_columns": items, "gallery_columns": items}
+    expected = evaluate(both, both, pids, pids, protocol=PROTOCOLS["briar"], **columns)
+    np.testing.assert_array_equal(found.ap, expected.ap)
+    assert found.mAP < 1
 
 
 def test_compare_tests_what_is_paired_and_says_where_it_is_not(data, capsys):
@@ -138,6 +180,18 @@ def change(**columns):
         (lambda folder: np.save(folder / "q.npy", np.zeros((23, 6))), [], "q.npy has 23 rows but .* has 24"),
         (lambda folder: np.save(folder / "q.npy", np.full((24, 6), np.nan)), [], "row 0 holds NaN"),
         (
+            lambda folder: np.savez(folder / "q.npy.npz", first=np.ones((24, 6))),
+            ["--query", "q.npy.npz"],
+            r"q.npy.npz: expected one array .*archive \(.npz\) of first.*numpy.save",
+        ),
+        (
+            lambda folder: np.save(folder / "q.npy", np.zeros(24)),
+            [],
+            r"q.npy: expected float \[n d\].*\(24,\)",
+        ),
+        (lambda folder: np.save(folder / "q.npy", np.zeros((24, 6, 1))), [], r"expected float \[n d\]"),
+        (lambda folder: (folder / "q.npy").write_bytes(b""), [], "q.npy: expected a NumPy file"),
+        (
             lambda folder: np.save(folder / "q.valid.npy", np.ones(3, bool)),
             [],
             r"q.valid.npy: expected bool \[24\]",
@@ -154,8 +208,9 @@ def change(**columns):
         (lambda folder: None, ["--protocol", "duke"], "protocol=duke: expected one of market1501"),
     ],
 )
-def test_bad_input_is_named_and_nothing_is_written(data, capsys, spoil, options, message):
+def test_bad_input_is_named_and_nothing_is_written(data, capsys, monkeypatch, spoil, options, message):
     spoil(data)
+    monkeypatch.chdir(data)
     assert main(command(data, "--json", data / "a.json", "--report", data / "a.html", *options)) == 1
     assert re.search(message, capsys.readouterr().err)
     assert not (data / "a.json").exists() and not (data / "a.html").exists()

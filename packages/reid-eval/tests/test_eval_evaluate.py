@@ -2,6 +2,7 @@
 
 import json
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -9,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reid_eval.scores
-from reid_eval import Result, evaluate
+from reid_eval import Result, build_index, evaluate, index_search, k_reciprocal, ranked
 from reid_eval.inputs import checked
-from reid_eval.protocols import cross_camera
+from reid_eval.protocols import all_pairs, cross_camera
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*enter no mean")  # random cases; tested by name below
 
 
 def trapezoid(matches):
@@ -111,7 +114,7 @@ def test_equals_the_standard_evaluation_on_real_valued_features(metric):
 
 
 def retrieval(*case):
-    return checked(*case, "cosine", cross_camera, None, None, "cpu")
+    return checked(*case, "cosine", cross_camera, None, None, None, None, "cpu")
 
 
 def test_tiles_do_not_change_the_result(monkeypatch):
@@ -162,8 +165,87 @@ def test_a_query_without_a_match_is_not_valid_and_has_no_ap():
     np.testing.assert_array_equal(result.valid_queries, [0])
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_re_ranking_identical_features_gives_no_more_than_a_hundred_per_cent(metric):
+    _, _, *ids = random_case()
+    same = np.full((20, 8), 0.1), np.full((90, 8), 0.1)
+    reranking = k_reciprocal(*same, metric, k1=5, k2=2)
+    assert np.isfinite(reranking.distances(0, 20)).all()
+    result = evaluate(*same, *ids, metric, reranking=reranking, far=(0.1,))
+    assert 0 < result.mAP < 1 and result.first_ranks.min() >= 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_scores_without_an_order_are_refused_whatever_gave_them(value):
+    case = random_case()
+    reranking = k_reciprocal(*case[:2], k1=5, k2=2)
+    reranking.norms[20 + 7] = value
+    for function in (evaluate, ranked):
+        with pytest.raises(
+            ValueError, match=f"query 0, gallery row 7: the score is {-value:g}, which has no"
+        ):
+            function(*case, reranking=reranking)
+
+
+def test_a_search_index_with_scores_without_an_order_is_refused(tmp_path):
+    query, gallery, *_ = random_case()
+    file = build_index(gallery, tmp_path / "g.index", lists=1)
+    index = faiss.read_index(str(file))
+    index.add(np.float32([[np.inf, *np.zeros(7)]]))
+    faiss.write_index(index, str(file))
+    with pytest.raises(ValueError, match="query 0, gallery row 90: the score is inf"):
+        index_search(np.abs(query), file, k=3)
+
+
+def test_a_warning_names_up_to_five_queries_that_enter_no_mean_and_says_why():
+    pids, camids = np.array([1, 2, 3, -1, 4, 5, 6, 7]), np.zeros(8, int)
+    others, cameras = np.array([1, 2, 2, -1, 4]), np.array([1, 0, 0, 1, 0])
+    items = {
+        "query_columns": {"item": [0, 1, 2, 3, 4, 5, 6, 7]},
+        "gallery_columns": {"item": [8, 9, 9, 3, 4]},
+    }
+    with pytest.warns(UserWarning) as caught:
+        evaluate(np.eye(8), np.eye(8)[:5], pids, others, camids, cameras, **items)
+    assert str(caught[0].message).startswith(
+        "7 of 8 queries have no right answer and enter no mean: "
+        "query 1 shares camera 0 with every gallery row of its person 2; "
+        "query 2 has no gallery row of its person 3; query 3 is junk (pid -1); "
+        "query 4 shares camera 0 with every gallery row of its person 4; "
+        "query 5 has no gallery row of its person 5; and others: check"
+    )
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"protocol": lambda query, gallery: query["pid"][:, None] * 0 > gallery["pid"]},
+            "none of its person",
+        ),
+        (
+            {"protocol": all_pairs, "query_columns": {"item": [0]}, "gallery_columns": {"item": [0, 1]}},
+            "query 0 is itself the only gallery row of its person 7",
+        ),
+        (
+            {"protocol": all_pairs, "gallery_valid": [False, True], "unreadable": "leave_out"},
+            "query 0 meets no gallery row of its person 7 that holds a feature",
+        ),
+    ],
+)
+def test_the_reasons_of_an_evaluation_without_a_valid_query_are_told(options, message):
+    with pytest.raises(ValueError, match=f"no valid query: .*{message}"):
+        evaluate(np.eye(2)[:1], np.eye(2), [7], [7, 8], [0], [1, 1], **options)
+
+
+def test_no_warning_where_every_query_has_a_right_answer(recwarn):
+    evaluate(np.eye(2), np.eye(2), [1, 2], [1, 2], [0, 0], [1, 1])
+    assert not recwarn.list
+
+
 def test_summary_is_flat_and_named_for_trackers():
     names = ["mAP", "mINP", "rank_1", "rank_5", "num_valid_queries", "num_queries", "num_gallery"]
+    names += ["num_unreadable_queries", "num_unreadable_gallery"]
     assert list(evaluate(*random_case(), ranks=(1, 5)).summary()) == [*names, "metric", "protocol"]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reid_eval import PROTOCOLS, average, check_order, evaluate, find_protocol, pool_templates
+from reid_eval import PROTOCOLS, average, check_order, evaluate, find_protocol, pool_templates, ranked
 from reid_eval.inputs import Columns
 from reid_eval.protocols import (
     OWN_PERSON,
@@ -16,6 +16,8 @@ from reid_eval.protocols import (
     single_gallery_shot,
     single_shot,
 )
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*enter no mean")
 
 
 def columns(**values):
@@ -173,6 +175,16 @@ def test_a_mask_that_is_none_is_refused():
         evaluate(features, features, pids, pids, protocol=lambda query, gallery: query["pid"][:, None].long())
 
 
+def test_a_query_whose_only_answers_a_trial_did_not_draw_is_told_so():
+    features, pids, camids = people()
+    protocol = single_shot(cross_camera, 0)
+    with pytest.warns(
+        UserWarning, match=r"query 2 may be matched with none of its .* \(cross_camera, single-s"
+    ) as caught:
+        evaluate(features, features, pids, pids, camids, camids, protocol=protocol)
+    assert "holds a feature" not in str(caught[0].message)
+
+
 def test_average_gives_mean_and_spread_of_each_metric():
     features, pids, camids = people()
     results = [
@@ -205,6 +217,30 @@ def test_features_in_another_order_than_the_manifest_are_refused():
         check_order(["a", "c", "b"], ["a", "b", "c"], "query_features")
     with pytest.raises(ValueError, match="query_features has 1 rows but the manifest 2"):
         check_order(["a"], ["a", "b"], "query_features")
+
+
+def test_a_query_may_stand_in_the_gallery_and_be_another_querys_only_match():
+    """MARS: its gallery is all test tracklets, queries among them; both of person 2 are queries."""
+    features = np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 0.2], [0, 0, 1]])
+    pids, camids = np.array([1, 2, 2, 1]), np.array([0, 0, 1, 1])
+    query = np.array([0, 1, 2])
+    result = evaluate(features[query], features, pids[query], pids, camids[query], camids)
+    assert result.num_valid_queries == 3 and result.ap[1:].tolist() == [1.0, 1.0]
+    lists = ranked(features[query], features, pids[query], pids, camids[query], camids, k=1)
+    assert lists.indices[1:, 0].tolist() == [2, 1]  # each other, never themselves
+
+
+@pytest.mark.parametrize("protocol", [all_pairs, lambda query, gallery: all_pairs(query, gallery)])
+def test_without_a_camera_rule_the_item_keeps_a_query_from_meeting_itself(protocol):
+    features, pids = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), [1, 1, 2]
+    items = {"query_columns": {"item": ["a", "b"]}, "gallery_columns": {"item": ["a", "b", "c"]}}
+    case = features[:2], features, pids[:2], pids
+    alone = evaluate(*case, protocol=protocol, **items, far=(0.6,))
+    np.testing.assert_array_equal(
+        ranked(*case, protocol=protocol, **items, k=3).indices, [[1, 2, -1], [0, 2, -1]]
+    )
+    assert alone.first_ranks.tolist() == [1, 1] and alone.score_histogram.genuine.sum() == 2
+    assert alone.score_histogram.impostor.sum() == 2
 
 
 @pytest.mark.parametrize("protocol", OWN_PERSON, ids=lambda protocol: protocol.__name__)

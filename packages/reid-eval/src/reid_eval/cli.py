@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
@@ -31,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options["evaluation"] = Evaluation(
                 **{field.name: options.pop(field.name) for field in fields(Evaluation)}
             )
-        function(**options)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: print(f"reid-eval: {message}", file=sys.stderr)
+            function(**options)
     except (ValueError, TypeError, OSError) as error:
         if traceback:
             raise

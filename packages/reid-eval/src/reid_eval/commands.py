@@ -21,7 +21,9 @@ def run(evaluation: Evaluation) -> None:
     from reid_eval.ranking import ranked
 
     sides = read(evaluation)
-    result = evaluate(**arguments(*sides), far=evaluation.far, **options(evaluation))
+    result = evaluate(
+        **arguments(*sides), far=evaluation.far, unreadable=evaluation.unreadable, **options(evaluation)
+    )
     publish(
         evaluation,
         sides,
@@ -50,10 +52,19 @@ def rerank(
     if indices is not None and not indices.endswith(".npy"):
         raise ValueError(f"indices={indices}: expected a name that ends in .npy")
     sides = read(evaluation)
-    query, gallery = (side.features for side in sides)
-    reranking = k_reciprocal(query, gallery, evaluation.metric, k1=k1, k2=k2, weight=weight)
+    query, gallery = sides
+    reranking = k_reciprocal(
+        query.features,
+        gallery.features,
+        evaluation.metric,
+        k1=k1,
+        k2=k2,
+        weight=weight,
+        query_valid=query.valid,
+        gallery_valid=gallery.valid,
+    )
     shared = {**arguments(*sides), **options(evaluation), "reranking": reranking}
-    result = evaluate(**shared, far=evaluation.far)
+    result = evaluate(**shared, far=evaluation.far, unreadable=evaluation.unreadable)
     result = replace(
         result, metric=f"{evaluation.metric}, k-reciprocal"
     )  # its scores are no cosines any more

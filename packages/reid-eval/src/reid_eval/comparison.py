@@ -107,7 +107,7 @@ def compare_results(
 
 def _per_query(result: Result) -> dict[str, np.ndarray]:
     """Each valid query's share in the metrics that are means over queries, float64 [v] each."""
-    found = {f"rank_{rank}": (result.first_ranks <= rank).astype(np.float64) for rank in result.cmc}
+    found = {f"rank_{rank}": result.found_by(rank).astype(np.float64) for rank in result.cmc}
     return {"mAP": result.ap, "mINP": result.inp, **found}
 
 

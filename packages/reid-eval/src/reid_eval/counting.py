@@ -18,7 +18,7 @@ class PerQuery(NamedTuple):
         queries: int64 [v], rows of the queries.
         ap: float64 [v], average precision.
         inp: float64 [v], inverse negative penalty.
-        first_ranks: int64 [v], rank of the first right answer.
+        first_ranks: int64 [v], rank of the first right answer, from 1; 0 where none can be found.
     """
 
     queries: np.ndarray
@@ -88,25 +88,29 @@ def per_query(rows: np.ndarray, ranks: np.ndarray, average_precision: AveragePre
     """Average precision, inverse negative penalty and first rank of each query that has a right answer.
 
     The i-th right answer at rank r has precision i / r; AP is their mean. Market-1501's own code draws a line
-    between precisions instead: (i - 1) / (r - 1), or 1 at rank 1, and i / r weigh half each.
+    between precisions instead: (i - 1) / (r - 1), or 1 at rank 1, and i / r weigh half each. A right answer
+    that can't be found stands at an infinite rank: its precision is 0, and so is the query's INP.
 
     Args:
-        rows: int [p], the query of each right answer, ascending.
-        ranks: int [p], from 1.
+        rows: int [p], the query of each right answer.
+        ranks: int [p], from 1; 0 for one that can't be found.
         average_precision: "standard" or "trapezoid".
 
     Example:
-        >>> per_query(np.array([3, 3]), np.array([4, 1]), "standard")
-        PerQuery(queries=array([3]), ap=array([0.75]), inp=array([0.5]), first_ranks=array([1]))
+        >>> per_query(np.array([3, 3, 5]), np.array([4, 1, 0]), "standard")
+        PerQuery(queries=array([3, 5]), ap=array([0.75, 0. ]), inp=array([0.5, 0. ]),
+        first_ranks=array([1, 0]))
     """
-    queries, starts, counts = np.unique(rows, return_index=True, return_counts=True)
-    if not len(queries):
+    if not len(rows):
         return PerQuery(np.empty(0, np.int64), np.empty(0), np.empty(0), np.empty(0, np.int64))
-    ranks = ranks[np.lexsort((ranks, rows))]
+    places = np.where(ranks == 0, np.inf, ranks)
+    order = np.lexsort((places, rows))
+    ranks, places = ranks[order], places[order]
+    queries, starts, counts = np.unique(rows[order], return_index=True, return_counts=True)
     found = np.arange(len(ranks)) - np.repeat(starts, counts) + 1
-    precision = found / ranks
+    precision = found / places
     if average_precision == "trapezoid":
-        before = np.where(ranks == 1, 1.0, (found - 1) / np.maximum(ranks - 1, 1))
+        before = np.where(places == 1, 1.0, (found - 1) / np.maximum(places - 1, 1))
         precision = (before + precision) / 2
     ap = np.add.reduceat(precision, starts) / counts
-    return PerQuery(queries, ap, counts / ranks[starts + counts - 1], ranks[starts])
+    return PerQuery(queries, ap, counts / places[starts + counts - 1], ranks[starts])

@@ -8,6 +8,8 @@ from typing import Literal
 Metric = Literal["cosine", "euclidean"]
 Mode = Literal["image", "video", "mix"]
 """What a row of features is: an image, a tracklet, or an image as a query and a tracklet in the gallery."""
+Unreadable = Literal["miss", "leave_out"]
+"""What rows without a feature do to a result: count as misses, or enter nothing."""
 RANKS = (1, 5, 10, 20)
 """Ranks of the CMC that papers print."""
 TOP = 10
@@ -37,6 +39,9 @@ class Evaluation:
         root: folder of the manifest's paths; by default the one saved in it, or its own
         top: answers kept of each query
         device: where features are compared, such as cuda
+        query_valid: *.npy, bool, False where a query holds no feature; by default q.valid.npy beside q.npy
+        gallery_valid: *.npy, bool, the same of the gallery
+        unreadable: rows without a feature count as misses (miss) or enter nothing (leave_out)
     """
 
     query: str
@@ -51,3 +56,6 @@ class Evaluation:
     root: str | None = None
     top: int = TOP
     device: str = "cpu"
+    query_valid: str | None = None
+    gallery_valid: str | None = None
+    unreadable: Unreadable = "miss"

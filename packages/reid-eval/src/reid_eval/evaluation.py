@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,15 +12,27 @@ import numpy as np
 import torch
 
 from reid_eval.counting import AveragePrecision, PerQuery, match_ranks, per_query
-from reid_eval.defaults import RANKS, Metric
+from reid_eval.defaults import RANKS, Metric, Unreadable
 from reid_eval.inputs import Array, Features, Protocol, checked
 from reid_eval.protocols import cross_camera, protocol_name
 from reid_eval.rerank import Reranking
 from reid_eval.roc import Roc, ScoreHistogram, checked_far, leading_counts, rates
 from reid_eval.scores import tiles
+from reid_eval.unmatched import describe_unmatched
 
-PER_QUERY = {"valid_queries": np.int64, "ap": np.float64, "inp": np.float64, "first_ranks": np.int64}
-"""Arrays of a result with an entry a valid query."""
+ARRAYS = {
+    **{"valid_queries": np.int64, "ap": np.float64, "inp": np.float64, "first_ranks": np.int64},
+    **{"unreadable_queries": np.int64, "unreadable_gallery": np.int64},
+}
+"""Arrays of a result; the first four have an entry a valid query."""
+
+
+def _none() -> np.ndarray:
+    return np.empty(0, dtype=np.int64)
+
+
+def _hits(first_ranks: np.ndarray, rank: int) -> np.ndarray:
+    return (first_ranks > 0) & (first_ranks <= rank)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +51,14 @@ class Result:
         valid_queries: int64 [v], rows of the queries with at least one match in what the protocol leaves.
         ap: float64 [v], average precision of each valid query.
         inp: float64 [v], inverse negative penalty of each.
-        first_ranks: int64 [v], rank of the first match of each, from 1.
+        first_ranks: int64 [v], rank of the first match of each, from 1; 0 where the query or all its matches
+            are unreadable.
         tar: from false accept rate to true accept rate, as asked for by `far`.
         roc: points of the ROC, where `far` was given.
         score_histogram: spread of the scores, where `far` was given.
+        unreadable_queries: int64, rows of the queries that hold no feature.
+        unreadable_gallery: int64, rows of the gallery that hold no feature.
+        unreadable: whether those count as misses ("miss") or enter nothing ("leave_out").
     """
 
     mAP: float
@@ -58,11 +75,18 @@ class Result:
     tar: Mapping[float, float] = field(default_factory=dict)
     roc: Roc | None = field(default=None, repr=False)
     score_histogram: ScoreHistogram | None = field(default=None, repr=False)
+    unreadable_queries: np.ndarray = field(default_factory=_none, repr=False)
+    unreadable_gallery: np.ndarray = field(default_factory=_none, repr=False)
+    unreadable: Unreadable = "miss"
 
     @property
     def num_valid_queries(self) -> int:
         """Queries that enter the means."""
         return len(self.valid_queries)
+
+    def found_by(self, rank: int) -> np.ndarray:
+        """Whether each valid query has a match at that rank or before, bool [v]."""
+        return _hits(self.first_ranks, rank)
 
     @property
     def cmc_curve(self) -> np.ndarray:
@@ -80,6 +104,8 @@ class Result:
             "num_valid_queries": self.num_valid_queries,
             "num_queries": self.num_queries,
             "num_gallery": self.num_gallery,
+            "num_unreadable_queries": len(self.unreadable_queries),
+            "num_unreadable_gallery": len(self.unreadable_gallery),
             "metric": self.metric,
             "protocol": self.protocol,
         }
@@ -87,7 +113,7 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON: the summary flat, and each array as a list under its name."""
         found: dict[str, Any] = self.summary()
-        found |= {name: getattr(self, name).tolist() for name in PER_QUERY}
+        found |= {name: getattr(self, name).tolist() for name in ARRAYS} | {"unreadable": self.unreadable}
         for name in ("roc", "score_histogram"):
             value = getattr(self, name)
             found[name] = value and {key: array.tolist() for key, array in value._asdict().items()}
@@ -102,13 +128,16 @@ class Result:
         """
         try:
             roc, histogram = found["roc"], found["score_histogram"]
-            arrays: dict[str, Any] = {name: np.array(found[name], dtype) for name, dtype in PER_QUERY.items()}
+            arrays: dict[str, Any] = {name: np.array(found[name], dtype) for name, dtype in ARRAYS.items()}
             return cls(
                 mAP=found["mAP"],
                 mINP=found["mINP"],
                 cmc={int(key[5:]): value for key, value in found.items() if key.startswith("rank_")},
                 tar={float(key[4:]): value for key, value in found.items() if key.startswith("tar_")},
-                **{name: found[name] for name in ("num_queries", "num_gallery", "metric", "protocol")},
+                **{
+                    name: found[name]
+                    for name in ("num_queries", "num_gallery", "metric", "protocol", "unreadable")
+                },
                 **arrays,
                 roc=roc and Roc(**{key: np.array(values, np.float64) for key, values in roc.items()}),
                 score_histogram=histogram
@@ -136,6 +165,9 @@ def evaluate(
     protocol: Protocol = cross_camera,
     query_columns: Mapping[str, Array] | None = None,
     gallery_columns: Mapping[str, Array] | None = None,
+    query_valid: Array | None = None,
+    gallery_valid: Array | None = None,
+    unreadable: Unreadable = "miss",
     average_precision: AveragePrecision = "standard",
     reranking: Reranking | None = None,
     device: str | torch.device = "cpu",
@@ -147,7 +179,15 @@ def evaluate(
     the gallery rows of the query's own person and camera. Gallery rows with pid -1 (junk) never count.
     Everything else does: Market-1501's distractors (pid 0) are wrong answers because no query has their pid;
     where pids start at 0 a query may have pid 0 like any other. A query without a remaining match is not
-    valid and enters no mean.
+    valid and enters no mean; a warning names the first of them and says why. Where a row stands on both sides
+    (MARS' queries are in its gallery too), give its name in the column "item" of both: a query never meets
+    its own item, and other rows of its person count by the protocol.
+
+    A picture that can't be read has no feature. `query_valid` and `gallery_valid` mark the rows that have
+    one; whatever the others hold is never looked at. They count as misses: a query without a feature has AP
+    0 and no rank, a gallery row without one is never found, so that its precision is 0 and in TAR@FAR its
+    genuine pairs are rejected. FAR is over the impostor pairs that have a score. With
+    `unreadable="leave_out"` the result is that of the readable rows alone.
 
     Ties: of gallery rows with equal scores the earlier one ranks first, as in a stable argsort; equal means
     equal as computed, in float64 where either side is float64 and in float32 otherwise. In TAR@FAR equal
@@ -170,6 +210,9 @@ def evaluate(
         protocol: which pairs count, from `reid_eval.protocols` or your own.
         query_columns: further columns that the protocol reads, by name: integers or text [q] each.
         gallery_columns: the same names, [g] each.
+        query_valid: bool [q], False where a row holds no feature; None for all True.
+        gallery_valid: bool [g], the same of the gallery.
+        unreadable: "miss", or "leave_out" for rows without a feature to enter nothing.
         average_precision: "standard", or "trapezoid" as in Market-1501's own code.
         reranking: of `k_reciprocal` on the same features: score by its distances instead.
         device: where features are multiplied and counted.
@@ -178,9 +221,9 @@ def evaluate(
         A Result with fractions from 0 to 1.
 
     Raises:
-        TypeError: features that are not floating point, ids that are not integers.
-        ValueError: lengths that differ, NaN or infinite features, zero rows under cosine, no valid query,
-            ranks below 1, rates outside 0 to 1, a column that the protocol misses.
+        TypeError: features that are not floating point, ids that are not integers, masks that are no bool.
+        ValueError: lengths that differ, NaN or infinite features or scores, zero rows under cosine, no valid
+            query, ranks below 1, rates outside 0 to 1, a column that the protocol misses.
 
     Example:
         >>> import numpy as np
@@ -190,10 +233,12 @@ def evaluate(
         (0.5, 0.0, 1.0, 1.0, 1)
     """
     ranks, far = _ranks(ranks), checked_far(far)
-    if average_precision not in get_args(AveragePrecision):
-        raise ValueError(
-            f"average_precision must be one of {get_args(AveragePrecision)}, got {average_precision!r}"
-        )
+    for name, value, known in (
+        ("average_precision", average_precision, get_args(AveragePrecision)),
+        ("unreadable", unreadable, get_args(Unreadable)),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {known}, got {value!r}")
     retrieval = checked(
         query_features,
         gallery_features,
@@ -205,28 +250,33 @@ def evaluate(
         protocol,
         query_columns,
         gallery_columns,
+        query_valid,
+        gallery_valid,
         device,
     )
     passes = partial(tiles, retrieval, reranking.block(retrieval) if reranking else None)
     found: list[PerQuery] = []
     counts: np.ndarray | int = 0
+    missed = 0
     for tile in passes():
-        matches = match_ranks(tile.scores, tile.rows, tile.cols)
-        found.append(per_query(tile.start + tile.rows.cpu().numpy(), matches, average_precision))
+        rows, places = tile.rows, match_ranks(tile.scores, tile.rows, tile.cols)
+        if unreadable == "miss" and len(tile.missed):
+            rows, places = torch.cat([rows, tile.missed]), np.pad(places, (0, len(tile.missed)))
+            missed += len(tile.missed)
+        found.append(per_query(tile.start + rows.cpu().numpy(), places, average_precision))
         if far:
             counts = counts + leading_counts(tile)
     whole = PerQuery(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-    if not len(whole.queries):
-        raise ValueError(
-            f"no valid query: none of the {len(query_features)} queries has a gallery row of its pid that "
-            f"{protocol_name(protocol)} lets count. Check that query_pids and gallery_pids number the same "
-            "people, and that camids are known and differ"
-        )
-    pairs = rates(np.asarray(counts), tile.scores.dtype, far, passes) if far else None
+    if len(whole.queries) < len(query_features):
+        text = describe_unmatched(retrieval, whole.queries, unreadable)
+        if not len(whole.queries):
+            raise ValueError(f"no valid query: {text}")
+        warnings.warn(text, stacklevel=2)
+    pairs = rates(np.asarray(counts), tile.scores.dtype, far, passes, missed) if far else None
     return Result(
         mAP=float(np.mean(whole.ap)),
         mINP=float(np.mean(whole.inp)),
-        cmc={rank: float(np.mean(whole.first_ranks <= rank)) for rank in ranks},
+        cmc={rank: float(np.mean(_hits(whole.first_ranks, rank))) for rank in ranks},
         num_queries=len(query_features),
         num_gallery=len(gallery_features),
         metric=metric,
@@ -235,6 +285,9 @@ def evaluate(
         ap=whole.ap,
         inp=whole.inp,
         first_ranks=whole.first_ranks,
+        unreadable_queries=np.flatnonzero(~retrieval.query_valid.cpu().numpy()),
+        unreadable_gallery=np.flatnonzero(~retrieval.gallery_valid.cpu().numpy()),
+        unreadable=unreadable,
         **(pairs._asdict() if pairs else {}),
     )
 

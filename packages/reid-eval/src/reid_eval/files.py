@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,22 +27,24 @@ class Side:
         features: float [n d], on disk where it can stay there.
         table: the manifest's n rows, a tracklet's being its middle frame's; its index is 0 to n - 1.
         root: folder of the table's paths.
-        skipped: rows of the file that were marked as holding no feature.
+        valid: bool [n], False where a row holds no feature.
+        items: int64 [n], equal where both sides have a row of one path.
     """
 
     features: np.ndarray
     table: pd.DataFrame
     root: Path
-    skipped: int
+    valid: np.ndarray
+    items: np.ndarray
 
     def picture(self, row: int) -> Path:
         """The file of a row's image, or of its tracklet's middle frame."""
         return self.root / self.table["path"].iat[row]
 
     def columns(self) -> dict[str, np.ndarray]:
-        """What a protocol may read besides pid, as far as the manifest has it."""
+        """What a protocol may read besides pid, as far as the manifest has it, and the item."""
         given = [name for name in ("camid", "tracklet", "clothes", "video") if name in self.table]
-        columns = {name: self.table[name].to_numpy(np.int64) for name in given}
+        columns = {"item": self.items, **{name: self.table[name].to_numpy(np.int64) for name in given}}
         if "platform" in self.table:
             columns["platform"] = self.table["platform"].to_numpy(object).astype(str)
         return columns
@@ -54,12 +56,15 @@ def read_sides(
     manifest: str | Path,
     mode: Mode = "image",
     root: str | Path | None = None,
+    query_valid: str | Path | None = None,
+    gallery_valid: str | Path | None = None,
 ) -> tuple[Side, Side]:
     """Read both sides and check that they fit together.
 
     Rows of features are in the order of the manifest's rows of that split; tracklets in the order of their
     ids. Beside q.npy may lie q.valid.npy, bool [n], which marks the rows that hold a feature (a picture that
-    could not be read has none), and q.paths.txt with a line a row, by which the order is checked.
+    could not be read has none), and q.paths.txt with a line a row, by which the order is checked. A path that
+    is in both splits (MARS' queries are in its gallery too) is one item: a query never meets itself.
 
     Args:
         query: *.npy, float [q d].
@@ -67,6 +72,8 @@ def read_sides(
         manifest: Parquet with path, pid and split, and camid, tracklet, frame, clothes, platform as needed.
         mode: what a row of features is.
         root: folder of the manifest's paths; by default what its metadata say (`reid.root`), or its folder.
+        query_valid: *.npy, bool [q], in place of q.valid.npy.
+        gallery_valid: *.npy, bool [g], the same of the gallery.
 
     Returns:
         Query side and gallery side.
@@ -78,7 +85,7 @@ def read_sides(
     """
     table, home = read_manifest(manifest)
     sides = []
-    for split, path in zip(SPLITS, (query, gallery), strict=True):
+    for split, path, mask in zip(SPLITS, (query, gallery), (query_valid, gallery_valid), strict=True):
         rows = table[table["split"] == split].reset_index(drop=True)
         if rows.empty:
             raise ValueError(
@@ -87,8 +94,11 @@ def read_sides(
         tracklets = mode == "video" or (mode == "mix" and split == "gallery")
         if tracklets:
             rows = _middle_frames(rows, str(manifest))
-        sides.append(_side(Path(path), rows, f"{manifest}, split {split!r}", Path(root or home), tracklets))
-    return sides[0], sides[1]
+        where = f"{manifest}, split {split!r}"
+        sides.append(_side(Path(path), rows, where, Path(root or home), tracklets, mask))
+    items = pd.factorize(pd.concat([side.table["path"] for side in sides]))[0]
+    count = len(sides[0].table)
+    return replace(sides[0], items=items[:count]), replace(sides[1], items=items[count:])
 
 
 def read_manifest(path: str | Path) -> tuple[pd.DataFrame, Path]:
@@ -115,7 +125,9 @@ def read_manifest(path: str | Path) -> tuple[pd.DataFrame, Path]:
     return table, Path(saved) if saved else Path(path).absolute().parent
 
 
-def _side(path: Path, rows: pd.DataFrame, where: str, root: Path, tracklets: bool) -> Side:
+def _side(
+    path: Path, rows: pd.DataFrame, where: str, root: Path, tracklets: bool, mask: str | Path | None
+) -> Side:
     features = _load(path)
     if features.ndim != 2 or features.dtype.kind != "f":
         raise ValueError(f"{path}: expected float [n d], got {features.dtype} of shape {features.shape}")
@@ -129,23 +141,29 @@ def _side(path: Path, rows: pd.DataFrame, where: str, root: Path, tracklets: boo
     if len(bad):
         name = rows["path"].iloc[bad[0]]
         raise ValueError(f"{where}, row {bad[0]}: path {name!r} leaves the root; expected one below it")
-    mask = path.with_name(f"{path.stem}.valid.npy")
-    skipped = 0
-    if mask.exists():
-        valid = _load(mask)
+    beside = path.with_name(f"{path.stem}.valid.npy")
+    valid = np.ones(len(rows), dtype=bool)
+    if mask is not None or beside.exists():
+        file = Path(mask or beside)
+        valid = _load(file)
         if valid.dtype != bool or valid.shape != (len(rows),):
-            raise ValueError(f"{mask}: expected bool [{len(rows)}], got {valid.dtype} of shape {valid.shape}")
-        skipped = int((~valid).sum())
-        if skipped:
-            features, rows = features[valid], rows[valid].reset_index(drop=True)
-    return Side(features, rows, root, skipped)
+            raise ValueError(f"{file}: expected bool [{len(rows)}], got {valid.dtype} of shape {valid.shape}")
+    return Side(features, rows, root, valid, np.arange(len(rows)))
 
 
 def _load(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path}: expected a NumPy file (.npy) of numbers; {error}") from None
+    if not isinstance(array, np.ndarray):
+        names = ", ".join(array.files)
+        array.close()
+        raise ValueError(
+            f"{path}: expected one array in a NumPy file (.npy), got an archive (.npz) of "
+            f"{names or 'nothing'}; write the array that you mean with numpy.save"
+        )
+    return array
 
 
 def _check_order(path: Path, rows: pd.DataFrame, where: str) -> None:

@@ -19,6 +19,9 @@ Array = np.ndarray | Tensor | Sequence[Any]
 JUNK_PID = -1
 """Identity of gallery rows that count neither for nor against (Market-1501's junk boxes)."""
 
+ITEM = "item"
+"""Column that names what a row was made of: a query never meets its own item in the gallery (MARS)."""
+
 TILE_ROWS = 4096
 """Rows converted and multiplied at a time; bounds memory for galleries on disk or in half precision."""
 
@@ -48,6 +51,8 @@ class Retrieval:
         gallery_norms: squared norms [g].
         query_columns: pid, row and others, [q] each.
         gallery_columns: the same names, [g] each.
+        query_valid: bool [q], False where a query has no feature.
+        gallery_valid: bool [g], the same of the gallery.
         metric: "cosine" or "euclidean".
         protocol: which pairs count.
         device: where features are multiplied and counted.
@@ -59,6 +64,8 @@ class Retrieval:
     gallery_norms: Tensor
     query_columns: Columns
     gallery_columns: Columns
+    query_valid: Tensor
+    gallery_valid: Tensor
     metric: Metric
     protocol: Protocol
     device: torch.device
@@ -80,10 +87,14 @@ def checked(
     protocol: Protocol,
     query_columns: Mapping[str, Array] | None,
     gallery_columns: Mapping[str, Array] | None,
+    query_valid: Array | None,
+    gallery_valid: Array | None,
     device: str | torch.device,
 ) -> Retrieval:
     """Check all arguments of `evaluate` before any long work; its docstring has them and what is raised."""
-    query, gallery, query_norms, gallery_norms = checked_features(query_features, gallery_features, metric)
+    query, gallery, query_norms, gallery_norms, *masks = checked_features(
+        query_features, gallery_features, metric, query_valid, gallery_valid
+    )
     device = torch.device(device)
     given = [
         {"pid": pids, **({} if camids is None else {"camid": camids}), **(more or {})}
@@ -112,17 +123,37 @@ def checked(
         ]
         columns[0][name], columns[1][name] = _comparable(*ids)
     asked, answers = (Columns((name, ids.to(device)) for name, ids in side.items()) for side in columns)
-    return Retrieval(query, gallery, query_norms, gallery_norms, asked, answers, metric, protocol, device)
+    query_mask, gallery_mask = (torch.from_numpy(mask).to(device) for mask in masks)
+    return Retrieval(
+        query,
+        gallery,
+        query_norms,
+        gallery_norms,
+        asked,
+        answers,
+        query_mask,
+        gallery_mask,
+        metric,
+        protocol,
+        device,
+    )
 
 
 def checked_features(
-    query_features: Features, gallery_features: Features, metric: Metric
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Both sides' features [n d] without a copy (memory maps stay on disk), and their squared norms [n].
+    query_features: Features,
+    gallery_features: Features,
+    metric: Metric,
+    query_valid: Array | None = None,
+    gallery_valid: Array | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, np.ndarray, np.ndarray]:
+    """Features [n d], squared norms [n] and masks [n] of both sides.
+
+    Features are not copied (memory maps stay on disk). The norm of a row that is not valid is 1, whatever
+    the row holds.
 
     Raises:
-        TypeError: not floating point.
-        ValueError: another metric, shapes that differ, or rows that no metric can rank.
+        TypeError: features that are not floating point, masks that are not boolean.
+        ValueError: another metric, shapes that differ, or valid rows that no metric can rank.
     """
     if metric not in get_args(Metric):
         raise ValueError(f"metric must be one of {get_args(Metric)}, got {metric!r}")
@@ -135,9 +166,12 @@ def checked_features(
             f"query_features has {query.shape[1]} columns but gallery_features {gallery.shape[1]}; "
             "both must come from the same model"
         )
+    asked = as_valid(query_valid, "query_valid", len(query))
+    answers = as_valid(gallery_valid, "gallery_valid", len(gallery))
     dtype = torch.float64 if torch.float64 in (query.dtype, gallery.dtype) else torch.float32
-    query_norms = squared_norms(query, "query_features", metric, dtype)
-    return query, gallery, query_norms, squared_norms(gallery, "gallery_features", metric, dtype)
+    query_norms = squared_norms(query, "query_features", metric, dtype, asked)
+    gallery_norms = squared_norms(gallery, "gallery_features", metric, dtype, answers)
+    return query, gallery, query_norms, gallery_norms, asked, answers
 
 
 def check_order(names: Sequence[str], manifest_names: Sequence[str], argument: str) -> None:
@@ -200,12 +234,41 @@ def _from_numpy(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array)
 
 
-def squared_norms(features: Tensor, name: str, metric: Metric, dtype: torch.dtype) -> Tensor:
-    """Squared Euclidean norm of each row [n], on the CPU, which also shows the rows no metric can rank."""
+def as_valid(valid: Array | None, name: str, rows: int) -> np.ndarray:
+    """The mask of rows that hold a feature, bool [n]; None is all of them.
+
+    Raises:
+        TypeError: not boolean.
+        ValueError: another number of entries than rows, or no valid row.
+
+    Example:
+        >>> as_valid(None, "valid", 2)
+        array([ True,  True])
+    """
+    if valid is None:
+        return np.ones(rows, dtype=bool)
+    mask = valid.detach().cpu().numpy() if isinstance(valid, Tensor) else np.asarray(valid)
+    if mask.dtype != bool:
+        raise TypeError(f"{name} must be boolean, True where a row holds a feature; got {mask.dtype}")
+    if mask.shape != (rows,):
+        raise ValueError(f"{name} has shape {mask.shape}, but there are {rows} rows of features")
+    if not mask.any():
+        raise ValueError(f"{name}: none of the {rows} rows holds a feature; check that images can be read")
+    return mask
+
+
+def squared_norms(
+    features: Tensor, name: str, metric: Metric, dtype: torch.dtype, valid: np.ndarray
+) -> Tensor:
+    """Squared Euclidean norm of each row [n], on the CPU, which also shows the rows no metric can rank.
+
+    That of a row that is not valid is 1.
+    """
     norms = torch.empty(len(features), dtype=dtype)
     for start in range(0, len(features), TILE_ROWS):
         tile = features[start : start + TILE_ROWS].to(dtype)
         norms[start : start + len(tile)] = torch.linalg.vecdot(tile, tile)
+    norms[torch.from_numpy(~valid)] = 1
     # A dot product is at most the larger squared norm: a quarter of the range has room for a sum of three.
     bad = ~(norms < torch.finfo(dtype).max / 4)
     if bad.any():
@@ -213,14 +276,14 @@ def squared_norms(features: Tensor, name: str, metric: Metric, dtype: torch.dtyp
         values = features[row]
         kind = "NaN" if values.isnan().any() else "infinite" if values.isinf().any() else "overflowing"
         raise ValueError(
-            f"{name}: row {row} holds {kind} values ({int(bad.sum())} such rows); "
-            "find out where they came from, or drop the rows from features, pids and camids alike"
+            f"{name}: row {row} holds {kind} values ({int(bad.sum())} such rows); find out where they came "
+            "from, and mark rows without a feature by query_valid and gallery_valid"
         )
     if metric == "cosine" and (norms == 0).any():
         row = int((norms == 0).nonzero()[0])
         raise ValueError(
             f"{name}: row {row} is all zero ({int((norms == 0).sum())} such rows); its cosine is undefined: "
-            "drop the row or use metric='euclidean'"
+            "mark rows without a feature by query_valid and gallery_valid, or use metric='euclidean'"
         )
     return norms
 

@@ -20,7 +20,15 @@ from reid_eval.figures.curves import cmc_figure, roc_figure, score_histogram_fig
 from reid_eval.files import Side, read_sides
 from reid_eval.protocols import find_protocol
 from reid_eval.ranking import Ranked
-from reid_eval.report import Answer, RankedQuery, extreme_queries, heading, shown, write_report
+from reid_eval.report import (
+    Answer,
+    RankedQuery,
+    extreme_queries,
+    heading,
+    shown,
+    unreadable_lines,
+    write_report,
+)
 from reid_eval.saving import write_whole
 from reid_eval.tracking import digest
 
@@ -86,6 +94,7 @@ def publish(
     lists = {
         name: _ranked_queries(sides, rows, first_answers(rows), result)
         for name, rows in zip(("Worst queries", "Best queries"), extreme_queries(result), strict=True)
+        if len(rows)
     }
     details = {
         "protocol": evaluation.protocol,
@@ -113,7 +122,13 @@ def read(evaluation: Evaluation) -> tuple[Side, Side]:
     if evaluation.top < 1:
         raise ValueError(f"top={evaluation.top}: expected 1 or more answers")
     return read_sides(
-        evaluation.query, evaluation.gallery, evaluation.manifest, evaluation.mode, evaluation.root
+        evaluation.query,
+        evaluation.gallery,
+        evaluation.manifest,
+        evaluation.mode,
+        evaluation.root,
+        evaluation.query_valid,
+        evaluation.gallery_valid,
     )
 
 
@@ -126,6 +141,8 @@ def arguments(query: Side, gallery: Side, rows: np.ndarray | slice = slice(None)
         "gallery_pids": gallery.table["pid"].to_numpy(),
         "query_columns": {name: values[rows] for name, values in query.columns().items()},
         "gallery_columns": gallery.columns(),
+        "query_valid": query.valid[rows],
+        "gallery_valid": gallery.valid,
     }
 
 
@@ -172,9 +189,9 @@ def _print_result(result: Result, name: str, sides: tuple[Side, Side]) -> None:
         table.add_row(heading(metric), shown(value))
     console = Console()
     console.print(table)
-    for kind, side in zip(("query", "gallery"), sides, strict=True):
-        if side.skipped:
-            console.print(f"{side.skipped} {kind} rows hold no feature and were left out.")
+    query, gallery = (side.table["path"].tolist() for side in sides)
+    for line in unreadable_lines(result, (query, gallery)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _interval(interval: Interval, sign: str = "") -> str:

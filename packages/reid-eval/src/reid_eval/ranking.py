@@ -40,12 +40,15 @@ def ranked(
     protocol: Protocol = cross_camera,
     query_columns: Mapping[str, Array] | None = None,
     gallery_columns: Mapping[str, Array] | None = None,
+    query_valid: Array | None = None,
+    gallery_valid: Array | None = None,
     reranking: Reranking | None = None,
     device: str | torch.device = "cpu",
 ) -> Ranked:
     """The k nearest gallery rows of each query among those that the protocol leaves.
 
-    Equal scores stay in gallery order. To look at some queries alone, pass those rows alone.
+    Equal scores stay in gallery order. To look at some queries alone, pass those rows alone. A query that
+    `query_valid` marks as unreadable has no answers, and an unreadable gallery row is none.
 
     Args:
         k: rows a query; the other arguments are those of `evaluate`.
@@ -76,6 +79,8 @@ def ranked(
         protocol,
         query_columns,
         gallery_columns,
+        query_valid,
+        gallery_valid,
         device,
     )
     indices = np.full((len(query_features), k), -1, dtype=np.int64)

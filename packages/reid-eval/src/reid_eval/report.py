@@ -21,6 +21,8 @@ from reid_eval.saving import write_whole
 
 EXTREMES = 5
 """Queries shown from either end of the ranking by average precision."""
+ROWS_NAMED = 5
+"""Rows without a feature that are named."""
 THUMBNAIL = (96, 128)
 """Largest width and height of a picture in a ranked list, pixels."""
 PIXELS_AN_INCH = 76
@@ -48,6 +50,8 @@ class RankedQuery(NamedTuple):
 def extreme_queries(result: Result, count: int = EXTREMES) -> tuple[np.ndarray, np.ndarray]:
     """Query rows of the lowest and of the highest average precision; equal ones by row.
 
+    Of the queries that hold a feature: the others have no answers to look at.
+
     Args:
         result: of `evaluate`.
         count: rows at either end; fewer where there are fewer valid queries.
@@ -62,9 +66,9 @@ def extreme_queries(result: Result, count: int = EXTREMES) -> tuple[np.ndarray, 
         >>> extreme_queries(result, count=1)
         (array([1]), array([0]))
     """
-    worst = np.argsort(result.ap, kind="stable")[:count]
-    best = np.argsort(-result.ap, kind="stable")[:count]
-    return result.valid_queries[worst], result.valid_queries[best]
+    readable = ~np.isin(result.valid_queries, result.unreadable_queries)
+    rows, ap = result.valid_queries[readable], result.ap[readable]
+    return rows[np.argsort(ap, kind="stable")[:count]], rows[np.argsort(-ap, kind="stable")[:count]]
 
 
 def write_report(
@@ -120,9 +124,41 @@ def write_report(
         style=STYLE,
         details=_details(details or {}),
         table=_table(results),
+        unreadable=_unreadable(results),
         sections="\n".join(sections),
     )
     return write_whole(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+
+
+def unreadable_lines(
+    result: Result, names: tuple[Sequence[object], Sequence[object]] | None = None
+) -> list[str]:
+    """What a result says of rows without a feature: a sentence a side that has any, naming the first rows.
+
+    Args:
+        result: of `evaluate`.
+        names: what each query and each gallery row is called, such as its path; by default its row's number.
+
+    Example:
+        >>> from reid_eval import evaluate
+        >>> case = np.eye(3), np.eye(3), [1, 2, 3], [1, 2, 3], [1] * 3, [2] * 3
+        >>> unreadable_lines(evaluate(*case, query_valid=[True, False, True]))
+        ['1 of 3 queries hold no feature and count as misses: 1.']
+    """
+    does = "count as misses" if result.unreadable == "miss" else "are left out"
+    queries, gallery = names or (range(result.num_queries), range(result.num_gallery))
+    lines = []
+    for kind, rows, called in (
+        ("queries", result.unreadable_queries, queries),
+        ("gallery rows", result.unreadable_gallery, gallery),
+    ):
+        if len(rows):
+            named = [str(called[row]) for row in rows[:ROWS_NAMED].tolist()]
+            named += ["..."] if len(rows) > ROWS_NAMED else []
+            lines.append(
+                f"{len(rows):,} of {len(called):,} {kind} hold no feature and {does}: {', '.join(named)}."
+            )
+    return lines
 
 
 def heading(metric: str) -> str:
@@ -168,6 +204,11 @@ def _table(results: Mapping[str, Result]) -> str:
             )
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return f"<table id=metrics><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _unreadable(results: Mapping[str, Result]) -> str:
+    lines = (f"{name}: {line}" for name, result in results.items() for line in unreadable_lines(result))
+    return "".join(f"<p class=note>{escape(line)}</p>" for line in lines)
 
 
 def _details(details: Mapping[str, object]) -> str:
@@ -229,6 +270,7 @@ PAGE = """<!doctype html>
 {details}
 <p>Rates in per cent; point at a number for all of its digits.</p>
 <div class=wide>{table}</div>
+{unreadable}
 {sections}
 </body>
 </html>

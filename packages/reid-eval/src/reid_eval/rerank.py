@@ -16,10 +16,13 @@ from scipy import sparse
 from torch import Tensor
 
 from reid_eval.defaults import K1, K2, LAMBDA, Metric
-from reid_eval.inputs import TILE_ROWS, Features, Retrieval, checked_features
+from reid_eval.inputs import TILE_ROWS, Array, Features, Retrieval, checked_features
 
 PRODUCTS_AT_A_TIME = 2**24
 """Distances among all rows held at a time."""
+
+ROUNDING = 1e-5
+"""Squared distances below this part of the largest squared norm are rounding of float32 products."""
 
 PAIRS_AT_A_TIME = 2**17
 """Pairs of rows multiplied at a time where the two lists of rows have no order."""
@@ -27,15 +30,17 @@ PAIRS_AT_A_TIME = 2**17
 
 @dataclass(frozen=True, eq=False)
 class Reranking:
-    """Encodings from which re-ranked distances are made.
+    """Encodings from which re-ranked distances are made, of q' queries and g' gallery rows with a feature.
 
     Attributes:
-        rows: float32 [q + g, d], features as compared: unit length under cosine.
-        norms: float32 [q + g], their squared norms.
-        farthest: float32 [q], squared distance of each query to the row farthest from it.
-        query: sparse float32 [q, q + g], each query's weights over its neighbours.
-        gallery: sparse float32 [g, q + g] by columns.
+        rows: float32 [q' + g', d], features as compared: unit length under cosine.
+        norms: float32 [q' + g'], their squared norms.
+        farthest: float32 [q'], squared distance of each query to the row farthest from it.
+        query: sparse float32 [q', q' + g'], each query's weights over its neighbours.
+        gallery: sparse float32 [g', q' + g'] by columns.
         weight: of the original distance.
+        query_valid: bool [q], which of all queries have a feature.
+        gallery_valid: bool [g], which of all gallery rows have one.
     """
 
     rows: np.ndarray
@@ -44,20 +49,41 @@ class Reranking:
     query: sparse.csr_array
     gallery: sparse.csc_array
     weight: float
+    query_valid: np.ndarray
+    gallery_valid: np.ndarray
 
     def block(self, retrieval: Retrieval) -> Callable[[int, int], Tensor]:
         """Scores of a range of queries, the distances turned round, for `evaluate` and `ranked`."""
-        sizes = len(self.farthest), self.gallery.shape[0]
+        sizes = len(self.query_valid), len(self.gallery_valid)
         expected = len(retrieval.query), len(retrieval.gallery)
         if sizes != expected:
             raise ValueError(
                 f"reranking is of {sizes} queries and gallery rows, but the features are {expected}: "
                 "make it with k_reciprocal from the same features"
             )
+        for name in ("query_valid", "gallery_valid"):
+            changed = getattr(self, name) != getattr(retrieval, name).cpu().numpy()
+            if changed.any():
+                raise ValueError(
+                    f"{name}: row {changed.argmax()} was marked otherwise when the re-ranking was made: give "
+                    "k_reciprocal the same masks"
+                )
         return lambda start, stop: torch.from_numpy(np.negative(self.distances(start, stop)))
 
     def distances(self, start: int, stop: int) -> np.ndarray:
-        """Distances of some queries to the gallery, float32 [stop - start, g]; lower is nearer."""
+        """Distances of some queries to the gallery, float32 [stop - start, g]; lower is nearer.
+
+        Those of and to rows without a feature are infinite.
+        """
+        first, last = (int(np.count_nonzero(self.query_valid[:row])) for row in (start, stop))
+        found = self._between_valid(first, last)
+        if found.shape == (stop - start, len(self.gallery_valid)):
+            return found
+        distances = np.full((stop - start, len(self.gallery_valid)), np.inf, dtype=np.float32)
+        distances[np.ix_(self.query_valid[start:stop], self.gallery_valid)] = found
+        return distances
+
+    def _between_valid(self, start: int, stop: int) -> np.ndarray:
         split = len(self.farthest)
         distances = self.rows[start:stop] @ self.rows[split:].T
         distances *= -2
@@ -89,6 +115,8 @@ def k_reciprocal(
     k1: int = K1,
     k2: int = K2,
     weight: float = LAMBDA,
+    query_valid: Array | None = None,
+    gallery_valid: Array | None = None,
 ) -> Reranking:
     """Re-rank by k-reciprocal encoding (Zhong et al., Re-ranking Person Re-identification, CVPR 2017).
 
@@ -103,6 +131,8 @@ def k_reciprocal(
         k1: neighbours of the encoding.
         k2: nearest encodings averaged (local query expansion); 1 for none.
         weight: of the original distance, from 0 to 1; the published lambda.
+        query_valid: bool [q], False where a row holds no feature and is no neighbour; None for all True.
+        gallery_valid: bool [g], the same of the gallery.
 
     Returns:
         A Reranking, which makes distances of some queries at a time.
@@ -116,19 +146,24 @@ def k_reciprocal(
         >>> reranking.distances(0, 2).shape
         (2, 30)
     """
-    query, gallery, query_norms, gallery_norms = checked_features(query_features, gallery_features, metric)
-    split, count = len(query), len(query) + len(gallery)
+    query, gallery, query_norms, gallery_norms, *valid = checked_features(
+        query_features, gallery_features, metric, query_valid, gallery_valid
+    )
+    split, count = int(valid[0].sum()), int(valid[0].sum() + valid[1].sum())
     if not (1 <= k2 <= k1 + 1 <= count) or not 0 <= weight <= 1:
         raise ValueError(
             f"k1={k1}, k2={k2}, weight={weight}: expected 1 <= k2 <= k1 + 1 <= {count} (queries and gallery) "
             "and a weight from 0 to 1"
         )
     rows = np.empty((count, query.shape[1]), dtype=np.float32)
-    norms = torch.cat([query_norms, gallery_norms]).to(torch.float32).numpy()
-    for features, offset in ((query, 0), (gallery, split)):
+    norms = torch.cat([query_norms, gallery_norms]).to(torch.float32).numpy()[np.concatenate(valid)]
+    filled = 0
+    for features, mask in zip((query, gallery), valid, strict=True):
         for start in range(0, len(features), TILE_ROWS):
-            tile = features[start : start + TILE_ROWS]
-            rows[offset + start : offset + start + len(tile)] = tile.to("cpu", torch.float32).numpy()
+            tile = features[start : start + TILE_ROWS].to("cpu", torch.float32).numpy()
+            tile = tile[mask[start : start + TILE_ROWS]]
+            rows[filled : filled + len(tile)] = tile
+            filled += len(tile)
     if metric == "cosine":
         rows /= np.sqrt(norms)[:, None]
         norms = np.ones(count, dtype=np.float32)
@@ -144,9 +179,8 @@ def k_reciprocal(
     encoding = _weights((reciprocal + joined @ near).tocoo(), rows, norms, farthest)
     if k2 > 1:
         encoding = _links(neighbours[:, :k2]) @ encoding / np.float32(k2)
-    return Reranking(
-        rows, norms, farthest[:split], encoding[:split], sparse.csc_array(encoding[split:]), weight
-    )
+    gallery_encoding = sparse.csc_array(encoding[split:])
+    return Reranking(rows, norms, farthest[:split], encoding[:split], gallery_encoding, weight, *valid)
 
 
 def _links(neighbours: np.ndarray) -> sparse.csr_array:
@@ -177,6 +211,8 @@ def _nearest_and_farthest(rows: np.ndarray, norms: np.ndarray, k: int) -> tuple[
         torch.addmm(squares, points[some], points.T, alpha=-2, out=distances)  # but for the row's own norm
         neighbours[some] = distances.topk(k, largest=False).indices
         farthest[some] = squares[some] + distances.amax(dim=1)
+    # Where all rows are the same, their distances are rounding: over this they stay near 0, not 0 / 0.
+    farthest = farthest.clamp_(min=max(ROUNDING * float(squares.max()), torch.finfo(torch.float32).tiny))
     return neighbours.numpy(), farthest.numpy()
 
 

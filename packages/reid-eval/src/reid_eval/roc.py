@@ -102,7 +102,11 @@ def leading_counts(tile: Tile) -> np.ndarray:
 
 
 def rates(
-    counts: np.ndarray, dtype: torch.dtype, far: Sequence[float], passes: Callable[[], Iterable[Tile]]
+    counts: np.ndarray,
+    dtype: torch.dtype,
+    far: Sequence[float],
+    passes: Callable[[], Iterable[Tile]],
+    missed: int = 0,
 ) -> Rates:
     """TAR at each FAR, the ROC and the histogram of scores.
 
@@ -115,6 +119,7 @@ def rates(
         dtype: of the scores.
         far: false accept rates.
         passes: starts another pass over the same tiles.
+        missed: further genuine pairs, without a score; no threshold accepts them.
 
     Returns:
         The rates.
@@ -149,8 +154,8 @@ def rates(
             bracket.prefix = bracket.prefix << width | digit
         known += width
     return Rates(
-        {bracket.far: bracket.genuine / pairs[0] for bracket in brackets},
-        _roc(genuine, impostor, brackets),
+        {bracket.far: bracket.genuine / (pairs[0] + missed) for bracket in brackets},
+        _roc(genuine, impostor, brackets, missed),
         _histogram(genuine, impostor, order, dtype),
     )
 
@@ -191,13 +196,13 @@ def _counts_inside(
     return counts
 
 
-def _roc(genuine: np.ndarray, impostor: np.ndarray, brackets: Sequence[Bracket]) -> Roc:
+def _roc(genuine: np.ndarray, impostor: np.ndarray, brackets: Sequence[Bracket], missed: int) -> Roc:
     """Exact points at the bins' edges and at the thresholds found, thinned."""
     filled = np.flatnonzero(genuine + impostor)[::-1]
     accepted = np.cumsum(np.stack([impostor, genuine])[:, filled], axis=1).T
     asked = np.array([(bracket.impostor, bracket.genuine) for bracket in brackets], dtype=np.int64)
     points = np.unique(np.concatenate([np.zeros((1, 2), np.int64), accepted, asked.reshape(-1, 2)]), axis=0)
-    far, tar = (points / accepted[-1]).T
+    far, tar = (points / (accepted[-1] + (0, missed))).T
     decades = np.log10(np.maximum(far, 0.5 / accepted[-1, 0]))
     steps = np.floor(np.stack([FAR_STEPS * decades, TAR_STEPS * tar]))
     keep = np.ones(len(points), dtype=bool)

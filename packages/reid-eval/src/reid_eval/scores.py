@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reid_eval.inputs import JUNK_PID, TILE_ROWS, Columns, Retrieval
+from reid_eval.inputs import ITEM, JUNK_PID, TILE_ROWS, Columns, Retrieval
 from reid_eval.protocols import OWN_PERSON
 
 BLOCK_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
@@ -32,12 +32,15 @@ class Tile(NamedTuple):
         scores: float [b g], higher is nearer, LEFT_OUT where the pair doesn't count; reused by later tiles.
         rows: int64 [p], queries of the right answers that count, from 0 in this tile, ascending.
         cols: int64 [p], their gallery rows, ascending for each query.
+        missed: int64 [m], queries of the right answers that count but can't be found, since the query or the
+            gallery row holds no feature; from 0 in this tile, ascending.
     """
 
     start: int
     scores: Tensor
     rows: Tensor
     cols: Tensor
+    missed: Tensor
 
 
 Block = Callable[[int, int], Tensor]
@@ -57,9 +60,8 @@ def tiles(retrieval: Retrieval, block: Block | None = None) -> Iterator[Tile]:
     queries, gallery = len(retrieval.query), len(retrieval.gallery)
     kind = "cpu" if retrieval.device.type == "cpu" else "cuda"
     columns = retrieval.gallery_columns
-    by_pid = torch.argsort(columns["pid"], stable=True)
-    sorted_pids = columns["pid"][by_pid]
-    junk = torch.nonzero(columns["pid"] == JUNK_PID)[:, 0]
+    people, items = Groups.of(columns["pid"]), Groups.of(columns[ITEM]) if ITEM in columns else None
+    never = torch.nonzero((columns["pid"] == JUNK_PID) | ~retrieval.gallery_valid)[:, 0]
 
     fit = BLOCK_BYTES[kind] // (gallery * retrieval.dtype.itemsize)
     step = min(queries, max(BLOCK_QUERIES, fit))
@@ -74,7 +76,9 @@ def tiles(retrieval: Retrieval, block: Block | None = None) -> Iterator[Tile]:
             asked = Columns(
                 (name, values[start : start + len(tile)]) for name, values in retrieval.query_columns.items()
             )
-            rows, cols = _same_pid(asked["pid"], sorted_pids, by_pid)
+            readable = retrieval.query_valid[start : start + len(tile)]
+            _refuse_unordered(retrieval, tile, start, readable)
+            rows, cols = people.pairs(asked["pid"])
             if retrieval.protocol in OWN_PERSON:
                 counts = _counts(retrieval, asked, rows, cols)
                 tile[rows[~counts], cols[~counts]] = LEFT_OUT
@@ -82,19 +86,52 @@ def tiles(retrieval: Retrieval, block: Block | None = None) -> Iterator[Tile]:
                 mask = _mask(retrieval, asked)
                 counts = mask[rows, cols]
                 tile.masked_fill_(~mask, LEFT_OUT)
-            if len(junk):
-                tile.index_fill_(1, junk, LEFT_OUT)
-                counts &= columns["pid"][cols] != JUNK_PID
-            yield Tile(start, tile, rows[counts], cols[counts])
+            counts &= columns["pid"][cols] != JUNK_PID
+            if items is not None:
+                tile[items.pairs(asked[ITEM])] = LEFT_OUT
+                counts &= asked[ITEM][rows] != columns[ITEM][cols]
+            if len(never):
+                tile.index_fill_(1, never, LEFT_OUT)
+            if not readable.all():
+                tile.masked_fill_(~readable[:, None], LEFT_OUT)
+            scored = counts & readable[rows] & retrieval.gallery_valid[cols]
+            yield Tile(start, tile, rows[scored], cols[scored], rows[counts & ~scored])
 
 
-def _same_pid(pids: Tensor, sorted_pids: Tensor, by_pid: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs of one person: rows of `pids` and the gallery's rows, both ascending."""
-    first = torch.searchsorted(sorted_pids, pids)
-    counts = torch.searchsorted(sorted_pids, pids, right=True) - first
-    rows = torch.repeat_interleave(torch.arange(len(pids), device=pids.device), counts)
-    within = torch.arange(len(rows), device=pids.device) - (counts.cumsum(0) - counts)[rows]
-    return rows, by_pid[first[rows] + within]
+class Groups(NamedTuple):
+    """Gallery rows by their value in a column: `order` sorts the column into `values`, both [g]."""
+
+    values: Tensor
+    order: Tensor
+
+    @classmethod
+    def of(cls, column: Tensor) -> Groups:
+        order = torch.argsort(column, stable=True)
+        return cls(column[order], order)
+
+    def pairs(self, asked: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of `asked` and gallery rows of the same value, both ascending."""
+        first = torch.searchsorted(self.values, asked)
+        counts = torch.searchsorted(self.values, asked, right=True) - first
+        rows = torch.repeat_interleave(torch.arange(len(asked), device=asked.device), counts)
+        within = torch.arange(len(rows), device=asked.device) - (counts.cumsum(0) - counts)[rows]
+        return rows, self.order[first[rows] + within]
+
+
+def _refuse_unordered(retrieval: Retrieval, tile: Tensor, start: int, readable: Tensor) -> None:
+    """Refuse scores without an order, whatever gave them: NaN, or infinite of two rows that are readable."""
+    low, high = torch.aminmax(tile)
+    if low > -torch.inf and high < torch.inf:
+        return
+    bad = ~tile.isfinite() & readable[:, None] & retrieval.gallery_valid
+    if not bad.any():
+        return
+    row, col = bad.nonzero()[0].tolist()
+    raise ValueError(
+        f"query {start + row}, gallery row {col}: the score is {tile[row, col]:g}, which has no rank "
+        f"({int(bad.sum())} such pairs among {tile.numel()}); mark rows without a feature by query_valid and "
+        "gallery_valid, and look at what made the scores"
+    )
 
 
 def _counts(retrieval: Retrieval, asked: Columns, rows: Tensor, cols: Tensor) -> Tensor:
