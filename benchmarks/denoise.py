@@ -105,9 +105,9 @@ def quality(
     with tempfile.TemporaryDirectory() as name:
         write_world(Path(name), tracklets, 8 * tracklets, **world)
         features, ids, videos, people = load_world(Path(name))
+        found = denoise(features, ids, videos, valid=None, order=order)
         return {"given": _scores(ids, people)} | {
-            level: _scores(denoise(features, ids, videos, level=level, order=order).identity, people)
-            for level in levels
+            level: _scores(found.levels[level], people) for level in levels
         }
 
 
@@ -142,8 +142,8 @@ def pku_reid(root: Path) -> dict[str, Any]:
             criteria = Criteria(consistency=sigma_cst, discrimination=sigma_drm)
             key = f"sigma_cst {sigma_cst}, sigma_drm {sigma_drm}"
             found[key] = {
-                level: _scores(denoise(features, tracklet, video, criteria, level=level).identity, person)
-                for level in LEVELS
+                level: _scores(identity, person)
+                for level, identity in denoise(features, tracklet, video, criteria, valid=None).levels.items()
             }
     return found
 
@@ -174,7 +174,7 @@ def measure(folder: Path) -> dict[str, float]:
     """Denoise the world in a folder, in this process, with its work saved as on the command line."""
     features, tracklets, videos, people = load_world(folder)
     began, cpu = time.perf_counter(), time.process_time()
-    result = denoise(features, tracklets, videos, folder=folder / "work")
+    result = denoise(features, tracklets, videos, valid=None, folder=folder / "work")
     return {
         "images": len(features),
         "tracklets": int(tracklets[-1]) + 1,
@@ -197,7 +197,7 @@ def against_transcription(tracklets: int) -> dict[str, Any]:
         write_world(Path(name), tracklets, 8 * tracklets)
         features, ids, videos, _ = load_world(Path(name))
         began = time.perf_counter()
-        found = denoise(features, ids, videos)
+        found = denoise(features, ids, videos, valid=None)
         seconds = time.perf_counter() - began
         began = time.perf_counter()
         paper = written["Transcription"](np.array(features), ids.tolist(), videos.tolist(), Criteria())

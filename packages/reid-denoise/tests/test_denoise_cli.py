@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 
 from reid_denoise import denoise, saved
 from reid_denoise.cli import main
+from reid_denoise.inspection import write_inspection
 
 
 def write_world(folder: Path, **columns: Any) -> pd.DataFrame:
@@ -40,7 +42,9 @@ def test_run_writes_the_identities_and_the_report(tmp_path: Path, capsys: pytest
     table = write_world(tmp_path)
     assert run(tmp_path) == 0
     written = pd.read_parquet(tmp_path / "identities.parquet")
-    expected = denoise(np.load(tmp_path / "f.npy"), table["tracklet"].to_numpy(), table["video"].to_numpy())
+    expected = denoise(
+        np.load(tmp_path / "f.npy"), table["tracklet"].to_numpy(), table["video"].to_numpy(), valid=None
+    )
     assert written["identity"].tolist() == expected.identity.tolist()
     assert written[list(table)].equals(table)
     report = json.loads((tmp_path / "identities.json").read_text())
@@ -172,6 +176,10 @@ def test_files_that_do_not_fit_are_refused_by_name(
     table[:300].to_parquet(tmp_path / "m.parquet")
     assert run(tmp_path) == 1
     assert "row 300 is the first without a partner" in capsys.readouterr().err
+    np.savez(tmp_path / "f.npz", np.ones((320, 2)))
+    (tmp_path / "f.npz").rename(tmp_path / "f.npy")
+    assert run(tmp_path) == 1
+    assert "f.npy: expected one array (*.npy), got an archive" in capsys.readouterr().err
     (tmp_path / "f.npy").write_text("no array")
     assert run(tmp_path) == 1
     assert "f.npy: expected a NumPy file" in capsys.readouterr().err
@@ -207,6 +215,54 @@ def test_inspect_shows_merged_identities_links_and_discarded_images(
     assert text.count("<figure>") == 2 * 5 + 4 * 5 + min(20, discarded)
     assert "1 pictures could not be read" in text and "1 pictures" in capsys.readouterr().out
     assert "http" not in text.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize("path", ["/data/a.png", "C:/a.png", "../a.png", "a\\b.png", ""])
+def test_run_refuses_the_paths_that_inspect_refuses_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], path: str
+) -> None:
+    table = write_world(tmp_path)
+    table.loc[3, "path"] = path
+    table.to_parquet(tmp_path / "m.parquet")
+    assert run(tmp_path) == 1
+    message = f"row 3: path {path!r} leaves the root; expected one relative to it (1 such rows)"
+    assert f"m.parquet, {message}" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*identities*"))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        write_inspection(tmp_path / "page.html", table.assign(identity=0), tmp_path)
+
+
+def test_nothing_of_a_report_or_a_table_becomes_markup(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    features = np.eye(2)[[0, 0, 1]]
+    report = denoise(features, [0, 0, 1], [0, 0, 0], valid=None).report.to_dict()
+    report = json.loads(json.dumps(report))  # as read from a file
+    report |= {name: evil for name in ("images", "tracklets", "videos")} | {"implausible": [evil]}
+    report["criteria"] = {evil: evil}
+    report["levels"][0] |= {"level": evil, "images": evil}
+    names = [f"{evil}.png", "b.png", "c.png"]
+    table = pd.DataFrame({"path": names, "tracklet": [0, 0, 1], "video": evil, "identity": 0})
+    write_inspection(tmp_path / "page.html", table, tmp_path, report)
+    text = (tmp_path / "page.html").read_text()
+    assert "<script" not in text and text.count("&lt;script&gt;") >= 7
+    report["levels"][0]["before"]["n_s"] = evil
+    with pytest.raises(ValueError, match="report: expected what `run` wrote"):
+        write_inspection(tmp_path / "page.html", table, tmp_path, report)
+
+
+def test_run_says_what_looks_wrong_and_inspect_shows_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_world(tmp_path)
+    assert run(tmp_path, "--discrimination=1.5") == 0
+    printed = capsys.readouterr()
+    assert (
+        printed.err.startswith("reid-denoise: identity 0 holds 95 %")
+        and "reid-denoise calibrate" in printed.err
+    )
+    files = [f"--identities={tmp_path}/identities.parquet", f"--out={tmp_path}/page.html"]
+    assert main(["inspect", *files]) == 0
+    assert "<p class=note>identity 0 holds 95 %" in (tmp_path / "page.html").read_text()
 
 
 def test_inspect_refuses_a_path_that_leaves_the_root(

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
 from reid_denoise import Criteria, denoise, noise
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::reid_denoise.plausibility.ImplausibleIdentities"
+)  # random worlds
 
 SETTINGS = settings(max_examples=20)
 
@@ -31,6 +36,7 @@ def separable_worlds(draw: Any) -> dict[str, Any]:
         "tracklets": tracklet,
         "videos": np.sort(rng.integers(0, 4, tracklets))[tracklet],
         "criteria": Criteria(),
+        "valid": None,
     }
 
 
@@ -65,7 +71,7 @@ def test_rotating_all_features_has_no_influence(world: dict[str, Any], seed: int
 def test_denoising_what_was_denoised_changes_nothing(world: dict[str, Any]) -> None:
     identity = denoise(**world).identity
     kept = identity >= 0
-    again = denoise(world["features"][kept], identity[kept], np.zeros(kept.sum(), dtype=int))
+    again = denoise(world["features"][kept], identity[kept], np.zeros(kept.sum(), dtype=int), valid=None)
     assert renamed(again.identity) == renamed(identity[kept])
 
 
@@ -80,7 +86,7 @@ def test_noise_never_rises_on_separable_sets(world: dict[str, Any]) -> None:
 @given(world=separable_worlds())
 def test_separable_people_are_found_and_their_noise_is_gone(world: dict[str, Any]) -> None:
     result = denoise(**world)
-    assert noise(world["features"], result.identity, world["criteria"]).n_s == 0
+    assert noise(world["features"], result.identity, world["criteria"], valid=None).n_s == 0
     assert result.report.levels[-1].after.n_s == 0
 
 
@@ -94,6 +100,7 @@ def test_no_tracklet_is_loose_after_the_first_level(seed: int, sigma: float) -> 
         rng.integers(0, 9, 60),
         np.zeros(60, dtype=int),
         Criteria(consistency=sigma),
+        valid=None,
         level="tracklet",
     )
     assert result.report.levels[0].after.consistency == 0

@@ -40,7 +40,13 @@ def world() -> dict[str, Any]:
     tracklets = np.arange(160) // 8
     truth = np.where(rng.random(160) < 0.1, rng.integers(0, 5, 160), tracklets % 5)
     features = rng.normal(size=(5, 16))[truth] + 0.3 * rng.normal(size=(160, 16))
-    return {"features": features, "tracklets": tracklets, "videos": tracklets // 4, "truth": truth}
+    return {
+        "features": features,
+        "tracklets": tracklets,
+        "videos": tracklets // 4,
+        "valid": None,
+        "truth": truth,
+    }
 
 
 def test_a_sweep_has_a_row_for_each_combination_as_denoise_alone_gives_it() -> None:

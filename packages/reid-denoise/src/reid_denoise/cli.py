@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
@@ -32,7 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options["criteria"] = Criteria(
                 **{field.name: options.pop(field.name) for field in fields(Criteria)}
             )
-        COMMANDS[parsed.subcommand](**options)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: print(
+                f"reid-denoise: {message}", file=sys.stderr
+            )
+            COMMANDS[parsed.subcommand](**options)
     except (ValueError, TypeError, OSError, ImportError) as error:
         if traceback:
             raise

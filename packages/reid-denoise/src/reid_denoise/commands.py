@@ -50,6 +50,7 @@ def run(
             given.tracklets,
             given.videos,
             criteria,
+            valid=given.valid,
             level=level,
             order=order,
             folder=work,
@@ -59,16 +60,14 @@ def run(
     left_out = len(given.table) - result.report.images
     write_json(
         report or Path(out).with_suffix(".json"),
-        result.report.to_dict() | {"left_out": left_out, "without_feature": given.featureless},
+        result.report.to_dict() | {"left_out": left_out},
     )
     write_identities(out, given.table, result.identity)
     shutil.rmtree(work)
     print_report(result.report)
     if left_out:
-        text = (
-            f"{left_out} images were left out: {given.featureless} have no feature, the others no tracklet."
-        )
-        say(text)
+        featureless = result.report.without_feature
+        say(f"{left_out} images were left out: {featureless} have no feature, the others no tracklet.")
 
 
 def inspect(

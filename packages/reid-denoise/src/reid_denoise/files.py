@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from reid_denoise.layout import NOWHERE
 from reid_denoise.saved import write_whole
 
+LEAVES_ROOT = r"^$|^/|\\|^[A-Za-z]:|(?:^|/)\.\.(?:/|$)"
+"""A path that is empty, absolute (POSIX or with a drive), or climbs with ".."."""
 ROOT = b"reid.root"
 """Key of a manifest's metadata: the folder that its paths are relative to."""
 
@@ -23,17 +25,17 @@ class Inputs(NamedTuple):
 
     Attributes:
         features: float [n d], mapped from the file.
-        tracklets: int64 [n], -1 for an image without a tracklet or a feature.
+        tracklets: int64 [n], -1 for an image without a tracklet.
         videos: int64 [n].
         table: the manifest, n rows.
-        featureless: images whose row is marked as holding no feature.
+        valid: bool [n], False for an image whose row is marked as holding no feature.
     """
 
     features: np.ndarray
     tracklets: np.ndarray
     videos: np.ndarray
     table: pa.Table
-    featureless: int
+    valid: np.ndarray
 
 
 def read_inputs(features: str | Path, manifest: str | Path) -> Inputs:
@@ -48,9 +50,12 @@ def read_inputs(features: str | Path, manifest: str | Path) -> Inputs:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file of another kind, a missing column, other numbers of rows.
+        ValueError: a file of another kind, a missing column, other numbers of rows, a path that leaves the
+            root (`inspect` would refuse it after all the work).
     """
     table = read_table(manifest, ("tracklet", "video"))
+    if "path" in table.column_names:
+        check_paths(table["path"], f"{manifest}, ")
     array = read_array(features)
     if len(array) != len(table):
         raise ValueError(
@@ -62,20 +67,51 @@ def read_inputs(features: str | Path, manifest: str | Path) -> Inputs:
     if valid.dtype != bool or valid.shape != (len(array),):
         raise ValueError(f"{mask}: expected bool ({len(array)},), got {valid.dtype} {valid.shape}")
     tracklets, videos = (table[name].to_numpy() for name in ("tracklet", "video"))
-    tracklets = np.where(valid, tracklets, NOWHERE)
-    return Inputs(array, tracklets, videos, table, int(np.count_nonzero(~valid)))
+    return Inputs(array, tracklets, videos, table, valid)
+
+
+def check_paths(paths: pa.ChunkedArray | Sequence[str], where: str = "") -> None:
+    """Refuse a path that is absolute or climbs out of its root.
+
+    Args:
+        paths: text [n].
+        where: what the error starts with.
+
+    Raises:
+        ValueError: there is one, or one that is no text; the row is named.
+
+    Example:
+        >>> check_paths(["a/b.jpg", "../c.jpg"])
+        Traceback (most recent call last):
+        ValueError: row 1: path '../c.jpg' leaves the root; expected one relative to it (1 such rows)
+    """
+    try:
+        texts = (paths if isinstance(paths, pa.ChunkedArray) else pa.array(paths)).cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise ValueError(f"{where}column 'path': expected text; {error}") from None
+    bad = pc.fill_null(pc.match_substring_regex(texts, LEAVES_ROOT), True).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        raise ValueError(
+            f"{where}row {rows[0]}: path {texts[int(rows[0])].as_py()!r} leaves the root; "
+            f"expected one relative to it ({len(rows)} such rows)"
+        )
 
 
 def read_array(path: str | Path) -> np.ndarray:
     """Map a NumPy file for reading.
 
     Raises:
-        ValueError: no NumPy file, or one of objects.
+        ValueError: no NumPy file, or one of objects or of several arrays.
     """
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path}: expected a NumPy file (*.npy) of numbers; {error}") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError(f"{path}: expected one array (*.npy), got an archive (*.npz); use numpy.save")
+    return array
 
 
 def read_table(path: str | Path, integers: tuple[str, ...]) -> pa.Table:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from reid_denoise.files import check_paths
 from reid_denoise.saved import write_whole
 
 THUMBNAIL = (64, 128)
@@ -29,6 +30,7 @@ td:first-child, th:first-child {{ text-align: left }}
 .strip {{ display: flex; flex-wrap: wrap; gap: 4px }} figure {{ margin: 0; width: 68px }}
 img, .missing {{ height: 128px; max-width: 68px; background: #eee; display: block }}
 .missing {{ width: 64px }} figcaption {{ font-size: 10px; color: #666; overflow-wrap: anywhere }}
+.note {{ border-left: 4px solid #D55E00; padding-left: .7em }}
 .apart {{ border-left: 3px solid #D55E00; margin-left: 6px; padding-left: 8px }}
 </style>
 <h1>{title}</h1>
@@ -60,7 +62,7 @@ def write_inspection(
         Number of pictures that could not be read; they are shown as missing.
 
     Raises:
-        ValueError: a path that leaves the root; the row is named.
+        ValueError: a path that leaves the root, whose row is named, or a report that is none.
 
     Example:
         >>> import tempfile
@@ -69,13 +71,20 @@ def write_inspection(
         ...     write_inspection(f"{folder}/page.html", table, folder)
         0
     """
-    check_paths(table["path"])
+    try:
+        summary = _summary(report) if report else ""
+        links = [
+            (float(link["distance"]), link["tracklets"]) for link in (report or {}).get("borderline", [])
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"report: expected what `run` wrote; {error!r}") from None
+    check_paths(table["path"].tolist())
     album = Album(Path(root), images)
     table = table[table["tracklet"] >= 0]
     sections = [
-        _summary(report) if report else "",
+        summary,
         *_merged(table, album, count),
-        *(_links(table, album, report["borderline"][:count]) if report else ()),
+        *(_links(table, album, links[:count]) if report else ()),
         *_discarded(table, album),
     ]
     if album.unreadable:
@@ -83,22 +92,6 @@ def write_inspection(
     page = PAGE.format(title="Denoised identities", body="\n".join(sections))
     write_whole(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     return album.unreadable
-
-
-def check_paths(paths: Iterable[str]) -> None:
-    """Refuse a path that is absolute or climbs out of its root.
-
-    Raises:
-        ValueError: there is one; the row is named.
-
-    Example:
-        >>> check_paths(["a/b.jpg", "../c.jpg"])
-        Traceback (most recent call last):
-        ValueError: row 1: path '../c.jpg' leaves the root; expected one relative to it
-    """
-    for row, path in enumerate(paths):
-        if not path or path.startswith("/") or "\\" in path or path[1:2] == ":" or ".." in path.split("/"):
-            raise ValueError(f"row {row}: path {path!r} leaves the root; expected one relative to it")
 
 
 class Album:
@@ -117,7 +110,7 @@ class Album:
         chosen = rows.iloc[spread(len(rows), self.images * lines)]
         figures = (
             f"<figure>{self._picture(path)}<figcaption>{escape(PurePosixPath(path).name)}<br>"
-            f"tracklet {tracklet}, video {video}</figcaption></figure>"
+            f"{escape(f'tracklet {tracklet}, video {video}')}</figcaption></figure>"
             for path, tracklet, video in chosen[["path", "tracklet", "video"]].itertuples(index=False)
         )
         return f'<div class="{kind}"><div class=strip>{"".join(figures)}</div></div>'
@@ -151,12 +144,13 @@ def _summary(report: Mapping[str, Any]) -> str:
     rows = "".join(
         "<tr>"
         + "".join(f"<td>{escape(str(level[name]))}" for name in names)
-        + "".join(f"<td>{level[side]['n_s']:.3f}" for side in ("before", "after"))
+        + "".join(f"<td>{float(level[side]['n_s']):.3f}" for side in ("before", "after"))
         for level in report["levels"]
     )
     criteria = ", ".join(f"{name} {value}" for name, value in report["criteria"].items())
     given = ", ".join(f"{report[name]} {name}" for name in ("images", "tracklets", "videos"))
-    return f"<p>{given}; {escape(criteria)}.</p><table><tr>{head}{rows}</table>"
+    notes = "".join(f"<p class=note>{escape(str(note))}.</p>" for note in report.get("implausible", ()))
+    return f"<p>{escape(f'{given}; {criteria}')}.</p>{notes}<table><tr>{head}{rows}</table>"
 
 
 def _merged(table: pd.DataFrame, album: Album, count: int) -> Iterable[str]:
@@ -166,16 +160,16 @@ def _merged(table: pd.DataFrame, album: Album, count: int) -> Iterable[str]:
     yield "<h2>Largest merged identities</h2>"
     yield f"<p>{len(merged)} of {len(sizes)} identities hold several tracklets.</p>"
     for identity, images, tracklets in merged.head(count).itertuples():
-        yield f"<h3>Identity {identity}: {images} images of {tracklets} tracklets</h3>"
+        yield f"<h3>{escape(f'Identity {identity}')}: {images} images of {tracklets} tracklets</h3>"
         yield album.strip(kept[kept["identity"] == identity].sort_values("tracklet", kind="stable"))
 
 
-def _links(table: pd.DataFrame, album: Album, links: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+def _links(table: pd.DataFrame, album: Album, links: Sequence[tuple[float, Sequence[int]]]) -> Iterable[str]:
     yield "<h2>Borderline links</h2><p>Tracklets that were linked, and only just so, the nearest to the "
     yield "threshold first. One wrong link joins two people, and everybody linked to them.</p>"
-    for link in links:
-        yield f"<h3>Distance {link['distance']:.4f}</h3>"
-        for tracklet, kind in zip(link["tracklets"], ("", "apart"), strict=True):
+    for distance, tracklets in links:
+        yield f"<h3>Distance {distance:.4f}</h3>"
+        for tracklet, kind in zip(tracklets, ("", "apart"), strict=True):
             yield album.strip(table[table["tracklet"] == tracklet], kind=kind)
 
 

@@ -38,28 +38,30 @@ class Layout(NamedTuple):
     names: np.ndarray
 
 
-def lay_out(features: np.ndarray, tracklets: Ids, videos: Ids) -> Layout:
+def lay_out(features: np.ndarray, tracklets: Ids, videos: Ids, valid: np.ndarray) -> Layout:
     """Check ids against features and number tracklets and videos.
 
     Args:
         features: float [n d].
         tracklets: int [n], 0 or more, unique over all videos; -1 leaves an image out.
         videos: int [n], 0 or more.
+        valid: bool [n]; False leaves an image out, too.
 
     Raises:
         TypeError: ids that are no integers, features that are no floats.
         ValueError: lengths differ, a negative id, a tracklet in two videos; the row is named.
 
     Example:
-        >>> lay_out(np.ones((3, 2)), [7, 5, 7], [1, 1, 1]).rows.tolist()
+        >>> lay_out(np.ones((3, 2)), [7, 5, 7], [1, 1, 1], np.ones(3, bool)).rows.tolist()
         [0, 2, 1]
     """
     check_shape(features)
     tracklet_ids = as_ids(tracklets, "tracklets", len(features), least=NOWHERE)
+    tracklet_ids = np.where(valid, tracklet_ids, NOWHERE)
     video_ids = as_ids(videos, "videos", len(features), least=NOWHERE)
     images = np.flatnonzero(tracklet_ids != NOWHERE)
     if not len(images):
-        raise ValueError("tracklets: every image is left out (-1)")
+        raise ValueError("tracklets, valid: every image is left out (-1, or without a feature)")
     homeless = images[video_ids[images] == NOWHERE]
     if len(homeless):
         raise ValueError(
@@ -116,6 +118,27 @@ def check_shape(features: np.ndarray) -> None:
         raise ValueError(f"features must be a non-empty [n d] array, got shape {features.shape}")
 
 
+def as_valid(valid: np.ndarray | None, size: int) -> np.ndarray:
+    """The mask of images that hold a feature, bool [n]; None is all of them.
+
+    Raises:
+        TypeError: no bool.
+        ValueError: another shape.
+
+    Example:
+        >>> as_valid(None, 2)
+        array([ True,  True])
+    """
+    if valid is None:
+        return np.ones(size, dtype=bool)
+    mask = np.asarray(valid)
+    if mask.dtype != bool:
+        raise TypeError(f"valid must be bool, True where a row holds a feature, got {mask.dtype}")
+    if mask.shape != (size,):
+        raise ValueError(f"valid has shape {mask.shape}, but features has {size} rows")
+    return mask
+
+
 def as_ids(ids: Ids, name: str, size: int, least: int) -> np.ndarray:
     """Integer ids [n] as int64, as many as there are images and none below `least`.
 
@@ -156,7 +179,7 @@ def check_rows(features: np.ndarray, metric: str, used: np.ndarray) -> str:
     Example:
         >>> check_rows(np.array([[1.0, 2.0], [0.0, 0.0]]), "cosine", np.array([True, True]))
         Traceback (most recent call last):
-        ValueError: features: row 1 is zero, ... (1 such rows among those read); drop it or use another metric
+        ValueError: features: row 1 is zero, ... (1 such rows among those read); mark rows without ...
     """
     state = hashlib.blake2b(f"{features.dtype} {features.shape}".encode(), digest_size=16)
     for begin, end in row_ranges(features):
@@ -173,7 +196,7 @@ def check_rows(features: np.ndarray, metric: str, used: np.ndarray) -> str:
             kind = "NaN" if np.isnan(squares[row]) else "infinite or too large" if squares[row] else "zero"
             raise ValueError(
                 f"features: row {begin + row} is {kind}, which has no {metric} distance "
-                f"({int(broken.sum())} such rows among those read); drop it or use another metric"
+                f"({int(broken.sum())} such rows among those read); mark rows without a feature by `valid`"
             )
     return state.hexdigest()
 

@@ -14,7 +14,17 @@ import numpy as np
 
 from reid_denoise.criteria import Criteria
 from reid_denoise.distances import centroids, paired_distances, prepared, sums
-from reid_denoise.layout import PIECE, Ids, as_ids, by_first_appearance, check_rows, check_shape, row_ranges
+from reid_denoise.layout import (
+    NOWHERE,
+    PIECE,
+    Ids,
+    as_ids,
+    as_valid,
+    by_first_appearance,
+    check_rows,
+    check_shape,
+    row_ranges,
+)
 from reid_denoise.links import Links, link, most_borderline
 from reid_denoise.mapping import Mapper, Progress, silent, threaded
 
@@ -54,6 +64,7 @@ def noise(
     identity: Ids,
     criteria: Criteria | None = None,
     *,
+    valid: np.ndarray | None,
     half_range: int | None = None,
 ) -> Noise:
     """Intra-identity consistency, inter-identity discrimination and overall noise n_S (CION, Eqs. 1 to 3).
@@ -65,6 +76,7 @@ def noise(
         features: float [n d]; may be memory-mapped.
         identity: int [n]; -1 leaves an image out.
         criteria: consistency, discrimination and metric are used; CION's by default.
+        valid: bool [n], False where a row holds no feature, whatever its identity; None says that all do.
         half_range: compare only identities at most this many places apart, by their first images; None for
             all.
 
@@ -75,13 +87,14 @@ def noise(
         TypeError, ValueError: bad features or ids; the row is named.
 
     Example:
-        >>> measured = noise(np.eye(3)[[0, 1, 0, 2]], [4, 4, 5, 6], Criteria(discrimination=0.3))
+        >>> measured = noise(np.eye(3)[[0, 1, 0, 2]], [4, 4, 5, 6], Criteria(discrimination=0.3), valid=None)
         >>> measured.consistency.tolist(), measured.discrimination.tolist(), measured.n_s
         ([1, 0, 0], [1, 1, 0], 1.0)
     """
     criteria = criteria or Criteria()
     check_shape(features)
-    ids = as_ids(identity, "identity", len(features), least=-1)
+    ids = as_ids(identity, "identity", len(features), least=NOWHERE)
+    ids = np.where(as_valid(valid, len(features)), ids, NOWHERE)
     check_rows(features, criteria.metric, ids >= 0)
     position = by_first_appearance(ids)
     size = int(position.max()) + 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +17,10 @@ from reid_denoise.layout import (
     NOWHERE,
     Ids,
     Layout,
+    as_valid,
     by_first_appearance,
     check_rows,
+    check_shape,
     lay_out,
     pieces,
     release,
@@ -26,6 +29,7 @@ from reid_denoise.layout import (
 from reid_denoise.links import Links, components
 from reid_denoise.mapping import Mapper, Progress, silent, threaded
 from reid_denoise.noise_metric import Measured, identity_centroids, labels, measure
+from reid_denoise.plausibility import ADVICE, ImplausibleIdentities, describe_implausible
 from reid_denoise.report import Borderline, LevelReport, NoiseLevel, Report
 from reid_denoise.saved import Saved
 from reid_denoise.video import denoise_block
@@ -39,10 +43,12 @@ class Denoised:
     Attributes:
         identity: int64 [n], numbered from 0 in the order of their first images; -1 for discarded images.
         report: what each level did, and the noise before and after.
+        levels: from each level applied to its `identity`; the last one's is `identity` itself.
     """
 
     identity: np.ndarray
     report: Report
+    levels: Mapping[Level, np.ndarray]
 
 
 def denoise(
@@ -51,6 +57,7 @@ def denoise(
     videos: Ids,
     criteria: Criteria | None = None,
     *,
+    valid: np.ndarray | None,
     level: Level = "cross_video",
     order: Order = "given",
     folder: str | Path | None = None,
@@ -67,7 +74,9 @@ def denoise(
         tracklets: int [n], tracklet of each image, unique over all videos; -1 leaves an image out.
         videos: int [n], video of each image.
         criteria: thresholds, range and metric; CION's by default.
-        level: the last level to apply.
+        valid: bool [n], False where a row holds no feature (a picture that could not be read): such an image
+            has no identity, whatever the row holds. None says that all rows hold one.
+        level: the last level to apply; the identities of those before it are in the result, too.
         order: of the concatenated videos (Eq. 7): "given", by their first images, or "feature", so that
             videos with similar tracklets follow each other.
         folder: for unfinished work: called again after a kill, with the same arguments, the work goes on
@@ -83,7 +92,8 @@ def denoise(
 
     Example:
         >>> features = np.eye(3)[[0, 0, 1, 1, 1, 0, 2, 1, 1]]
-        >>> result = denoise(features, [0, 0, 1, 1, 1, 1, 2, 3, 3], [0, 0, 0, 0, 0, 0, 0, 1, 1])
+        >>> tracklets, videos = [0, 0, 1, 1, 1, 1, 2, 3, 3], [0, 0, 0, 0, 0, 0, 0, 1, 1]
+        >>> result = denoise(features, tracklets, videos, valid=None)
         >>> result.identity.tolist()
         [0, 0, 1, 1, 1, 0, 2, 1, 1]
         >>> [(step.level, step.moved, step.merged) for step in result.report.levels]
@@ -93,7 +103,9 @@ def denoise(
     for name, value, known in (("level", level, LEVELS), ("order", order, ("given", "feature"))):
         if value not in known:
             raise ValueError(f"{name}={value!r}: expected one of {', '.join(known)}")
-    layout = lay_out(features, tracklets, videos)
+    check_shape(features)
+    readable = as_valid(valid, len(features))
+    layout = lay_out(features, tracklets, videos, readable)
     digest = check_rows(features, criteria.metric, layout.tracklet != NOWHERE)
     ids = hashlib.blake2b(layout.tracklet.tobytes() + layout.videos.tobytes(), digest_size=16).hexdigest()
     saved = Saved(folder, f"{digest} {ids} {criteria} {level} {order}")
@@ -126,19 +138,24 @@ def denoise(
         stages.append(stage("video", within))
     if level == "cross_video":
         stages.append(stage("cross_video", _closed(stages[-1], len(layout.names))))
+    levels = {name: by_first_appearance(stage.label) for name, stage in zip(LEVELS, stages[1:], strict=False)}
     report = Report(
         criteria,
         order,
         images=len(layout.rows),
         tracklets=len(layout.names),
         videos=len(place),
+        without_feature=int(np.count_nonzero(~readable)),
         levels=tuple(
             _level(name, before, after, criteria, len(layout.rows))
             for name, before, after in zip(LEVELS, stages, stages[1:], strict=False)
         ),
         borderline=_borderline(stages[2], layout.names) if level == "cross_video" else (),
+        implausible=describe_implausible(levels[level], layout.tracklet),
     )
-    return Denoised(by_first_appearance(stages[-1].label), report)
+    if report.implausible:
+        warnings.warn(f"{'; '.join(report.implausible)}: {ADVICE}", ImplausibleIdentities, stacklevel=2)
+    return Denoised(levels[level], report, levels)
 
 
 class Stage(NamedTuple):

@@ -79,9 +79,11 @@ class Report:
         images: given with a tracklet.
         tracklets: given.
         videos: given.
+        without_feature: rows that were marked as holding no feature.
         levels: what each level did. Noise counts the pairs of identities at most half_range places apart,
             which is what the method looks at; `noise` counts all.
         borderline: the links across videos that are nearest to sigma_drm, the nearest first.
+        implausible: what looks as if the criteria did not fit the features, a sentence each.
     """
 
     criteria: Criteria
@@ -89,14 +91,16 @@ class Report:
     images: int
     tracklets: int
     videos: int
+    without_feature: int
     levels: tuple[LevelReport, ...]
     borderline: tuple[Borderline, ...]
+    implausible: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it.
 
         Example:
-            >>> Report(Criteria(), "given", 0, 0, 0, (), ()).to_dict()["criteria"]["half_range"]
+            >>> Report(Criteria(), "given", 0, 0, 0, 0, (), ()).to_dict()["criteria"]["half_range"]
             1000
         """
         return asdict(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import product
 
@@ -12,6 +13,7 @@ from reid_denoise.criteria import Criteria
 from reid_denoise.layout import Ids
 from reid_denoise.mapping import Progress, silent
 from reid_denoise.pipeline import Order, denoise
+from reid_denoise.plausibility import ImplausibleIdentities
 from reid_denoise.scores import score
 
 VARIED = ("consistency", "discrimination", "half_range")
@@ -22,6 +24,7 @@ def sweep(
     tracklets: Ids,
     videos: Ids,
     *,
+    valid: np.ndarray | None,
     consistency: Sequence[float] = (0.1, 0.15, 0.2, 0.25, 0.3),
     discrimination: Sequence[float] = (0.1, 0.14, 0.18, 0.22, 0.26),
     half_range: Sequence[int] = (1000,),
@@ -33,9 +36,10 @@ def sweep(
     """Denoise with every combination of criteria.
 
     Args:
-        features: float [n d], as `denoise` takes it, with the next two.
+        features: float [n d], as `denoise` takes it, with the next three.
         tracklets: int [n].
         videos: int [n].
+        valid: bool [n] or None.
         consistency: values of sigma_cst.
         discrimination: values of sigma_drm.
         half_range: values of r_s.
@@ -55,7 +59,12 @@ def sweep(
     Example:
         >>> rows = np.eye(4)[[0, 0, 1, 0, 0]]
         >>> table = sweep(
-        ...     rows, [0, 0, 0, 1, 1], [0, 0, 0, 1, 1], consistency=[0.2], discrimination=[0.1, 0.2]
+        ...     rows,
+        ...     [0, 0, 0, 1, 1],
+        ...     [0, 0, 0, 1, 1],
+        ...     valid=None,
+        ...     consistency=[0.2],
+        ...     discrimination=[0.1, 0.2],
         ... )
         >>> table[["discrimination", "identities", "kept"]].values.tolist()
         [[0.1, 1.0, 0.8], [0.2, 1.0, 0.8]]
@@ -63,7 +72,9 @@ def sweep(
     grid = [Criteria(*values, metric=metric) for values in product(consistency, discrimination, half_range)]
     rows = []
     for criteria in progress(grid, "sweep", len(grid)):
-        result = denoise(features, tracklets, videos, criteria, order=order)
+        with warnings.catch_warnings():  # the table shows what such a warning says
+            warnings.simplefilter("ignore", ImplausibleIdentities)
+            result = denoise(features, tracklets, videos, criteria, valid=valid, order=order)
         last = result.report.levels[-1]
         rows.append(
             {

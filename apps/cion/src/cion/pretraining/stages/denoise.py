@@ -17,7 +17,7 @@ from reid_core.data.samplers import permutation
 from reid_core.files import atomic, file_digest
 from reid_core.models.features import valid_path
 from reid_core.recipe import Job
-from reid_denoise import LEVELS, denoise, score
+from reid_denoise import denoise, score
 
 TITLES = {
     "raw": "tracklets as they come",
@@ -42,13 +42,10 @@ def find_identities(job: Job) -> dict[str, Any]:
     features = job.inputs["features"] / FEATURES_FILE
     truth = job.inputs["tracklets"] / IDENTITIES_FILE
     rows = np.load(features, mmap_mode="r")
-    tracklets = np.where(np.load(valid_path(features)), table["tracklet"], UNKNOWN)
-    found = {"raw": tracklets}
-    for level in LEVELS:
-        work = job.folder / f"work_{level}"
-        found[level] = denoise(
-            rows, tracklets, table["video"].to_numpy(), job.section, level=level, folder=work
-        ).identity
+    valid = np.load(valid_path(features))
+    tracklets, videos = table["tracklet"].to_numpy(), table["video"].to_numpy()
+    result = denoise(rows, tracklets, videos, job.section, valid=valid, folder=job.folder / "work")
+    found = {"raw": np.where(valid, tracklets, UNKNOWN), **result.levels}
     levels, parts = {}, {}
     for name, identity in found.items():
         file = identity_file(job.folder, name)
