@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from reid_denoise import denoise, saved
+from reid_denoise import Criteria, calibrate_criteria, denoise, saved, score, simultaneous
 from reid_denoise.cli import main
 from reid_denoise.inspection import write_inspection
 
@@ -148,6 +148,55 @@ def test_work_on_other_features_is_not_resumed(tmp_path: Path, monkeypatch: pyte
     assert run(tmp_path) == 0
     assert run(tmp_path, out="whole.parquet") == 0
     assert (tmp_path / "identities.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
+def test_calibrate_writes_criteria_that_run_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_world(tmp_path, pid=np.arange(320) // 8 % 12, frame=np.arange(320))
+    files = [f"--features={tmp_path}/f.npy", f"--manifest={tmp_path}/m.parquet", f"--out={tmp_path}/c.json"]
+    assert main(["calibrate", *files, "--linking=average", "--pids=true"]) == 0
+    written = json.loads((tmp_path / "c.json").read_text())
+    expected = calibrate_criteria(
+        np.load(tmp_path / "f.npy"),
+        table["tracklet"].to_numpy(),
+        table["video"].to_numpy(),
+        valid=None,
+        pids=table["pid"].to_numpy(),
+        linking="average",
+    )
+    assert Criteria(**written["criteria"]) == expected.criteria
+    assert written["report"]["source"] == "labels"
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert run(tmp_path, *line.split()) == 0
+    identity = pd.read_parquet(tmp_path / "identities.parquet")["identity"]
+    assert score(identity.to_numpy(), table["pid"].to_numpy()).f1 > 0.7
+
+
+def test_run_takes_pairs_by_file_and_by_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_world(tmp_path, frame=np.arange(320) % 8)  # the tracklets of a video all at one time
+    np.save(tmp_path / "cannot.npy", simultaneous(table["tracklet"], table["video"], table["frame"]))
+    np.save(tmp_path / "must.npy", np.array([[0, 13]]))
+    more = ["--discrimination=1.2", "--linking=average", f"--must_link={tmp_path}/must.npy"]
+    written = []
+    for pairs in ("simultaneous", f"{tmp_path}/cannot.npy"):
+        assert run(tmp_path, *more, f"--cannot_link={pairs}") == 0
+        written.append(pd.read_parquet(tmp_path / "identities.parquet")["identity"].to_numpy())
+    np.testing.assert_array_equal(*written)
+    expected = denoise(
+        np.load(tmp_path / "f.npy"),
+        *(table[name].to_numpy() for name in ("tracklet", "video")),
+        Criteria(discrimination=1.2),
+        valid=None,
+        linking="average",
+        cannot_link=np.load(tmp_path / "cannot.npy"),
+        must_link=np.load(tmp_path / "must.npy"),
+    )
+    np.testing.assert_array_equal(written[0], expected.identity)
+    table.drop(columns="frame").to_parquet(tmp_path / "m.parquet")
+    assert run(tmp_path, "--cannot_link=simultaneous") == 1
+    assert "cannot_link=simultaneous: the manifest has no column 'frame'" in capsys.readouterr().err
+    files = [f"--features={tmp_path}/f.npy", f"--manifest={tmp_path}/m.parquet", f"--out={tmp_path}/c.json"]
+    assert main(["calibrate", *files, "--pids=true"]) == 1
+    assert "column 'pid' is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-from .criteria import LEVELS, Criteria, Level
+from .calibration import Calibration, CalibrationReport, calibrate_criteria
+from .constraints import simultaneous
+from .criteria import LEVELS, LINKINGS, Criteria, Level, Linking
 from .noise_metric import Noise, noise
 from .pipeline import Denoised, Order, denoise
 from .report import Borderline, LevelReport, NoiseLevel, Report
@@ -9,18 +11,24 @@ __version__: str
 
 __all__ = [
     "Borderline",
+    "Calibration",
+    "CalibrationReport",
     "Criteria",
     "Denoised",
     "LEVELS",
+    "LINKINGS",
     "Level",
+    "Linking",
     "LevelReport",
     "Noise",
     "NoiseLevel",
     "Order",
     "Report",
     "Scores",
+    "calibrate_criteria",
     "denoise",
     "noise",
     "score",
+    "simultaneous",
     "sweep",
 ]

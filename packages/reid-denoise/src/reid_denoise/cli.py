@@ -1,4 +1,4 @@
-"""The command line: `reid-denoise run|inspect`."""
+"""The command line: `reid-denoise run|calibrate|inspect`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import fields
 from jsonargparse import ArgumentParser
 
 from reid_denoise import __version__
-from reid_denoise.commands import inspect, run
+from reid_denoise.commands import calibrate, inspect, run
 from reid_denoise.criteria import Criteria
 
-COMMANDS: dict[str, Callable[..., None]] = {"run": run, "inspect": inspect}
+COMMANDS: dict[str, Callable[..., None]] = {"run": run, "calibrate": calibrate, "inspect": inspect}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

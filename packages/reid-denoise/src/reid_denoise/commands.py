@@ -10,7 +10,7 @@ import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
-from reid_denoise.criteria import Criteria, Level, Order
+from reid_denoise.criteria import Criteria, Level, Linking, Order
 
 
 def run(
@@ -20,6 +20,9 @@ def run(
     out: str,
     level: Level = "cross_video",
     order: Order = "given",
+    linking: Linking = "closure",
+    cannot_link: str | None = None,
+    must_link: str | None = None,
     report: str | None = None,
     ray: str | None = None,
 ) -> None:
@@ -32,11 +35,15 @@ def run(
         out: Parquet file to write: the manifest with the column identity, -1 for discarded images
         level: last level to apply
         order: of the videos, as given or by feature similarity
+        linking: how near tracklets become one; closure is the paper's
+        cannot_link: pairs of tracklets that are never one person, *.npy int [p 2], or the word simultaneous
+            for those that the column frame shows at one time in one video
+        must_link: pairs of tracklets that are one person, *.npy int [p 2]
         report: JSON file to write the report to; by default out with .json in place of its ending
         ray: address of a Ray cluster to work on, such as auto, or local to start one here
     """
     from reid_denoise.cluster import ray_mapper
-    from reid_denoise.files import read_inputs, write_identities, write_json
+    from reid_denoise.files import read_inputs, read_pairs, write_identities, write_json
     from reid_denoise.mapping import threaded
     from reid_denoise.pipeline import denoise
     from reid_denoise.printing import print_report, say
@@ -53,6 +60,9 @@ def run(
             valid=given.valid,
             level=level,
             order=order,
+            linking=linking,
+            cannot_link=read_pairs(cannot_link, "cannot_link", given),
+            must_link=read_pairs(must_link, "must_link", given),
             folder=work,
             mapper=mapper,
             progress=shown,
@@ -68,6 +78,55 @@ def run(
     if left_out:
         featureless = result.report.without_feature
         say(f"{left_out} images were left out: {featureless} have no feature, the others no tracklet.")
+
+
+def calibrate(
+    features: str,
+    manifest: str,
+    out: str,
+    pids: bool = False,
+    cannot_link: str | None = None,
+    linking: Linking = "closure",
+    half_range: int = 1000,
+    metric: str = "cosine",
+    seed: int = 0,
+) -> None:
+    """Choose consistency and discrimination for features, and say what to expect of them.
+
+    Args:
+        features: *.npy, float [n d], a row an image of the manifest
+        manifest: Parquet with tracklet and video; -1 for an image without a tracklet
+        out: JSON file to write the criteria and the report to
+        pids: choose by the labelled people in the manifest's column pid, -1 for unknown
+        cannot_link: as of run
+        linking: that run will use
+        half_range: that run will use
+        metric: that run will use
+        seed: of the draws
+    """
+    from dataclasses import asdict
+
+    from reid_denoise.calibration import calibrate_criteria
+    from reid_denoise.files import read_inputs, read_pairs, write_json
+    from reid_denoise.printing import print_calibration
+
+    given = read_inputs(features, manifest)
+    if pids and "pid" not in given.table.column_names:
+        raise ValueError(f"{manifest}: column 'pid' is missing, by which --pids would choose")
+    found = calibrate_criteria(
+        given.features,
+        given.tracklets,
+        given.videos,
+        valid=given.valid,
+        pids=given.table["pid"].to_numpy() if pids else None,
+        cannot_link=read_pairs(cannot_link, "cannot_link", given),
+        linking=linking,
+        half_range=half_range,
+        metric=metric,
+        seed=seed,
+    )
+    write_json(out, {"criteria": asdict(found.criteria), "report": found.report.to_dict()})
+    print_calibration(found)
 
 
 def inspect(

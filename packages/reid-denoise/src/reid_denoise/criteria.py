@@ -8,6 +8,9 @@ from typing import Literal
 
 Level = Literal["tracklet", "video", "cross_video"]
 Order = Literal["given", "feature"]
+Linking = Literal["closure", "mutual", "average"]
+"""How near tracklets become one identity; see `reid_denoise.linking`."""
+LINKINGS: tuple[Linking, ...] = ("closure", "mutual", "average")
 LEVELS: tuple[Level, ...] = ("tracklet", "video", "cross_video")
 """The levels in their order; each includes those before it."""
 

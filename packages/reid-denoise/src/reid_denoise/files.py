@@ -12,10 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from reid_denoise.constraints import simultaneous
 from reid_denoise.saved import write_whole
 
 LEAVES_ROOT = r"^$|^/|\\|^[A-Za-z]:|(?:^|/)\.\.(?:/|$)"
 """A path that is empty, absolute (POSIX or with a drive), or climbs with ".."."""
+SIMULTANEOUS = "simultaneous"
+"""In place of a file of pairs: the tracklets that are seen at one time in one video."""
 ROOT = b"reid.root"
 """Key of a manifest's metadata: the folder that its paths are relative to."""
 
@@ -136,6 +139,29 @@ def read_table(path: str | Path, integers: tuple[str, ...]) -> pa.Table:
                 f"{path}: column {name!r}, row {row}: is empty; expected an integer, -1 for none"
             )
     return table
+
+
+def read_pairs(source: str | None, option: str, inputs: Inputs) -> np.ndarray | None:
+    """Pairs of tracklets that are never one person, or that are one.
+
+    Args:
+        source: *.npy, int [p 2], tracklet ids; or "simultaneous" for those that are seen at one time in one
+            video, by the manifest's column frame; None for none.
+        option: what the error calls it.
+        inputs: what there is to denoise.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file of another kind, or a manifest without frames.
+    """
+    if source is None:
+        return None
+    if source != SIMULTANEOUS:
+        return read_array(source)
+    if "frame" not in inputs.table.column_names:
+        raise ValueError(f"{option}={SIMULTANEOUS}: the manifest has no column 'frame' to tell the time by")
+    frames = inputs.table["frame"].to_numpy()
+    return simultaneous(inputs.tracklets, inputs.videos, frames)
 
 
 def write_identities(path: str | Path, table: pa.Table, identity: np.ndarray) -> Path:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reid_denoise.criteria import LEVELS, Criteria, Level, Order
+from reid_denoise.constraints import Constraints, check_constraints
+from reid_denoise.criteria import LEVELS, LINKINGS, Criteria, Level, Linking, Order
 from reid_denoise.layout import (
     BLOCK,
     NOWHERE,
@@ -26,9 +27,10 @@ from reid_denoise.layout import (
     release,
     take,
 )
-from reid_denoise.links import Links, components
+from reid_denoise.linking import Candidates, band_candidates, group
+from reid_denoise.links import Links, components, most_borderline
 from reid_denoise.mapping import Mapper, Progress, silent, threaded
-from reid_denoise.noise_metric import Measured, identity_centroids, labels, measure
+from reid_denoise.noise_metric import BAND, Measured, identity_centroids, labels, measure
 from reid_denoise.plausibility import ADVICE, ImplausibleIdentities, describe_implausible
 from reid_denoise.report import Borderline, LevelReport, NoiseLevel, Report
 from reid_denoise.saved import Saved
@@ -60,6 +62,9 @@ def denoise(
     valid: np.ndarray | None,
     level: Level = "cross_video",
     order: Order = "given",
+    linking: Linking = "closure",
+    cannot_link: np.ndarray | None = None,
+    must_link: np.ndarray | None = None,
     folder: str | Path | None = None,
     mapper: Mapper = threaded,
     progress: Progress = silent,
@@ -79,6 +84,11 @@ def denoise(
         level: the last level to apply; the identities of those before it are in the result, too.
         order: of the concatenated videos (Eq. 7): "given", by their first images, or "feature", so that
             videos with similar tracklets follow each other.
+        linking: how near tracklets become one identity, in Eqs. 6 and 7: "closure" as in the paper, "mutual"
+            for chains of those alone that are each other's nearest in their videos, "average" for average
+            linkage (cosine alone). The last two, and constraints, need one more pass over the features.
+        cannot_link: int [p 2], pairs of tracklets that are never one person, such as `simultaneous` ones.
+        must_link: int [m 2], pairs of tracklets that are one person.
         folder: for unfinished work: called again after a kill, with the same arguments, the work goes on
             after the last finished block and ends with the same result.
         mapper: how the work on blocks is done; `reid_denoise.cluster.ray_mapper` gives one for a Ray cluster.
@@ -100,16 +110,27 @@ def denoise(
         [('tracklet', 0, 0), ('video', 1, 0), ('cross_video', 0, 1)]
     """
     criteria = criteria or Criteria()
-    for name, value, known in (("level", level, LEVELS), ("order", order, ("given", "feature"))):
+    for name, value, known in (
+        ("level", level, LEVELS),
+        ("order", order, ("given", "feature")),
+        ("linking", linking, LINKINGS),
+    ):
         if value not in known:
             raise ValueError(f"{name}={value!r}: expected one of {', '.join(known)}")
+    if linking == "average" and criteria.metric != "cosine":
+        raise ValueError(
+            f"linking='average' needs metric='cosine', got {criteria.metric!r}; 'mutual' needs none"
+        )
     check_shape(features)
     readable = as_valid(valid, len(features))
     layout = lay_out(features, tracklets, videos, readable)
+    constraints = check_constraints(cannot_link, must_link, tracklets, layout.names)
     digest = check_rows(features, criteria.metric, layout.tracklet != NOWHERE)
-    ids = hashlib.blake2b(layout.tracklet.tobytes() + layout.videos.tobytes(), digest_size=16).hexdigest()
-    saved = Saved(folder, f"{digest} {ids} {criteria} {level} {order}")
-    kept, within = _within_videos(features, layout, criteria, level, saved, mapper, progress)
+    arrays = (layout.tracklet, layout.videos, *constraints)
+    ids = hashlib.blake2b(b"".join(array.tobytes() for array in arrays), digest_size=16).hexdigest()
+    saved = Saved(folder, f"{digest} {ids} {criteria} {level} {order} {linking}")
+    method = Method(criteria, linking, constraints)
+    kept, within = _within_videos(features, layout, method, level, saved, mapper, progress)
     place = np.arange(layout.videos[-1] + 1)
     if order == "feature":
         place = _feature_order(features, layout, within, criteria, mapper)
@@ -136,8 +157,15 @@ def denoise(
     stages = [stage("given", layout.tracklet), stage("tracklet", np.where(kept, layout.tracklet, NOWHERE))]
     if level != "tracklet":
         stages.append(stage("video", within))
+    borderline: tuple[Borderline, ...] = ()
     if level == "cross_video":
-        stages.append(stage("cross_video", _closed(stages[-1], len(layout.names))))
+        links, groups = _across_videos(
+            features, layout, stages[-1], kept, method, saved.folder, mapper, progress
+        )
+        lookup = np.full(len(layout.names) + 1, NOWHERE)  # label -1 finds the last entry
+        lookup[stages[-1].members] = stages[-1].members[groups]
+        borderline = _borderline(links, layout.names[stages[-1].members])
+        stages.append(stage("cross_video", lookup[stages[-1].label]))
     levels = {name: by_first_appearance(stage.label) for name, stage in zip(LEVELS, stages[1:], strict=False)}
     report = Report(
         criteria,
@@ -150,7 +178,7 @@ def denoise(
             _level(name, before, after, criteria, len(layout.rows))
             for name, before, after in zip(LEVELS, stages, stages[1:], strict=False)
         ),
-        borderline=_borderline(stages[2], layout.names) if level == "cross_video" else (),
+        borderline=borderline,
         implausible=describe_implausible(levels[level], layout.tracklet),
     )
     if report.implausible:
@@ -172,10 +200,18 @@ class Stage(NamedTuple):
     measured: Measured
 
 
+class Method(NamedTuple):
+    """What decides which tracklets become one."""
+
+    criteria: Criteria
+    linking: Linking
+    constraints: Constraints
+
+
 def _within_videos(
     features: np.ndarray,
     layout: Layout,
-    criteria: Criteria,
+    method: Method,
     level: Level,
     saved: Saved,
     mapper: Mapper,
@@ -191,7 +227,9 @@ def _within_videos(
             videos, rows = blocks[number]
             own = _tracklets(layout, videos)
             block = take(features, layout.rows[rows])
-            yield block, layout.lengths[own], layout.videos[own], criteria, level != "tracklet"
+            held = method.constraints.among(own.start, own.stop)
+            options = (method.criteria, level != "tracklet", method.linking, held)
+            yield block, layout.lengths[own], layout.videos[own], *options
             release(features)
 
     results = mapper(denoise_block, work())
@@ -233,11 +271,38 @@ def _positions(label: np.ndarray, videos: np.ndarray, place: np.ndarray) -> tupl
     return members, lookup[label]
 
 
-def _closed(stage: Stage, size: int) -> np.ndarray:
-    """Each image's label after linked identities became one, named by its first member."""
-    lookup = np.full(size + 1, NOWHERE)
-    lookup[stage.members] = stage.members[components(stage.measured.links.pairs, len(stage.members))]
-    return lookup[stage.label]
+def _across_videos(
+    features: np.ndarray,
+    layout: Layout,
+    stage: Stage,
+    kept: np.ndarray,
+    method: Method,
+    folder: Path | None,
+    mapper: Mapper,
+    progress: Progress,
+) -> tuple[Candidates, np.ndarray]:
+    """Links nearest to sigma_drm among a stage's identities [m], and the first of each one's group [m]."""
+    links = stage.measured.links
+    if method.linking == "closure" and not method.constraints:
+        few = Candidates(links.borderline_pairs, links.borderline)
+        return few, components(links.pairs, len(stage.members))
+    names = np.full(len(layout.names) + 1, NOWHERE)
+    names[stage.members] = np.arange(len(stage.members))
+    position = names[stage.label]
+    # A tracklet is where its own images are, not those that it lost to another one.
+    home = np.full(len(layout.names), NOWHERE)
+    home[layout.tracklet[kept]] = position[kept]
+    constraints = method.constraints.renamed(home)
+    metric = method.criteria.metric
+    with identity_centroids(
+        features, position, len(stage.members), metric, folder, mapper, progress
+    ) as centres:
+        found = band_candidates(centres, BAND, method.criteria, mapper, progress)
+        videos = layout.videos[stage.members]
+        groups = group(found, centres, videos, method.linking, method.criteria, constraints)
+    joined = groups[found.pairs[:, 0]] == groups[found.pairs[:, 1]]
+    distance, pairs = most_borderline(found.distance[joined], found.pairs[joined])
+    return Candidates(pairs, distance), groups
 
 
 def _level(name: Level, before: Stage, after: Stage, criteria: Criteria, given: int) -> LevelReport:
@@ -256,10 +321,8 @@ def _level(name: Level, before: Stage, after: Stage, criteria: Criteria, given: 
     )
 
 
-def _borderline(stage: Stage, names: np.ndarray) -> tuple[Borderline, ...]:
-    links = stage.measured.links
-    tracklets = names[stage.members[links.borderline_pairs]].tolist()
+def _borderline(links: Candidates, names: np.ndarray) -> tuple[Borderline, ...]:
     return tuple(
         Borderline(distance, (one, other))
-        for distance, (one, other) in zip(links.borderline.tolist(), tracklets, strict=True)
+        for distance, (one, other) in zip(links.distance.tolist(), names[links.pairs].tolist(), strict=True)
     )

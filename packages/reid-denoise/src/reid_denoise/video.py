@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from reid_denoise.criteria import Criteria
+from reid_denoise.constraints import NO_PAIRS, UNCONSTRAINED, Constraints
+from reid_denoise.criteria import Criteria, Linking
 from reid_denoise.distances import TILE, centroids, close_pairs, distances, prepared, sums
 from reid_denoise.layout import NOWHERE, PIECE, pieces
-from reid_denoise.links import components
+from reid_denoise.linking import Candidates, group
 from reid_denoise.tracklet import single_tracklet
 
 
@@ -62,14 +63,23 @@ def reallocate(
     return target
 
 
-def merge(centres: np.ndarray, counts: np.ndarray, videos: np.ndarray, criteria: Criteria) -> np.ndarray:
-    """Merge tracklets of a video whose centroids are within sigma_drm, chains of them too (Eq. 6).
+def merge(
+    centres: np.ndarray,
+    counts: np.ndarray,
+    videos: np.ndarray,
+    criteria: Criteria,
+    linking: Linking = "closure",
+    constraints: Constraints = UNCONSTRAINED,
+) -> np.ndarray:
+    """Merge tracklets of a video whose centroids are within sigma_drm (Eq. 6).
 
     Args:
         centres: prepared, float32 [t d].
         counts: int64 [t]; a tracklet without images merges with none.
         videos: int64 [t], ascending.
         criteria: discrimination and metric are used.
+        linking: how near ones become one; by the paper's closure, chains of them do.
+        constraints: by the tracklets' numbers here.
 
     Returns:
         int64 [t], the first tracklet of those that each merges with, or itself.
@@ -79,15 +89,19 @@ def merge(centres: np.ndarray, counts: np.ndarray, videos: np.ndarray, criteria:
         >>> merge(centres, np.ones(4, dtype=int), np.array([0, 0, 0, 1]), Criteria()).tolist()
         [0, 1, 0, 3]
     """
-    pairs = []
+    pairs, distances = [NO_PAIRS], [np.empty(0)]
     for begin, end in video_ranges(videos):
         present = begin + np.flatnonzero(counts[begin:end])
         size = len(present)
-        for one, other, _ in close_pairs(
+        for one, other, distance in close_pairs(
             centres[present], size, size, criteria.discrimination, criteria.metric
         ):
             pairs.append(np.stack([present[one], present[other]], axis=1))
-    return components(np.concatenate([np.empty((0, 2), dtype=np.int64), *pairs]), len(centres))
+            distances.append(distance)
+    found = Candidates(np.concatenate(pairs), np.concatenate(distances))
+    held = constraints.renamed(np.where(counts, np.arange(len(counts)), NOWHERE))
+    together = videos[held.must[:, 0]] == videos[held.must[:, 1]]
+    return group(found, centres, videos, linking, criteria, held._replace(must=held.must[together]))
 
 
 def video_ranges(videos: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -102,7 +116,13 @@ def video_ranges(videos: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def denoise_block(
-    features: np.ndarray, lengths: np.ndarray, videos: np.ndarray, criteria: Criteria, within_videos: bool
+    features: np.ndarray,
+    lengths: np.ndarray,
+    videos: np.ndarray,
+    criteria: Criteria,
+    within_videos: bool,
+    linking: Linking = "closure",
+    constraints: Constraints = UNCONSTRAINED,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Single-tracklet and single-video denoising of some whole videos (Eqs. 4 to 6).
 
@@ -113,6 +133,8 @@ def denoise_block(
         videos: int64 [t], ascending, from 0 on.
         criteria: of denoising.
         within_videos: whether to go on to single-video denoising.
+        linking: how near tracklets become one.
+        constraints: by the tracklets' numbers here.
 
     Returns:
         bool [n], whether single-tracklet denoising keeps the image, and int64 [n], the tracklet that it
@@ -146,5 +168,5 @@ def denoise_block(
         found = target[some] != NOWHERE
         totals += sums(part[found], target[some][found], len(lengths))
     counts = np.bincount(target[target != NOWHERE], minlength=len(lengths))
-    merged = merge(centroids(totals, counts, metric), counts, videos, criteria)
+    merged = merge(centroids(totals, counts, metric), counts, videos, criteria, linking, constraints)
     return kept, np.where(target == NOWHERE, NOWHERE, merged[target])
