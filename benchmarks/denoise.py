@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import numpy as np
 from _record import RESULTS, ROOT, write_record
 from PIL import Image
 
-from reid_denoise import LEVELS, Criteria, denoise, score
+from reid_denoise import LEVELS, Criteria, denoise, score, simultaneous
 
 TARGETS = {
     "f1": 0.97,
@@ -161,21 +162,33 @@ def _colours(file: Path) -> np.ndarray:
     return rows / np.linalg.norm(rows)
 
 
-def speed(images: int, tracklets: int) -> dict[str, float]:
+def speed(images: int, tracklets: int, linking: str = "closure") -> dict[str, Any]:
     """Seconds and memory of denoising features on disk, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         part = [sys.executable, __file__, "--folder", folder, "--part"]
         subprocess.run([*part, "write", "--size", str(images), str(tracklets)], check=True)
-        done = subprocess.run([*part, "measure"], check=True, capture_output=True, text=True)
+        part += ["measure", "--linking", linking]
+        done = subprocess.run(part, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(folder: Path) -> dict[str, float]:
-    """Denoise the world in a folder, in this process, with its work saved as on the command line."""
+def measure(folder: Path, linking: str) -> dict[str, Any]:
+    """Denoise the world in a folder, in this process, with its work saved as on the command line.
+
+    With another linking than the paper's, the tracklets of a video are never one person, as seen at one time.
+    """
     features, tracklets, videos, people = load_world(folder)
     began, cpu = time.perf_counter(), time.process_time()
-    result = denoise(features, tracklets, videos, valid=None, folder=folder / "work")
+    apart = None if linking == "closure" else simultaneous(tracklets, videos, np.zeros_like(tracklets))
+    result = denoise(
+        *(features, tracklets, videos),
+        valid=None,
+        linking=linking,
+        cannot_link=apart,
+        folder=folder / "work",
+    )
     return {
+        "linking": linking,
         "images": len(features),
         "tracklets": int(tracklets[-1]) + 1,
         "videos": int(videos[-1]) + 1,
@@ -231,13 +244,14 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="part of the published sizes, to try it out")
     parser.add_argument("--output", type=Path, default=RESULTS / "denoise.json")
     parser.add_argument("--part", choices=["write", "measure"], help=argparse.SUPPRESS)
+    parser.add_argument("--linking", default="closure", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part == "write":
         return write_world(arguments.folder, arguments.size[1], arguments.size[0])
     if arguments.part == "measure":
-        return print(json.dumps(measure(arguments.folder)))
+        return print(json.dumps(measure(arguments.folder, arguments.linking)))
     scale = arguments.scale
 
     def tracklets(count: int) -> int:
@@ -261,6 +275,9 @@ def main() -> None:
     found["transcription"] = against_transcription(tracklets(5_000))
     sizes = [round(part * 1_000_000 * scale) for part in (0.25, 0.5, 1, 2)]
     found["speed"] = [speed(images, tracklets(round(images / scale * 0.12))) for images in sizes]
+    found["speed_average"] = [
+        speed(entry["images"], entry["tracklets"], "average") for entry in found["speed"][:3]
+    ]
     found["cion_al"] = extrapolate(found["speed"])
     half, million, two = found["speed"][-3:]
     levels = [entry["f1"] for entry in found["separable"].values()]
@@ -270,6 +287,10 @@ def main() -> None:
         "seconds": million["seconds"] <= TARGETS["seconds"],
         "peak_gib": million["peak_gib"] <= TARGETS["peak_gib"],
         "twice_the_data": max(million["seconds"] / half["seconds"], two["seconds"] / million["seconds"])
+        <= TARGETS["twice_the_data"],
+        "twice_the_data_average": max(
+            after["cpu_s"] / before["cpu_s"] for before, after in pairwise(found["speed_average"])
+        )
         <= TARGETS["twice_the_data"],
         "times_the_transcription": found["transcription"]["equal"]
         and found["transcription"]["times"] >= TARGETS["times_the_transcription"],
