@@ -194,3 +194,13 @@ def test_ranks_mine_over_the_whole_batch_and_average_to_its_gradient():
     for loss, gradient in itertools.islice(iter(results.get, None), 2):
         assert loss == pytest.approx(losses["triplet"].item(), rel=1e-5)
         torch.testing.assert_close(torch.tensor(gradient), whole.model.extractor.project.weight.grad)
+
+
+def test_a_step_waits_for_the_device_in_the_miner_alone(host_reads):
+    found, batch = objective(), images(PIDS)
+    with host_reads() as reads:
+        found(batch)["loss"].backward()
+    # Where the pairs are, twice, which anchors have both, and two constants: pytorch-metric-learning's. On the
+    # CPU the one value read is that no pid is unknown; a GPU looks itself.
+    miner = 3 * ["nonzero"] + 2 * ["lift_fresh"]
+    assert sorted(reads) == sorted([*miner, "_local_scalar_dense"])

@@ -11,8 +11,18 @@ from torch import Tensor, nn
 from reid_adapters.config import LOGIT_SCALE, SMOOTHING
 
 
+def full_precision(x: Tensor) -> Tensor:
+    """Half precision in float32; float32 and float64 as they are.
+
+    Example:
+        >>> full_precision(torch.zeros(2, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def similarity(left: Tensor, right: Tensor, scale: float | None = LOGIT_SCALE) -> Tensor:
-    """Similarities of all pairs, in float32: scaled cosines, or inner products.
+    """Similarities of all pairs, in float32 or more: scaled cosines, or inner products.
 
     Args:
         left: [m e].
@@ -26,7 +36,7 @@ def similarity(left: Tensor, right: Tensor, scale: float | None = LOGIT_SCALE) -
         >>> similarity(torch.tensor([[2.0, 0.0]]), torch.eye(2), scale=10)
         tensor([[10.,  0.]])
     """
-    left, right = left.float(), right.float()
+    left, right = full_precision(left), full_precision(right)
     if scale is not None:
         left, right = scale * F.normalize(left, dim=-1), F.normalize(right, dim=-1)
     with torch.autocast(left.device.type, enabled=False):  # half precision would round what scale magnifies
@@ -124,7 +134,7 @@ class HardTripletLoss(nn.Module):
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Features [b e] and identities int64 [b] -> a scalar."""
         with torch.autocast(features.device.type, enabled=False):
-            features = features.float()
+            features = full_precision(features)
             return self.loss(features, labels, self.miner(features, labels))
 
 
@@ -151,5 +161,5 @@ class IDHead(nn.Module):
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Features [b e] and identities int64 [b] -> a scalar."""
-        logits = self.classifier(self.neck(features.float()))
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.smoothing)
+        logits = self.classifier(self.neck(full_precision(features)))
+        return F.cross_entropy(full_precision(logits), labels, label_smoothing=self.smoothing)

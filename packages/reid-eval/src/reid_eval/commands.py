@@ -62,6 +62,7 @@ def rerank(
         weight=weight,
         query_valid=query.valid,
         gallery_valid=gallery.valid,
+        device=evaluation.device,
     )
     shared = {**arguments(*sides), **options(evaluation), "reranking": reranking}
     result = evaluate(**shared, far=evaluation.far, unreadable=evaluation.unreadable)

@@ -18,8 +18,8 @@ from torch import Tensor
 from reid_eval.defaults import K1, K2, LAMBDA, Metric
 from reid_eval.inputs import TILE_ROWS, Array, Features, Retrieval, checked_features
 
-PRODUCTS_AT_A_TIME = 2**24
-"""Distances among all rows held at a time."""
+PRODUCTS_AT_A_TIME = {"cpu": 2**24, "cuda": 2**28}
+"""Distances among all rows held at a time: some hundred MB on a CPU, a few GB on a GPU."""
 
 ROUNDING = 1e-5
 """Squared distances below this part of the largest squared norm are rounding of float32 products."""
@@ -117,6 +117,7 @@ def k_reciprocal(
     weight: float = LAMBDA,
     query_valid: Array | None = None,
     gallery_valid: Array | None = None,
+    device: str | torch.device = "cpu",
 ) -> Reranking:
     """Re-rank by k-reciprocal encoding (Zhong et al., Re-ranking Person Re-identification, CVPR 2017).
 
@@ -133,6 +134,7 @@ def k_reciprocal(
         weight: of the original distance, from 0 to 1; the published lambda.
         query_valid: bool [q], False where a row holds no feature and is no neighbour; None for all True.
         gallery_valid: bool [g], the same of the gallery.
+        device: where neighbours are sought, all rows against all.
 
     Returns:
         A Reranking, which makes distances of some queries at a time.
@@ -156,7 +158,7 @@ def k_reciprocal(
             "and a weight from 0 to 1"
         )
     rows = np.empty((count, query.shape[1]), dtype=np.float32)
-    norms = torch.cat([query_norms, gallery_norms]).to(torch.float32).numpy()[np.concatenate(valid)]
+    norms = torch.cat([query_norms, gallery_norms]).to("cpu", torch.float32).numpy()[np.concatenate(valid)]
     filled = 0
     for features, mask in zip((query, gallery), valid, strict=True):
         for start in range(0, len(features), TILE_ROWS):
@@ -168,7 +170,7 @@ def k_reciprocal(
         rows /= np.sqrt(norms)[:, None]
         norms = np.ones(count, dtype=np.float32)
 
-    neighbours, farthest = _nearest_and_farthest(rows, norms, k1 + 1)
+    neighbours, farthest = _nearest_and_farthest(rows, norms, k1 + 1, torch.device(device))
     reciprocal = _mutual(neighbours)
     near = _mutual(neighbours[:, : round(k1 / 2) + 1])
     # A neighbour's own neighbours join where over two thirds of them are already there (the paper's R*).
@@ -196,15 +198,17 @@ def _mutual(neighbours: np.ndarray) -> sparse.csr_array:
     return sparse.csr_array(links.multiply(links.T))
 
 
-def _nearest_and_farthest(rows: np.ndarray, norms: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _nearest_and_farthest(
+    rows: np.ndarray, norms: np.ndarray, k: int, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest rows of each, int64 [n k], and its squared distance to the farthest, float32 [n].
 
     One pass of products gives both, where faiss would have to search twice.
     """
-    points, squares = torch.from_numpy(rows), torch.from_numpy(norms)
+    points, squares = torch.from_numpy(rows).to(device), torch.from_numpy(norms).to(device)
     neighbours, farthest = torch.empty(len(rows), k, dtype=torch.int64), torch.empty(len(rows))
-    step = max(1, PRODUCTS_AT_A_TIME // len(rows))
-    buffer = torch.empty(min(step, len(rows)), len(rows))
+    step = max(1, PRODUCTS_AT_A_TIME["cpu" if device.type == "cpu" else "cuda"] // len(rows))
+    buffer = torch.empty(min(step, len(rows)), len(rows), device=device)
     for start in range(0, len(rows), step):
         some = slice(start, min(start + step, len(rows)))
         distances = buffer[: some.stop - start]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import pickle
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from segment_anything import sam_model_registry
-from segment_anything.modeling import Sam
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
 
 FETCHED_FROM = "https://dl.fbaipublicfiles.com/segment_anything/"
 
@@ -71,6 +72,8 @@ def load_sam(name: str, checkpoint: str | Path | None = None, sha256: str | None
         fits = [other for other, size in SAM_CHECKPOINTS.items() if found == (size.width, size.depth)]
         what = f"it holds {fits[0]}" if fits else "it holds no official SAM"
         raise ValueError(f"{checkpoint}: expected the weights of {name}, but {what}; name the size that fits")
+    from segment_anything import sam_model_registry  # here: Keypoint R-CNN's weights are read without it
+
     model = sam_model_registry[name.removeprefix("sam_")]()
     load_weights(model, state, checkpoint)
     return model
