@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -233,8 +233,8 @@ def test_two_processes_on_one_device_have_the_losses_of_one(device, tmp_path, on
 def run_rank(device: str, folder: Path) -> None:
     """One of two processes: two machines of one device each, which are one."""
     rank = int(os.environ["NODE_RANK"])
-    gloo: Any = DDPStrategy(process_group_backend="gloo")
-    losses = train(folder, device, Identities(), rank, 2, num_nodes=2, strategy=gloo)
+    StrategyRegistry.register("ddp_gloo", DDPStrategy, process_group_backend="gloo")
+    losses = train(folder, device, Identities(), rank, 2, num_nodes=2, strategy="ddp_gloo")
     (folder / f"{rank}.json").write_text(json.dumps(losses))
 
 
