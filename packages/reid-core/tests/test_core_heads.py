@@ -200,7 +200,7 @@ def test_a_step_waits_for_the_device_in_the_miner_alone(host_reads):
     found, batch = objective(), images(PIDS)
     with host_reads() as reads:
         found(batch)["loss"].backward()
-    # pytorch-metric-learning's: where the pairs are, twice, which anchors have both, and two constants. On the
-    # CPU the one value read is that no pid is unknown; a GPU looks itself.
+    # pytorch-metric-learning's: where the pairs are, twice, which anchors have both, and two constants.
+    # On the CPU the one value read is that no pid is unknown; a GPU looks itself.
     miner = 3 * ["nonzero"] + 2 * ["lift_fresh"]
     assert sorted(reads) == sorted([*miner, "_local_scalar_dense"])
