@@ -38,12 +38,11 @@ def write_record(path: Path, claim: str, machine: dict[str, Any] | None = None, 
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     processors = (line.split(":")[1].strip() for line in lines if "model name" in line)
-    revision = ["git", "rev-parse", "--short", "HEAD"]
     record = {
         "claim": claim,
         "command": f"python benchmarks/{Path(sys.argv[0]).name}",
         "date": date.today().isoformat(),
-        "revision": subprocess.run(revision, capture_output=True, text=True, cwd=ROOT).stdout.strip(),
+        "revision": _revision(),
         "machine": {
             "cpu": next(processors, platform.processor()),
             "cores": os.cpu_count(),
@@ -56,3 +55,12 @@ def write_record(path: Path, claim: str, machine: dict[str, Any] | None = None, 
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(record, indent=2) + "\n")
     partial.rename(path)
+
+
+def _revision() -> str:
+    """The commit at hand; empty where git or its folder is missing."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip()
+    except FileNotFoundError:
+        return ""

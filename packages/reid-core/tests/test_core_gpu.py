@@ -180,7 +180,7 @@ def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
 
 FITS: dict[str, tuple[str, dict[str, Any], float]] = {
     "float32": ("", {}, 1e-3),
-    "bfloat16": ("", {"precision": "bf16-mixed"}, 0.1),
+    "bfloat16": ("", {"precision": "bf16-mixed"}, 0.05),
     "compile": ("compile", {}, 1e-3),
     "checkpointing": ("checkpointing", {}, 1e-3),
 }
