@@ -30,7 +30,7 @@ def measure(context: Context) -> None:
     """VILLS' batch of 128 images and 32 clips, and CION's of 120 images with 10 views, from JPEGs on disk."""
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
-        people, side = (4, (64, 32)) if context.tiny else (32, (256, 128))
+        people, side = (2, (64, 32)) if context.tiny else (32, (256, 128))
         world = World(identities=people, cameras=2, height=side[0], width=side[1], seed=0)
         root = Path(folder) / "world"
         workers = 1 if context.tiny else cores

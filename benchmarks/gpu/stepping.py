@@ -80,7 +80,7 @@ def measure_compiled(context: Context, name: str) -> None:
         if isinstance(module, DropPath):
             module.drop_prob = 0.0
     _timed(context, training, f"{name}, bfloat16, no stochastic depth", count)
-    backend = "inductor" if training.device == "cuda" else "aot_eager"
+    backend = "inductor" if training.device == "cuda" else "eager"
     objective: Any = training.objective
     for branch in (objective.student, objective.teacher):
         encoder = branch.model.encoder if hasattr(branch, "model") else branch.backbone

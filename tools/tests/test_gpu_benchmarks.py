@@ -1,4 +1,4 @@
-"""The script that checks and measures the project on a GPU: its runner, its tables, all of it at tiny sizes."""
+"""The script that checks and measures on a GPU: its runner, its tables, and all of it at tiny sizes."""
 
 from __future__ import annotations
 

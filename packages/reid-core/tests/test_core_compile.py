@@ -1,4 +1,4 @@
-"""Backbones under torch.compile: one graph, whichever patches are hidden and however many images there are."""
+"""Backbones under torch.compile: one graph, whichever patches are hidden and however many images come."""
 
 from __future__ import annotations
 
