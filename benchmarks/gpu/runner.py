@@ -166,7 +166,7 @@ def run_part(part: Part, seconds: float, tiny: bool) -> dict[str, Any]:
         log.touch()
         for method in METHODS:
             process: Any = multiprocessing.get_context(method).Process(  # type: ignore[attr-defined]
-                target=work, args=(part, tiny, lines, log)
+                target=work, args=(part, tiny, lines, log, multiprocessing.get_start_method())
             )
             process.start()
             process.join(seconds)
@@ -188,9 +188,10 @@ def run_part(part: Part, seconds: float, tiny: bool) -> dict[str, Any]:
     return {**record, "why": why, "output": tail}
 
 
-def work(part: Part, tiny: bool, lines: Path, log: Path) -> None:
+def work(part: Part, tiny: bool, lines: Path, log: Path, start_method: str) -> None:
     """What a part's process does: run it, in a session of its own and with its output in a file."""
     os.setsid()  # so that its loaders' workers can be ended with it
+    multiprocessing.set_start_method(start_method, force=True)  # theirs is Python's own, as in a training
     with log.open("a") as output:
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())

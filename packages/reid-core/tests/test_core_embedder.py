@@ -286,14 +286,6 @@ def test_a_mirrored_image_has_the_same_descriptor_with_flip() -> None:
     np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_a_cuda_device_gives_the_same_descriptors(folder) -> None:
-    model = embedder(Preprocessing(SIZE, channels="BGR"))
-    expected = model.embed(manifest(folder), device="cpu")
-    rows = model.embed(manifest(folder), device="cuda", batch_size=4)
-    np.testing.assert_allclose(rows, expected, atol=1e-4)
-
-
 @pytest.mark.parametrize("per_image", [False, True])
 def test_preprocessing_is_that_of_evaluation(per_image) -> None:
     preprocessing = Preprocessing(SIZE, per_image=per_image)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from reid_core.data.samplers import Draw, RandomBatches
+from reid_core.models import Embedder, Preprocessing
 from reid_core.models.backbones import build_backbone
 from reid_core.models.features import extract
 from reid_core.models.heads import ReIDModel, ReIDObjective
@@ -124,6 +125,15 @@ def test_extracted_features_are_the_cpus(device, tmp_path):
     )
     assert np.linalg.norm(found - want) < 1e-5 * np.linalg.norm(want)
     assert np.linalg.norm(half - want) < 0.02 * np.linalg.norm(want)
+
+
+def test_an_embedder_gives_the_descriptors_of_the_cpu(device):
+    torch.manual_seed(0)
+    encoder = build_backbone("vit_nano_patch8", SIZE, **NANO)
+    embedder = Embedder(ClassFeature(encoder), Preprocessing(SIZE, channels="BGR"), flip=True)
+    crops = [np.random.default_rng(seed).integers(0, 256, (90, 50, 3), dtype=np.uint8) for seed in range(6)]
+    found, want = (embedder.embed(crops, device=where, batch_size=4) for where in (device, "cpu"))
+    np.testing.assert_allclose(found, want, atol=1e-4)
 
 
 class Identities(nn.Module):
