@@ -22,7 +22,7 @@ from reid_core.synthetic import World, write_folder
 EPOCHS = 10_000
 """More batches than are ever taken."""
 
-SECONDS = 12.0
+SECONDS = 6.0
 """For which batches are counted, after the first of each worker."""
 
 

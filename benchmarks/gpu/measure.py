@@ -23,7 +23,7 @@ TOP = 10
 NAME = 100
 """Characters of their names."""
 
-PROFILED = 3
+PROFILED = 2
 """Calls in a profile."""
 
 KINDS = {
@@ -100,74 +100,76 @@ def share_of_peak(count: int, seconds: float) -> dict[str, float]:
 
 
 def profiled(call: Callable[[], object]) -> dict[str, Any]:
-    """Where the time of a call goes: the top kernels as text, shares by kind, and how long a device is idle.
-
-    Returns:
-        "top" text, "kinds" shares of the device's time, "busy_s" and "idle_share" of a call.
-    """
+    """Where the time of a call goes; on a GPU what `account` makes of its kernels, else the top operators."""
     gpu = torch.cuda.is_available()
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
     call()
-    with profile(activities=activities) as found:
+    with profile(activities=[ProfilerActivity.CUDA if gpu else ProfilerActivity.CPU]) as found:
         for _ in range(PROFILED):
             call()
         if gpu:
             torch.cuda.synchronize()
-    kind = torch.autograd.DeviceType.CUDA if gpu else torch.autograd.DeviceType.CPU
-    events = [event for event in found.events() or () if event.device_type == kind]
-    if not gpu:  # operators hold one another; their own time alone adds up
-        table = found.key_averages().table(
-            sort_by="self_cpu_time_total", row_limit=TOP, max_name_column_width=50
-        )
-        return {"top": table}
-    if not events:
+    if not gpu:
+        averages = found.key_averages()
+        return {"top": averages.table(sort_by="self_cpu_time_total", row_limit=TOP, max_name_column_width=50)}
+    return account(
+        [
+            (event.name, event.time_range.start, event.time_range.end)
+            for event in found.events() or ()
+            if event.device_type == torch.autograd.DeviceType.CUDA
+        ],
+        PROFILED,
+    )
+
+
+def account(kernels: list[tuple[str, float, float]], calls: int) -> dict[str, Any]:
+    """The top kernels of some calls as text, shares by kind, and how long the device is idle.
+
+    Args:
+        kernels: name, start and end of each in microseconds.
+        calls: how many calls they are of.
+
+    Returns:
+        "top" text, "kinds" shares of the kernels' time, "kernels", "busy_s" and "longest_gap_ms" of a call,
+        and "idle_share" of the time from the first kernel to the last one's end.
+    """
+    if not kernels:
         return {"top": "the profiler saw no kernel; it may not read this card's counters"}
     busy: dict[str, float] = {}
     counts: dict[str, int] = {}
-    for event in events:
-        busy[event.name] = busy.get(event.name, 0.0) + event.time_range.elapsed_us()
-        counts[event.name] = counts.get(event.name, 0) + 1
-    total = sum(busy.values())
-    first = min(event.time_range.start for event in events)
-    span = max(event.time_range.end for event in events) - first
-    gaps = _gaps([(event.time_range.start, event.time_range.end) for event in events])
-    top = sorted(busy.items(), key=lambda item: -item[1])[:TOP]
-    lines = [
-        f"{spent / PROFILED / 1e3:8.3f} ms {spent / total:6.1%} {counts[name] / PROFILED:7.1f} x  "
-        + name[:NAME]
-        for name, spent in top
-    ]
     kinds: dict[str, float] = {}
-    for name, spent in busy.items():
-        kinds[kind_of(name)] = kinds.get(kind_of(name), 0.0) + spent / total
+    for name, start, end in kernels:
+        busy[name] = busy.get(name, 0.0) + end - start
+        counts[name] = counts.get(name, 0) + 1
+        kinds[kind_of(name)] = kinds.get(kind_of(name), 0.0) + end - start
+    total = sum(busy.values())
+    span = max(end for _, _, end in kernels) - min(start for _, start, _ in kernels)
+    gaps = _gaps([(start, end) for _, start, end in kernels])
+    lines = [
+        f"{spent / calls / 1e3:8.3f} ms {spent / total:6.1%} {counts[name] / calls:7.1f} x  {name[:NAME]}"
+        for name, spent in sorted(busy.items(), key=lambda item: -item[1])[:TOP]
+    ]
     return {
         "top": "\n".join(lines),
-        "kinds": {name: round(part, 3) for name, part in sorted(kinds.items(), key=lambda item: -item[1])},
-        "kernels": round(len(events) / PROFILED),
-        "busy_s": round(total / PROFILED / 1e6, 5),
+        "kinds": {
+            kind: round(spent / total, 3) for kind, spent in sorted(kinds.items(), key=lambda item: -item[1])
+        },
+        "kernels": round(len(kernels) / calls),
+        "busy_s": round(total / calls / 1e6, 5),
         "idle_share": round(sum(gaps) / span, 3),
         "longest_gap_ms": round(max(gaps, default=0.0) / 1e3, 3),
     }
 
 
 def kind_of(kernel: str) -> str:
-    """What a kernel does, by its name.
-
-    >>> kind_of("nvjet_hsh_128x256_64x4_2x1_v_bz_coopA_TNT"), kind_of("void flash_fwd_kernel"), kind_of("xyz")
-    ('matrix products', 'attention', 'other')
-    """
+    """What a kernel does, by its name."""
     return next((name for name, parts in KINDS.items() if re.search(parts, kernel, re.IGNORECASE)), "other")
 
 
 def _gaps(spans: list[tuple[float, float]]) -> list[float]:
-    """Times in which no span runs.
-
-    >>> _gaps([(0, 2), (1, 3), (5, 6)])
-    [2]
-    """
-    gaps, end = [], None
+    """Times in which no span runs."""
+    gaps, end = [], min(start for start, _ in spans)
     for start, stop in sorted(spans):
-        if end is not None and start > end:
+        if start > end:
             gaps.append(start - end)
-        end = stop if end is None else max(end, stop)
+        end = max(end, stop)
     return gaps

@@ -100,9 +100,9 @@ def _built(context: Context, name: str) -> tuple[Training, int]:
 
 
 def _timed(context: Context, training: Training, name: str, count: int, half: bool = True) -> float | None:
-    repeats = 2 if context.tiny else 10
+    repeats, warm_up = (2, 1) if context.tiny else (10, 3) if half else (4, 1)
     try:
-        found = timed(lambda: training.step(half), repeats, warm_up=1 if context.tiny else 3)
+        found = timed(lambda: training.step(half), repeats, warm_up)
     except torch.cuda.OutOfMemoryError:
         training.optimizer.zero_grad()
         context.report(name, why="the device's memory is too small")

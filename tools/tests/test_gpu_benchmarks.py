@@ -122,6 +122,21 @@ def test_goals_are_compared_with_what_was_found(monkeypatch):
     }
 
 
+def test_a_profile_accounts_for_kernels_and_for_the_time_between_them(monkeypatch):
+    measure = gpu_module("measure", monkeypatch)
+    kernels = [
+        ("nvjet_hsh_128x256_64x4_2x1_v_bz_coopA_TNT", 0.0, 600.0),
+        ("void flash_fwd_kernel<Flash_fwd_kernel_traits>", 500.0, 800.0),
+        ("fmha_cutlassF_bf16_aligned", 1000.0, 1100.0),
+    ]
+    found = measure.account(kernels, calls=1)
+    assert found["kinds"] == {"matrix products": 0.6, "attention": 0.4}
+    assert found["idle_share"] == pytest.approx(200 / 1100, abs=1e-3)
+    assert (found["kernels"], found["busy_s"], found["longest_gap_ms"]) == (3, 0.001, 0.2)
+    assert found["top"].splitlines()[0].split()[:3] == ["0.600", "ms", "60.0%"]
+    assert "no kernel" in measure.account([], calls=1)["top"]
+
+
 def record(**changes: Any) -> dict[str, Any]:
     numbers = {"seconds": 0.0321, "images_per_s": 5012.4, "peak_gib": 31.2, "share_of_bf16_peak": 0.362}
     profile = {"top": "  1.000 ms  kernel", "idle_share": 0.12}
