@@ -131,7 +131,9 @@ def test_what_waits_for_the_device_is_heard(host_reads):
 def test_vills_is_one_graph_whichever_patches_are_hidden_and_regions_valid():
     plain, compiled = vills(), torch.compile(vills(), backend="eager", fullgraph=True)
     for seed in (1, 2):
-        given = index_views(vills_batch(seed))
+        # Images take the same way as videos and leave out the alignment: tracing both takes twice as long.
+        batch = {name: x for name, x in vills_batch(seed).items() if not name.startswith("image")}
+        given = index_views(batch)
         assert torch.equal(compiled(given)["loss"], plain(given)["loss"])
 
 
