@@ -13,7 +13,9 @@ from runner import Context
 from torch.utils.data import DataLoader
 
 from reid_core.data.datasets import ImageDataset
+from reid_core.data.joint import ZippedBatches
 from reid_core.data.manifest import UNKNOWN, Manifest
+from reid_core.data.pool import PoolPart, build_pool
 from reid_core.data.readers import read_folder
 from reid_core.data.samplers import CurriculumBatches, RandomBatches
 from reid_core.data.transforms import MultiCrop
@@ -46,11 +48,10 @@ def measure(context: Context) -> None:
 def vills(manifest: Manifest, size: tuple[int, int], tiny: bool, workers: int) -> DataLoader[Any]:
     """The app's own data set: two views, block masks and three regions of images and of clips."""
     from vills.config import PretrainConfig
-    from vills.data import Grids, Pool, VillsDataset, ZippedBatches, collate
+    from vills.data import Grids, VillsDataset, collate
 
-    tracklets = manifest.tracklets()
-    pool = Pool([manifest], np.zeros(1, np.int64), np.arange(len(manifest)), tracklets)
-    masks = np.zeros((len(manifest), *size), np.uint8)
+    pool = build_pool([PoolPart(manifest)])  # tracklets are videos, the other rows images
+    masks = np.zeros((pool.rows, *size), np.uint8)
     for area in range(3):  # head, torso and legs as stripes
         masks[:, area * size[0] // 3 : (area + 1) * size[0] // 3] |= 1 << area
     config = PretrainConfig(image_size=(32, 16), frame_size=(32, 16)) if tiny else PretrainConfig()
