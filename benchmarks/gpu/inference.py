@@ -44,7 +44,7 @@ def features(context: Context) -> None:
 def keypoints(context: Context) -> None:
     """Crops a second of Keypoint R-CNN, with random weights: it finds somebody in each all the same."""
     from reid_lse import KeypointRCNNPredictor
-    from reid_lse.detector import build_keypoint_rcnn
+    from reid_lse.predictors.keypoint_rcnn import build_keypoint_rcnn
 
     device = device_of(context)
     count = 1 if context.tiny else 64

@@ -19,7 +19,7 @@ from reid_lse import (
     prior,
     unpack_masks,
 )
-from reid_lse.detector import build_keypoint_rcnn
+from reid_lse.predictors.keypoint_rcnn import build_keypoint_rcnn
 
 pytestmark = pytest.mark.gpu
 
