@@ -155,15 +155,15 @@ def ablate(recipe: Recipe, config: RecipeConfig, table: Table) -> list[Found]:
         scales = {name: SCALES.get(table.units.get(name, PER_CENT), 1.0) for name in table.metrics}
         ours = {name: scales[name] * results[name] if name in results else None for name in scales}
         found.append(Found(row, one.name, ours))
-    share(lambda: _publish(table, found, config))
+    share(lambda: _publish(recipe.name, table, found, config))
     return found
 
 
-def _publish(table: Table, found: Sequence[Found], config: RecipeConfig) -> None:
+def _publish(program: str, table: Table, found: Sequence[Found], config: RecipeConfig) -> None:
     with (
         hold(config.folder, f"run {config.experiment}/{config.name}", wait=False),
         Tracker.start(
-            config.experiment, config.name, config.folder, tracking_uri(config), program=recipe.name
+            config.experiment, config.name, config.folder, tracking_uri(config), program=program
         ) as tracker,
     ):
         for path in write(table, found, config.folder / TABLES_FOLDER):

@@ -45,7 +45,8 @@ def find_identities(job: Job) -> dict[str, Any]:
     valid = np.load(valid_path(features))
     tracklets, videos = table["tracklet"].to_numpy(), table["video"].to_numpy()
     result = denoise(rows, tracklets, videos, job.section, valid=valid, folder=job.folder / "work")
-    found = {"raw": np.where(valid, tracklets, UNKNOWN), **result.levels}
+    found = {"raw": np.where(valid, tracklets, UNKNOWN)}
+    found |= {str(level): identity for level, identity in result.levels.items()}
     levels, parts = {}, {}
     for name, identity in found.items():
         file = identity_file(job.folder, name)
