@@ -21,7 +21,7 @@ from cion.cli import APP, main
 from cion.config import Network
 from cion.networks import build_reid
 from cion.pretraining.config import PretrainConfig
-from cion.pretraining.recipe import check, stages
+from cion.pretraining.recipe import RECIPE, stages
 from cion.pretraining.stages.features import given_features
 from cion.pretraining.stages.pretrain import PreTraining, build_objective
 from cion.pretraining.stages.tracklets import load_videos, mistracked
@@ -63,7 +63,7 @@ def test_a_backbone_of_one_image_size_is_refused_where_local_views_have_another(
     for name, value in options.items():
         command += [f"--model.{name}", value]
     with pytest.raises(ValueError, match="at pretrain.local_size does not take .* 32x16 alone, got 64x32"):
-        check(parse_config(APP, command))
+        RECIPE.check(parse_config(APP, command))
 
 
 def test_denoising_is_told_level_by_level_beside_the_truth(tiny):

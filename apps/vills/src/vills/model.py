@@ -47,6 +47,7 @@ def build_model(config: ModelConfig, shapes: Shapes) -> VideoImageEncoder:
         ValueError: an unknown backbone, or widths and heads that don't fit.
 
     Example:
+        >>> import torch
         >>> model = build_model(ModelConfig(options={"depth": 1}), Shapes((32, 16), (32, 16), frames=2))
         >>> model(torch.zeros(1, 3, 32, 16)).shape
         torch.Size([1, 4, 128])
@@ -77,6 +78,7 @@ def vills(
         Module from images [b 3 h w] or clips [b t 3 h w] to descriptors [b L*d] of unit length.
 
     Example:
+        >>> import torch
         >>> arguments = {"model": {"options": {"depth": 1}}, "image_size": [32, 16]}
         >>> vills(**arguments, frame_size=[32, 16], frames=2).eval()(torch.zeros(1, 3, 32, 16)).shape
         torch.Size([1, 512])
