@@ -44,8 +44,8 @@ class Recipe:
         check: configuration -> nothing; raises ValueError or OSError for what is wrong on the face of it.
         check_data: configuration, function from (source, splits) to its rows -> nothing; the same for what
             needs the data, right after `prepare`.
-        results: summaries of the stages that were run -> metrics of the whole run, by name; logged to its parent
-            run.
+        results: summaries of the stages that were run -> metrics of the whole run, by name; logged to its
+            parent run.
         publish: configuration, function from a stage's name to its folder, summaries -> nothing; called when
             the last stage is done, to print tables and log pictures.
     """
