@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -325,7 +326,6 @@ def test_given_features_are_denoised_by_and_the_broken_images_left_out(tiny, tmp
 
 
 def test_a_file_added_to_the_videos_is_noticed(tiny, tmp_path):
-    import shutil
 
     root = Path(shutil.copytree(tiny.data / "videos", tmp_path / "videos"))
     command = ["tracklets", *tiny.command, "--name", "grown", "--data.videos.name", "folder"]
@@ -377,3 +377,20 @@ def test_more_prototypes_than_memory_holds_are_refused_before_training(tiny, cap
     command = ["pretrain", *tiny.command, "--variants", "[dino]", "--name", "large"]
     assert main([*command, "--pretrain.objective.prototypes", "10000000000"]) == 1
     assert "GiB free; lower prototypes" in capsys.readouterr().err
+
+
+def test_an_unreadable_query_counts_as_a_miss_and_is_told_with_the_results(tiny, tmp_path, capsys):
+    data = Path(shutil.copytree(tiny.data / "target", tmp_path / "target"))
+    broken = min((data / "query").glob("*.jpg"))
+    broken.write_bytes(b"")
+    command = ["run", *tiny.command, "--name", "broken", "--variants", "[none]"]
+    command += ["--data.target", f"{{name: market1501, root: {data}}}"]
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    assert "finetune/none: done, reused" in told
+    folder = tiny.runs / "cion_tiny" / "broken" / "evaluate"
+    found = json.loads((folder / "results.json").read_text())["none"]
+    assert found["num_unreadable_queries"] == 1 and found["num_valid_queries"] == found["num_queries"]
+    assert f"incomplete: evaluate/none: 1 of {found['num_queries']} queries could not be read" in told
+    assert (folder / "none" / "query.unreadable.txt").read_text() == f"{broken}\n"
+    assert main([*command, "--allow_unreadable", "0.5"]) == 0

@@ -133,8 +133,8 @@ def test_the_two_views_of_an_image_differ(dataset):
 def test_evaluation_may_see_more_frames_than_training(config, tiny):
     chosen = replace(config, evaluate=replace(config.evaluate, frames=3))
     sides = load_sides(tiny.job("evaluate", chosen))
-    assert sides["gallery_clips"].dataset[0]["clip"].shape[0] == 3
-    assert load_sides(tiny.job("evaluate", config))["gallery_clips"].dataset[0]["clip"].shape[0] == 2
+    assert sides["gallery_clips"][0]["clip"].shape[0] == 3
+    assert load_sides(tiny.job("evaluate", config))["gallery_clips"][0]["clip"].shape[0] == 2
 
 
 def test_every_step_draws_images_and_videos_in_the_configured_numbers(tiny, config, pool):

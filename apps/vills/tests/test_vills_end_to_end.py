@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -188,3 +190,23 @@ def test_rows_of_a_table_share_what_they_can(tiny):
     assert {path.suffix for path in tables.iterdir()} == {".csv", ".md", ".html", ".png"}
     lines = (tables / "lambda_2.csv").read_text().splitlines()
     assert len(lines) == 4 and "92.0" in lines[1]  # the paper's number beside ours
+
+
+def test_an_unreadable_query_counts_as_a_miss_and_is_told_with_the_results(tiny, tmp_path, capsys):
+    data = Path(shutil.copytree(tiny.data, tmp_path / "data"))
+    broken = min((data / "market1501" / "query").glob("*.jpg"))
+    broken.write_bytes(b"")
+    roots = ["--data.image.root", str(data / "market1501"), "--data.video.root", str(data / "mars")]
+    roots += ["--data.pretrain", f"[{{name: folder, root: {data / 'folder'}}}]", "--name", "broken"]
+    command = ["run", *tiny.on_disk, *roots]
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    assert "finetune/pretrained: done, reused" in told
+    folder = tiny.runs / "vills_tiny" / "broken" / "evaluate"
+    found = json.loads((folder / "results.json").read_text())["pretrained"]["image"]
+    assert found["num_unreadable_queries"] == 1 and found["num_valid_queries"] == found["num_queries"]
+    assert f"incomplete: evaluate/pretrained/image: 1 of {found['num_queries']} queries could not" in told
+    named = (folder / "pretrained" / "query_images.unreadable.txt").read_text()
+    assert named == f"{broken}\n"
+    assert (folder / "figures" / "ranked_image.png").exists()
+    assert main([*command, "--allow_unreadable", "0.5"]) == 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -14,6 +16,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 
+from reid_core import data
 from vsla_clip.cli import main
 
 STAGES = ["prepare", "clip", "stage1", "stage2", "evaluate"]
@@ -100,6 +103,7 @@ def test_without_assertions_every_stage_runs_too(tiny):
 KILLED_AT_STEP_THREE = """
 import os, signal, sys
 import reid_core.training.module
+from reid_core import data
 from vsla_clip.cli import main
 
 def write(state, path, original=reid_core.training.module.write_checkpoint):
@@ -152,3 +156,18 @@ def test_under_torchrun_two_processes_learn_what_one_learns_on_the_whole_batch(t
             if not name.endswith(("in_proj_bias", "qkv.bias")):
                 torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=5e-5)
     assert (folder / "evaluate" / "results.json").exists()
+
+
+def test_an_unreadable_query_counts_as_a_miss_and_is_told_with_the_results(tiny, tmp_path, capsys):
+    copied = Path(shutil.copytree(tiny.data, tmp_path / "mars"))
+    rows = data.read("mars", copied).select("query")
+    for frame in rows.take(rows.tracklets()[0]).files:
+        frame.write_bytes(b"")
+    command = ["run", *tiny.on_disk, "--data.root", str(copied), "--name", "broken"]
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    assert "stage2: done, reused" in told
+    found = json.loads((tiny.runs / "vsla_tiny" / "broken" / "evaluate" / "results.json").read_text())["all"]
+    assert found["num_unreadable_queries"] == 1 and found["num_valid_queries"] == found["num_queries"]
+    assert f"incomplete: evaluate/all: 1 of {found['num_queries']} queries could not be read" in told
+    assert main([*command, "--allow_unreadable", "0.5"]) == 0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+from reid_core.data.manifest import Manifest
 from reid_core.models import features
-from reid_core.models.features import extract, valid_path
+from reid_core.models.features import Features, extract, retrieval_arguments, valid_path
 
 
 class Items:
@@ -19,7 +21,11 @@ class Items:
 
     def __init__(self, size: int = 11, unreadable: int = -1, fails: int = -1, clip: bool = False) -> None:
         self.size, self.unreadable, self.fails, self.clip, self.asked = size, unreadable, fails, clip, []
-        self.manifest = SimpleNamespace(digest="abc")
+        paths = [f"{row}.png" for row in range(size)]
+        self.manifest = self.rows = Manifest(
+            pd.DataFrame({"path": paths, "split": "query"}), Path("pictures")
+        )
+        self.away = {}
 
     def __len__(self) -> int:
         return self.size
@@ -31,6 +37,8 @@ class Items:
         image = torch.full((3, 2, 2), float(index))
         if self.clip:
             return {"clip": image.expand(5, 3, 2, 2)}
+        if index in self.away:
+            return {"image": image * 0, "valid": False, "reached": False, "unreadable": [self.away[index]]}
         return {"image": image, "valid": index != self.unreadable}
 
 
@@ -58,14 +66,15 @@ def one_batch_a_block(monkeypatch):
 @pytest.mark.parametrize("options", [{"batch_size": 4}, {"batch_size": 64}, {"workers": 2}], ids=str)
 def test_rows_are_in_the_dataset_s_order(tmp_path, options):
     rows = extract(Mean(), Items(), tmp_path / "query.npy", device="cpu", **options)
-    assert isinstance(rows, np.memmap)
-    assert rows.dtype == np.float32
-    np.testing.assert_array_equal(rows, expected())
+    assert isinstance(rows.array, np.memmap)
+    assert rows.array.dtype == np.float32
+    np.testing.assert_array_equal(rows.array, expected())
+    assert rows.valid.all() and rows.rows.table["path"].tolist() == [f"{row}.png" for row in range(11)]
 
 
 def test_clips_are_extracted_too(tmp_path):
     np.testing.assert_array_equal(
-        extract(Mean(), Items(clip=True), tmp_path / "q.npy", device="cpu"), expected()
+        extract(Mean(), Items(clip=True), tmp_path / "q.npy", device="cpu").array, expected()
     )
 
 
@@ -75,8 +84,10 @@ def test_unreadable_rows_are_zeros_and_marked(tmp_path):
             return super().forward(x) + 1
 
     rows = extract(Plus(), Items(unreadable=6), tmp_path / "q.npy", device="cpu", batch_size=4)
-    assert rows[6].tolist() == [0, 0]
-    assert np.flatnonzero(~np.load(valid_path(tmp_path / "q.npy"))).tolist() == [6]
+    assert rows.array[6].tolist() == [0, 0]
+    assert np.flatnonzero(~rows.valid).tolist() == [6]
+    assert rows.unreadable == [Path("pictures/6.png").absolute()]
+    np.testing.assert_array_equal(rows.valid, np.load(valid_path(tmp_path / "q.npy")))
 
 
 def test_killed_work_goes_on_after_the_last_block(tmp_path):
@@ -86,7 +97,7 @@ def test_killed_work_goes_on_after_the_last_block(tmp_path):
     items = Items()
     rows = extract(Mean(), items, tmp_path / "q.npy", batch_size=4, device="cpu")
     assert items.asked == [8, 9, 10]
-    np.testing.assert_array_equal(rows, expected())
+    np.testing.assert_array_equal(rows.array, expected())
     assert {path.name for path in tmp_path.iterdir()} == {"q.npy", "q.npy.json", "q.valid.npy"}
 
 
@@ -94,27 +105,33 @@ def test_kill_between_the_last_two_renames_is_repaired(tmp_path):
     extract(Mean(), Items(), tmp_path / "q.npy", device="cpu")
     (tmp_path / "q.npy").rename(tmp_path / "q.npy.part")
     items = Items()
-    np.testing.assert_array_equal(extract(Mean(), items, tmp_path / "q.npy", device="cpu"), expected())
+    np.testing.assert_array_equal(extract(Mean(), items, tmp_path / "q.npy", device="cpu").array, expected())
     assert items.asked == []
 
 
 def test_finished_work_is_returned_at_once(tmp_path):
     extract(Mean(), Items(), tmp_path / "q.npy", device="cpu")
     items = Items()
-    np.testing.assert_array_equal(extract(Mean(), items, tmp_path / "q.npy", device="cpu"), expected())
+    np.testing.assert_array_equal(extract(Mean(), items, tmp_path / "q.npy", device="cpu").array, expected())
     assert items.asked == []
 
 
-@pytest.mark.parametrize("change", ["weights", "manifest", "fingerprint"])
+@pytest.mark.parametrize("change", ["weights", "rows", "root", "content", "fingerprint"])
 @pytest.mark.parametrize("fails", [-1, 9], ids=["finished", "killed"])
-def test_other_inputs_are_done_anew(tmp_path, change, fails):
+def test_other_inputs_are_done_anew(tmp_path, monkeypatch, change, fails):
+    monkeypatch.chdir(tmp_path)
+    Path("pictures").mkdir()
     model, items, options = Mean(), Items(), {"batch_size": 4, "device": "cpu"}
     with contextlib.suppress(InterruptedError):
         extract(model, Items(fails=fails), tmp_path / "q.npy", **options)
     if change == "weights":
         model.weight.data += 1
-    elif change == "manifest":
-        items.manifest.digest = "other"
+    elif change == "rows":
+        items.manifest = items.manifest.take(range(10, -1, -1))
+    elif change == "root":
+        items.manifest = Manifest(items.manifest.table, Path("elsewhere"))
+    elif change == "content":
+        Path("pictures/3.png").write_text("another picture under the same name")
     else:
         options["fingerprint"] = "size=256x128"
     extract(model, items, tmp_path / "q.npy", **options)
@@ -135,7 +152,7 @@ def test_autocast_computes_in_half_precision(tmp_path):
             return output
 
     rows = extract(Product(12, 2), Items(), tmp_path / "q.npy", device="cpu", autocast=torch.bfloat16)
-    assert rows.dtype == np.float32
+    assert rows.array.dtype == np.float32
 
 
 def test_feature_that_is_not_finite_is_named(tmp_path):
@@ -166,4 +183,52 @@ def test_flip_is_the_mean_of_the_input_and_its_mirror_image(tmp_path):
     mirrored = extract(
         Left(), pictures, tmp_path / "a.npy", device="cpu", flip=True
     )  # not taken for the same
-    np.testing.assert_allclose(mirrored, np.asarray(plain) + 0.5)
+    np.testing.assert_allclose(mirrored.array, plain.array + 0.5)
+
+
+def test_what_the_storage_did_not_give_is_no_result_and_is_asked_for_again(tmp_path):
+    items, options = Items(), {"batch_size": 4, "device": "cpu"}
+    items.away = {row: str(tmp_path / "gone" / f"{row}.png") for row in (2, 9)}
+    with pytest.raises(OSError, match=r"2 of 11 items of q.npy can't be reached, the first .*gone/2.png"):
+        extract(Mean(), items, tmp_path / "q.npy", **options)
+    items.asked, items.away = [], {}
+    rows = extract(Mean(), items, tmp_path / "q.npy", **options)
+    assert items.asked == [2, 9] and rows.valid.all()
+    np.testing.assert_array_equal(rows.array, expected())
+    items.asked = []
+    extract(Mean(), items, tmp_path / "q.npy", **options)
+    assert items.asked == []
+
+
+def test_a_file_that_is_gone_from_its_folder_is_unreadable_until_it_is_back(tmp_path):
+    items = Items()
+    items.away = {2: str(tmp_path / "2.png")}
+    rows = extract(Mean(), items, tmp_path / "q.npy", device="cpu")
+    assert np.flatnonzero(~rows.valid).tolist() == [2]
+    items.away = {}
+    np.testing.assert_array_equal(extract(Mean(), items, tmp_path / "q.npy", device="cpu").array, expected())
+
+
+def test_a_storage_that_is_away_stops_the_work(tmp_path):
+    items = Items(100)
+    items.away = {row: f"/nowhere/{row}.png" for row in range(20, 100)}
+    with pytest.raises(OSError, match="64 items in a row can't be reached, the last /nowhere/83.png"):
+        extract(Mean(), items, tmp_path / "q.npy", batch_size=4, device="cpu")
+    items.asked, items.away = [], {}
+    rows = extract(Mean(), items, tmp_path / "q.npy", batch_size=4, device="cpu")
+    assert min(items.asked) == 20 and rows.valid.all()
+    np.testing.assert_array_equal(rows.array, expected(100))
+
+
+def test_both_sides_bring_what_the_evaluation_asks_for():
+    def side(paths, **columns):
+        rows = Manifest(pd.DataFrame({"path": paths, "split": "query", "pid": 3, **columns}), Path("."))
+        return Features(np.eye(len(paths), dtype=np.float32), rows, np.ones(len(paths), dtype=bool))
+
+    found = retrieval_arguments(side(["a", "b"]), side(["c", "d", "e"], platform="aerial"))
+    assert found["gallery_columns"]["platform"].tolist() == ["aerial"] * 3
+    assert found["query_columns"]["platform"].tolist() == ["", ""]
+    assert found["query_pids"].tolist() == [3, 3] and found["gallery_valid"].all()
+    shared = retrieval_arguments(side(["a", "b"]), side(["b", "c"]))
+    assert shared["query_columns"]["item"][1] == shared["gallery_columns"]["item"][0]
+    assert shared["query_columns"]["item"][0] not in shared["gallery_columns"]["item"]

@@ -98,7 +98,7 @@ assert (folder / "came").exists()
 items = [{"image": torch.full((1, 1, 2), float(row)), "valid": row != 3} for row in range(5)]
 runtime = Runtime(accelerator="cpu", devices=2)
 job = SimpleNamespace(runtime=runtime, digest="d", folder=folder)
-features, valid = extract_features(job, nn.Flatten(), items, folder / "f.npy")
+features, rows, valid = extract_features(job, nn.Flatten(), items, folder / "f.npy")
 assert features[:, 0].tolist() == [0, 1, 2, 0, 4] and valid.tolist() == [True, True, True, False, True]
 """
 
@@ -127,6 +127,6 @@ def test_alone_a_process_extracts_straight_to_the_file(tmp_path):
 
     job = SimpleNamespace(runtime=Runtime(accelerator="cpu"), digest="d", folder=tmp_path)
     items = [{"image": torch.full((1, 1, 2), float(row))} for row in range(3)]
-    features, valid = extract_features(job, nn.Flatten(), items, tmp_path / "f.npy")
+    features, _, valid = extract_features(job, nn.Flatten(), items, tmp_path / "f.npy")
     assert features[:, 0].tolist() == [0, 1, 2] and valid.all()
     assert {path.name for path in tmp_path.glob("*.npy")} == {"f.npy", "f.valid.npy"}

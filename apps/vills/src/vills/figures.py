@@ -10,107 +10,87 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reid_core.data.datasets import TrackletDataset
 from reid_core.data.decoding import read_image
 from reid_core.data.transforms import eval_transform, resize
+from reid_core.models.features import Features, retrieval_arguments
 from reid_core.models.heads import ReIDModel
 from reid_eval import PROTOCOLS, Result, ranked
 from reid_eval.figures import attention_figure, cmc_figure, ranked_list_figure, save_figure
-from vills.config import EvaluateConfig, Shapes, Size
-from vills.modes import MODES, TITLES, Side
+from vills.modes import MODES, TITLES, Evaluation, Mode
 
 ATTENTION_IMAGES = 4
 """Images in the picture of attention."""
 
 
 def draw_figures(
-    settings: EvaluateConfig,
-    shapes: Shapes,
+    section: Evaluation,
     model: ReIDModel,
-    sides: Mapping[str, Side],
-    features: Mapping[str, np.ndarray],
+    sides: Mapping[str, Any],
+    features: Mapping[str, Features],
     results: Mapping[str, Result],
     folder: Path,
-) -> list[Path]:
-    """Draw everything that the sources allow.
+) -> None:
+    """Draw everything that the sources allow into figures/: CMC curves, ranked lists, attention.
 
     Args:
-        settings: of the evaluation.
-        shapes: sizes of images and clips.
+        section: settings of the evaluation.
         model: the fine-tuned model, in eval mode.
-        sides: queries and galleries by name.
+        sides: data sets of queries and galleries by name.
         features: their features by the same names.
         results: mode -> result.
-        folder: folder of the pictures.
-
-    Returns:
-        The files: cmc.png, ranked_MODE.png, attention_image.png, attention_clip.png.
+        folder: of the stage; figures/ gets cmc.png, ranked_MODE.png, attention_image.png, attention_clip.png.
     """
+    folder = folder / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [
-        save_figure(
-            cmc_figure({TITLES[mode]: result for mode, result in results.items()}), folder / "cmc.png"
-        )
-    ]
+    titled = {TITLES[mode]: result for mode, result in results.items()}
+    save_figure(cmc_figure(titled), folder / "cmc.png")
     for mode in results:
-        names = MODES[mode]
-        drawn.append(
-            _ranked_list(settings, sides, features, names.query, names.gallery, folder / f"ranked_{mode}.png")
-        )
-    extractor: Any = model.extractor
+        _ranked_list(section, features, MODES[mode], folder / f"ranked_{mode}.png")
+    encoder: Any = model.extractor
     if "query_images" in sides:
-        drawn.append(_attention_image(shapes.image, extractor.model, sides["query_images"], folder))
+        rows = _spaced(features["query_images"], ATTENTION_IMAGES)
+        files, size = features["query_images"].rows.take(rows).files, section.shapes.image
+        pictures = torch.stack([resize(read_image(file), size) for file in files])
+        images = eval_transform(size)(pictures)
+        queries = encoder.model.query_attention(images).transpose(0, 1)  # [L b h w]
+        _draw(encoder.model, images, pictures, queries, folder / "attention_image.png")
     if "query_clips" in sides:
-        drawn.append(_attention_clip(shapes.frame, extractor.model, sides["query_clips"], folder))
-    return drawn
+        rows, size = sides["query_clips"].manifest, section.shapes.frame
+        clips = TrackletDataset(rows, None, section.shapes.frames, "even")
+        pictures = clips[_spaced(features["query_clips"], 1)[0]]["clip"]
+        clip = eval_transform(size)(pictures)
+        queries = encoder.model.query_attention(clip[None])[0]  # [L t h w]
+        shown = resize(pictures, size)
+        _draw(encoder.model, clip, shown, queries, folder / "attention_clip.png", normalise="row")
 
 
-def _ranked_list(
-    settings: EvaluateConfig,
-    sides: Mapping[str, Side],
-    features: Mapping[str, np.ndarray],
-    query: str,
-    gallery: str,
-    path: Path,
-) -> Path:
+def _spaced(features: Features, count: int) -> np.ndarray:
+    """Rows that could be read, evenly spaced."""
+    readable = np.flatnonzero(features.valid)
+    places = np.linspace(0, len(readable) - 1, min(count, len(readable)))
+    return np.unique(readable[places.astype(int)])
+
+
+def _ranked_list(section: Evaluation, features: Mapping[str, Features], mode: Mode, path: Path) -> None:
     """Evenly spaced queries with their first answers."""
-    count = min(settings.ranked_queries, len(sides[query].pids))
-    rows = np.unique(np.linspace(0, len(sides[query].pids) - 1, count).astype(int))
-    asked, answers = sides[query], sides[gallery]
+    gallery = features[mode.gallery]
+    asked = features[mode.query].take(_spaced(features[mode.query], section.evaluate.ranked_queries))
     lists = ranked(
-        np.ascontiguousarray(features[query][rows]),
-        features[gallery],
-        asked.pids[rows],
-        answers.pids,
-        asked.camids[rows],
-        answers.camids,
-        metric=settings.metric,
-        protocol=PROTOCOLS[answers.protocol],
-        k=min(settings.top, len(answers.pids)),
+        **retrieval_arguments(asked, gallery),
+        metric=section.evaluate.metric,
+        protocol=PROTOCOLS[section.protocols[mode.source]],
+        k=min(section.evaluate.top, len(gallery.rows)),
     )
-    pictures = [asked.pictures[row] for row in rows]
-    return save_figure(ranked_list_figure(pictures, answers.pictures, lists.indices, lists.correct), path)
+    figure = ranked_list_figure(asked.rows.files, gallery.rows.files, lists.indices, lists.correct)
+    save_figure(figure, path)
 
 
-def _attention_image(size: Size, model: Any, side: Side, folder: Path) -> Path:
-    rows = np.unique(np.linspace(0, len(side.pictures) - 1, ATTENTION_IMAGES).astype(int))
-    pictures = torch.stack([resize(read_image(side.pictures[row]), size) for row in rows])
-    images = eval_transform(size)(pictures)
-    queries = model.query_attention(images)  # [b L h w]
+def _draw(model: Any, images: Tensor, pictures: Tensor, queries: Tensor, path: Path, **options: Any) -> None:
+    """Attention of the class token and of each query [L b h w] over some pictures."""
     maps = _class_maps(model, images)
-    maps |= {f"query {number + 1}": queries[:, number].numpy() for number in range(queries.shape[1])}
-    return save_figure(attention_figure(list(pictures), maps), folder / "attention_image.png")
-
-
-def _attention_clip(size: Size, model: Any, side: Side, folder: Path) -> Path:
-    dataset: Any = side.dataset
-    track = dataset.tracklets[0]
-    places = np.linspace(0, len(track) - 1, dataset.frames).round().astype(int)
-    pictures = torch.stack([resize(read_image(dataset.manifest.files[track[at]]), size) for at in places])
-    clip = eval_transform(size)(pictures)
-    queries = model.query_attention(clip[None])[0]  # [L t h w]
-    maps = _class_maps(model, clip)
-    maps |= {f"query {number + 1}": queries[number].numpy() for number in range(len(queries))}
-    return save_figure(attention_figure(list(pictures), maps, normalise="row"), folder / "attention_clip.png")
+    maps |= {f"query {number}": each.numpy() for number, each in enumerate(queries, start=1)}
+    save_figure(attention_figure(list(pictures), maps, **options), path)
 
 
 def _class_maps(model: Any, images: Tensor) -> dict[str, np.ndarray]:

@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
-from reid_core.data.datasets import ImageDataset, TrackletDataset
+from vills.config import EvaluateConfig, Shapes
 
 TITLES = {"image": "image", "video": "video", "mix": "image-to-video"}
 
 
-class Side(NamedTuple):
-    """Queries or gallery of one mode.
-
-    Attributes:
-        dataset: images or clips.
-        pids: int64 [n].
-        camids: int64 [n].
-        pictures: an image's path, or a clip's, for figures.
-        protocol: name of the protocol of what it is from.
-    """
-
-    dataset: ImageDataset | TrackletDataset
-    pids: np.ndarray
-    camids: np.ndarray
-    pictures: list[Path]
-    protocol: str
-
-
 class Mode(NamedTuple):
-    """A retrieval problem: names of its query and gallery features."""
+    """A retrieval problem: names of its query and gallery features, and the source whose protocol counts."""
 
     query: str
     gallery: str
+    source: str
 
 
 MODES = {
-    "image": Mode("query_images", "gallery_images"),
-    "video": Mode("query_clips", "gallery_clips"),
-    "mix": Mode("query_frames", "gallery_clips"),
+    "image": Mode("query_images", "gallery_images", "data.image"),
+    "video": Mode("query_clips", "gallery_clips", "data.video"),
+    "mix": Mode("query_frames", "gallery_clips", "data.video"),
 }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the stage gets.
+
+    Attributes:
+        evaluate: how.
+        variants: fine-tuned models, the first of which gets figures.
+        protocols: source -> name of the protocol.
+        shapes: sizes of images and clips.
+    """
+
+    evaluate: EvaluateConfig
+    variants: tuple[str, ...]
+    protocols: dict[str, str]
+    shapes: Shapes

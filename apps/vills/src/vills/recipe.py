@@ -25,7 +25,8 @@ from vills.config import (
     sources,
 )
 from vills.model import check_model
-from vills.stages.evaluate import Evaluation, evaluate, print_table
+from vills.modes import Evaluation
+from vills.stages.evaluate import evaluate, print_table
 from vills.stages.finetune import FineTuning, finetune
 from vills.stages.lse import RegionCache, check_areas, extract_regions
 from vills.stages.pretrain import PreTraining, pretrain
@@ -72,6 +73,7 @@ def stages(config: Config) -> list[Stage]:
             evaluate,
             Evaluation(config.evaluate, config.variants, protocols(config), shapes),
             {PREPARE: tests, **{f"finetune/{variant}": None for variant in config.variants}},
+            collective=True,
         )
     )
     return result

@@ -12,6 +12,7 @@ from cion.config import TEST_SPLITS, EvaluateConfig
 from reid_core.data.datasets import ImageDataset
 from reid_core.data.transforms import eval_transform
 from reid_core.files import write_atomically
+from reid_core.models.features import retrieval_arguments
 from reid_core.models.folder import read_folder
 from reid_core.processes import process_rank
 from reid_core.recipe import Job, extract_features, flatten_results
@@ -88,16 +89,12 @@ def _score(job: Job, name: str, folder: Path) -> dict[str, Any]:
     transform = eval_transform(about.preprocessing.size, per_image=about.preprocessing.per_image)
     sides = []
     for split in TEST_SPLITS:
-        rows = job.manifest("data.target", split)
-        images, path = ImageDataset(rows, transform, replace=False), job.folder / name / f"{split}.npy"
-        features, valid = extract_features(job, model, images, path, settings.flip)
-        sides.append((features[valid], rows.pids[valid], rows.camids[valid]))
+        images = ImageDataset(job.manifest("data.target", split), transform, replace=False)
+        sides.append(extract_features(job, model, images, job.folder / name / f"{split}.npy", settings.flip))
     if process_rank() > 0:
         return {}
-    (query, pids, camids), (gallery, gallery_pids, gallery_camids) = sides
     protocol = find_protocol(str(settings.protocol))
-    result = score(query, gallery, pids, gallery_pids, camids, gallery_camids, ranks=RANKS, protocol=protocol)
-    return result.summary()
+    return score(**retrieval_arguments(*sides), ranks=RANKS, protocol=protocol).summary()
 
 
 def format_table(found: Mapping[str, Mapping[str, Any]]) -> str:

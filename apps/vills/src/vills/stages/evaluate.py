@@ -4,49 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from reid_core.data.datasets import ImageDataset, TrackletDataset
 from reid_core.data.transforms import eval_transform
 from reid_core.files import write_atomically
-from reid_core.models.features import extract, valid_path
+from reid_core.models.features import Features, retrieval_arguments
 from reid_core.models.folder import read_folder
-from reid_core.models.heads import ReIDModel
-from reid_core.recipe import Job, flatten_results
+from reid_core.processes import process_rank
+from reid_core.recipe import Job, extract_features, flatten_results
 from reid_eval import PROTOCOLS, Result
 from reid_eval import evaluate as score
-from vills.config import EvaluateConfig, Shapes
 from vills.figures import draw_figures
-from vills.modes import MODES, TITLES, Mode, Side
+from vills.modes import MODES, TITLES, Evaluation, Mode
 from vills.stages.finetune import MODEL_FOLDER
 
 RANKS = (1, 5, 10, 20)
 """Ranks that VILLS' tables print."""
 RESULTS_FILE = "results.json"
 NAMES = {"pretrained": "VILLS", "scratch": "from scratch"}
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What the stage gets.
-
-    Attributes:
-        evaluate: how.
-        variants: fine-tuned models, the first of which gets figures.
-        protocols: source -> name of the protocol.
-        shapes: sizes of images and clips.
-    """
-
-    evaluate: EvaluateConfig
-    variants: tuple[str, ...]
-    protocols: dict[str, str]
-    shapes: Shapes
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -61,31 +40,27 @@ def evaluate(job: Job) -> dict[str, Any]:
     section: Evaluation = job.section
     sides = load_sides(job)
     results: dict[str, dict[str, Result]] = {}
-    found: dict[str, dict[str, Any]] = {}
+    features: dict[str, dict[str, Features]] = {}
     for variant in section.variants:
-        model = _load(job, variant)
-        place = job.folder / variant
-        for name, side in sides.items():
-            _extract(job, model, side, place / f"{name}.npy")
-        results[variant] = {
-            name: _score(section, sides, place, mode)
-            for name, mode in MODES.items()
-            if mode.query in sides and mode.gallery in sides
+        model, place = load_model(job, variant), job.folder / variant
+        features[variant] = {
+            name: extract_features(job, model, side, place / f"{name}.npy", section.evaluate.flip)
+            for name, side in sides.items()
         }
-        found[variant] = {name: result.summary() for name, result in results[variant].items()}
-    write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
-    first = section.variants[0]
-    features = {name: np.load(job.folder / first / f"{name}.npy", mmap_mode="r") for name in sides}
-    draw_figures(
-        section.evaluate,
-        section.shapes,
-        _load(job, first),
-        sides,
-        features,
-        results[first],
-        job.folder / "figures",
-    )
-    job.logger.metrics(flatten_results(found), step=0)
+        results[variant] = {
+            name: _score(section, mode, features[variant])
+            for name, mode in MODES.items()
+            if process_rank() == 0 and mode.query in sides and mode.gallery in sides
+        }
+    found = {
+        variant: {name: result.summary() for name, result in modes.items()}
+        for variant, modes in results.items()
+    }
+    if process_rank() == 0:
+        write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
+        first = section.variants[0]
+        draw_figures(section, load_model(job, first), sides, features[first], results[first], job.folder)
+        job.logger.metrics(flatten_results(found), step=0)
     return found
 
 
@@ -119,72 +94,47 @@ def print_table(found: Mapping[str, Mapping[str, Mapping[str, Any]]], console: C
     (console or Console()).print(table)
 
 
-def load_sides(job: Job) -> dict[str, Side]:
+def load_sides(job: Job) -> dict[str, ImageDataset | TrackletDataset]:
     """Queries and galleries that the sources have: images, clips of T even frames, and single frames.
 
     Args:
         job: its section is an `Evaluation`.
 
     Returns:
-        query_images, gallery_images, query_clips, gallery_clips, query_frames -> side.
+        query_images, gallery_images, query_clips, gallery_clips, query_frames -> data set.
     """
     section: Evaluation = job.section
-    shapes, protocols = section.shapes, section.protocols
-    image_transform, frame_transform = eval_transform(shapes.image), eval_transform(shapes.frame)
-    sides: dict[str, Side] = {}
-    for split in ("query", "gallery") if "data.image" in protocols else ():
-        rows = job.manifest("data.image", split)
-        images = ImageDataset(rows, image_transform, replace=False)
-        sides[f"{split}_images"] = Side(images, rows.pids, rows.camids, rows.files, protocols["data.image"])
-    for split in ("query", "gallery") if "data.video" in protocols else ():
-        rows, protocol = job.manifest("data.video", split), protocols["data.video"]
-        clips = TrackletDataset(rows, frame_transform, shapes.frames, "even", replace=False)
-        middles = [int(track[len(track) // 2]) for track in clips.tracklets]
-        pictures = [rows.root / rows.table["path"].iat[row] for row in middles]
-        sides[f"{split}_clips"] = Side(clips, clips.pids, clips.camids, pictures, protocol)
-        if split == "query":  # the paper's mix (4.2.3): single frames of the query videos
-            chosen = np.zeros(len(rows), dtype=bool)
-            chosen[middles] = True
-            single = rows.where(chosen)
-            images = ImageDataset(single, image_transform, replace=False)
-            sides["query_frames"] = Side(images, single.pids, single.camids, single.files, protocol)
+    shapes = section.shapes
+    as_image, as_frame = eval_transform(shapes.image), eval_transform(shapes.frame)
+    sides: dict[str, ImageDataset | TrackletDataset] = {}
+    for split in ("query", "gallery"):
+        if "data.image" in section.protocols:
+            sides[f"{split}_images"] = ImageDataset(
+                job.manifest("data.image", split), as_image, replace=False
+            )
+        if "data.video" in section.protocols:
+            rows = job.manifest("data.video", split)
+            clips = TrackletDataset(rows, as_frame, shapes.frames, "even", replace=False)
+            sides[f"{split}_clips"] = clips
+            if split == "query":  # the paper's mix (4.2.3): single frames of the query videos
+                sides["query_frames"] = ImageDataset(clips.rows, as_image, replace=False)
     return sides
 
 
-def _load(job: Job, variant: str) -> Any:
+def load_model(job: Job, variant: str) -> Any:
+    """A fine-tuned model, in eval mode.
+
+    Args:
+        job: reads its fine-tuning.
+        variant: "pretrained" or "scratch".
+    """
     return read_folder(job.inputs[f"finetune/{variant}"] / MODEL_FOLDER)[0]
 
 
-def _extract(job: Job, model: ReIDModel, side: Side, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frames = getattr(side.dataset, "frames", 1)
-    extract(
-        model,
-        side.dataset,
-        path,
-        batch_size=max(1, job.runtime.batch_size // frames),
-        workers=job.runtime.workers,
-        device="cpu" if job.runtime.accelerator == "cpu" else "auto",
-        flip=job.section.evaluate.flip,
-        fingerprint=job.digest,
-    )
-
-
-def _score(section: Evaluation, sides: Mapping[str, Side], folder: Path, mode: Mode) -> Result:
-    rows = {}
-    for name in mode:
-        valid = np.load(valid_path(folder / f"{name}.npy"))
-        features = np.load(folder / f"{name}.npy", mmap_mode="r")
-        rows[name] = (features[valid], sides[name].pids[valid], sides[name].camids[valid])
-    query, gallery = rows[mode.query], rows[mode.gallery]
+def _score(section: Evaluation, mode: Mode, features: Mapping[str, Features]) -> Result:
     return score(
-        query[0],
-        gallery[0],
-        query[1],
-        gallery[1],
-        query[2],
-        gallery[2],
+        **retrieval_arguments(features[mode.query], features[mode.gallery]),
         metric=section.evaluate.metric,
         ranks=RANKS,
-        protocol=PROTOCOLS[sides[mode.gallery].protocol],
+        protocol=PROTOCOLS[section.protocols[mode.source]],
     )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from reid_adapters import SetEncoder
+from reid_core.data.manifest import Manifest
 from reid_core.files import write_atomically
+from reid_core.models.features import Features, retrieval_arguments
 from reid_core.processes import process_rank
 from reid_core.recipe import Job, extract_features, flatten_results
 from reid_core.recipe.tables import print_lines
@@ -25,6 +28,8 @@ from vsla_clip.stages.stage1 import FEATURES_FILE
 
 RESULTS_FILE = "results.json"
 RANKS = (1, 5, 10, 20)
+UNNAMED = "unknown"
+"""What a platform without a name is called."""
 ALL = "all"
 """What all queries together are called, beside those of each platform."""
 
@@ -38,15 +43,6 @@ class Evaluation:
     protocol: str
     size: Size
     frames: int
-
-
-class Side(NamedTuple):
-    """Queries or gallery: features [n e], int64 pids and camids [n], and each row's platform."""
-
-    features: np.ndarray
-    pids: np.ndarray
-    camids: np.ndarray
-    platforms: np.ndarray
 
 
 class OnPlatform(nn.Module):
@@ -86,12 +82,13 @@ def evaluate(job: Job) -> dict[str, Any]:
     if process_rank() > 0:
         return {}
     found = {ALL: _score(section.protocol, query, gallery)}
-    for name in np.unique(query.platforms):
-        mine = query.platforms == name
-        others = [other for other in np.unique(gallery.platforms) if other != name]
+    asked, there = (side.rows.table["platform"].to_numpy(dtype=object) for side in (query, gallery))
+    for name in sorted(set(asked)):
+        others = sorted(set(there) - {name})
         if len(others) == 1:
-            part = Side(*(column[mine] for column in query))
-            found[f"{name} to {others[0]}"] = _score(section.protocol, part, gallery)
+            part = query.take(np.flatnonzero(asked == name))
+            direction = f"{name or UNNAMED} to {others[0] or UNNAMED}"
+            found[direction] = _score(section.protocol, part, gallery)
     write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
     job.logger.metrics(flatten_results(found, ALL), step=0)
     return found
@@ -111,8 +108,8 @@ def print_results(title: str, found: Mapping[str, Mapping[str, Any]]) -> None:
     print_lines(f"{title}: retrieval of tracklets, in per cent", lines)
 
 
-def _extract(job: Job, encoder: SetEncoder, split: str) -> Side:
-    """Features of a split, platform by platform, without tracklets that can't be read."""
+def _extract(job: Job, encoder: SetEncoder, split: str) -> Features:
+    """Features of a split's tracklets, extracted platform by platform."""
     section: Evaluation = job.section
     rows = job.manifest(SOURCE, split)
     column = rows.table["platform"].to_numpy(dtype=object)
@@ -121,23 +118,16 @@ def _extract(job: Job, encoder: SetEncoder, split: str) -> Side:
     for name in sorted(set(column)):
         clips = even_clips(rows.where(column == name), section.size, section.frames)
         model = OnPlatform(encoder, prompted.index(name) if prompted else 0)
-        path = job.folder / split / (name or "unknown") / FEATURES_FILE
-        features, readable = extract_features(job, model, clips, path)
-        where = np.full(len(clips), name or "unknown")
-        parts.append(Side(*(each[readable] for each in (features, clips.pids, clips.camids, where))))
-    return Side(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        path = job.folder / split / (name or UNNAMED) / FEATURES_FILE
+        parts.append(extract_features(job, model, clips, path))
+    table = pd.concat([part.rows.table for part in parts], ignore_index=True)
+    return Features(
+        np.concatenate([part.array for part in parts]),
+        Manifest(table, rows.root, rows.name),
+        np.concatenate([part.valid for part in parts]),
+    )
 
 
-def _score(protocol: str, query: Side, gallery: Side) -> dict[str, Any]:
-    return score(
-        query.features,
-        gallery.features,
-        query.pids,
-        gallery.pids,
-        query.camids,
-        gallery.camids,
-        ranks=RANKS,
-        protocol=find_protocol(protocol),
-        query_columns={"platform": query.platforms},
-        gallery_columns={"platform": gallery.platforms},
-    ).summary()
+def _score(protocol: str, query: Features, gallery: Features) -> dict[str, Any]:
+    arguments = retrieval_arguments(query, gallery)
+    return score(**arguments, ranks=RANKS, protocol=find_protocol(protocol)).summary()

@@ -47,7 +47,7 @@ def learn_prompts(job: Job) -> dict[str, Any]:
     prompts = build_prompts(section.stage1, clip, len(pids), section.seed)
     clips = even_clips(rows, section.size, section.frames)
     encoder = attach(clip.visual, None, image_size=section.size)
-    features, readable = extract_features(job, encoder, clips, job.folder / FEATURES_FILE)
+    features, _, readable = extract_features(job, encoder, clips, job.folder / FEATURES_FILE)
     detach(clip.visual)
     known = FeatureRows(features[readable], clips.pids[readable])
     objective = VSLAObjective(None, pids, prompts, stage=1, config=LossConfig(scale=section.scale))

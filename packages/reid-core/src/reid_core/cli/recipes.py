@@ -269,12 +269,13 @@ def _command(app: App, name: str, parser: ArgumentParser, parsed: Namespace) -> 
         tables = load(app.tables) if app.tables else {}
         if parsed.table not in tables:
             raise ValueError(f"no table {parsed.table!r}; there are {', '.join(tables) or 'none'}")
-        ablate(load(app.recipe), config, tables[parsed.table])
-        return 0
+        found = ablate(load(app.recipe), config, tables[parsed.table])
+        return int(any(one.incomplete for one in found))
+    from reid_core.recipe.results import incomplete_results
     from reid_core.recipe.runner import run
 
-    run(load(app.recipe), config, None if name == "run" else name, parsed.force or ())
-    return 0
+    summaries = run(load(app.recipe), config, None if name == "run" else name, parsed.force or ())
+    return int(any(incomplete_results(summaries, config.allow_unreadable)))
 
 
 def _config(app: App, parser: ArgumentParser, parsed: Namespace) -> Any:

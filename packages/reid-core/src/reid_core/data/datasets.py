@@ -123,6 +123,11 @@ class ImageDataset(_RowDataset):
     ) -> None:
         super().__init__(manifest, transform, replace)
 
+    @property
+    def rows(self) -> Manifest:
+        """A row per item: the manifest."""
+        return self.manifest
+
     @cached_property
     def pids(self) -> np.ndarray:
         """Person id of each image, int64 [n], for `PKBatches`."""
@@ -203,6 +208,11 @@ class TrackletDataset(_RowDataset):
             raise ValueError(
                 f"manifest {manifest.name!r} has no tracklet; use ImageDataset, or give `tracklet` ids"
             )
+
+    @cached_property
+    def rows(self) -> Manifest:
+        """A row per item: the middle frame of each tracklet."""
+        return self.manifest.take([rows[len(rows) // 2] for rows in self.tracklets])
 
     @cached_property
     def pids(self) -> np.ndarray:

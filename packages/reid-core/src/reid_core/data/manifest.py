@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -155,8 +155,20 @@ class Manifest:
         mask = np.asarray(mask)
         if mask.dtype != bool or mask.shape != (len(self),):
             raise ValueError(f"where: got a mask of {mask.dtype} {mask.shape}; expected bool ({len(self)},)")
+        return self._of(self.table[mask])
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> Manifest:
+        """Some rows by number, in the order asked for.
+
+        >>> table = pd.DataFrame({"path": ["1.jpg", "2.jpg", "3.jpg"], "split": "train"})
+        >>> Manifest(table, Path("/data")).take([2, 0]).table["path"].tolist()
+        ['3.jpg', '1.jpg']
+        """
+        return self._of(self.table.iloc[rows])
+
+    def _of(self, table: pd.DataFrame) -> Manifest:
         chosen = object.__new__(Manifest)  # rows of a valid table are valid: no second check
-        object.__setattr__(chosen, "table", self.table[mask].reset_index(drop=True))
+        object.__setattr__(chosen, "table", table.reset_index(drop=True))
         object.__setattr__(chosen, "root", self.root)
         object.__setattr__(chosen, "name", self.name)
         object.__setattr__(chosen, "names", self.names)

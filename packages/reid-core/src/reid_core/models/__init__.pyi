@@ -1,6 +1,6 @@
 from .backbones import Encoder, Tokens, build_backbone
 from .embedder import Embedder, load
-from .features import extract, valid_path
+from .features import Features, extract, retrieval_arguments, valid_path
 from .folder import save
 from .heads import ReIDModel, ReIDObjective
 from .model_config import ModelConfig
@@ -10,6 +10,7 @@ from .weights import load_weights
 __all__ = [
     "Embedder",
     "Encoder",
+    "Features",
     "ModelConfig",
     "Preprocessing",
     "ReIDModel",
@@ -19,6 +20,7 @@ __all__ = [
     "extract",
     "load",
     "load_weights",
+    "retrieval_arguments",
     "save",
     "valid_path",
 ]

@@ -16,8 +16,8 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid_core.models.features import batch_features, eval_mode, pick_device
 from reid_core.models.folder import WEIGHTS_FILE, probe, read_folder, save
+from reid_core.models.inference import batch_features, eval_mode, pick_device
 from reid_core.models.inputs import items
 from reid_core.models.model_config import CONFIG_FILE, Metric, ModelConfig, read_config
 from reid_core.models.preprocessing import Preprocessing

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from reid_core.files import atomic, plain, write_atomically
 from reid_core.models.builders import build
-from reid_core.models.features import batch_features, eval_mode
+from reid_core.models.inference import batch_features, eval_mode
 from reid_core.models.model_card import model_card
 from reid_core.models.model_config import CONFIG_FILE, Metric, ModelConfig, read_config, refuse_placeholder
 from reid_core.models.preprocessing import Preprocessing

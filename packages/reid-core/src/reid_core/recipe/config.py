@@ -32,6 +32,8 @@ class RecipeConfig:
     """MLflow store; null for MLFLOW_TRACKING_URI, else mlflow.db in the folder of all runs."""
     seed: int = 0
     """Seed of weights, batches and augmentation."""
+    allow_unreadable: float = 0.01
+    """Share of the queries or of the gallery that may be unreadable; more makes the exit status 1."""
     runtime: Runtime = field(default_factory=Runtime)
     """What it runs on; changes no result."""
 

@@ -9,53 +9,60 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reid_core.files import atomic
-from reid_core.processes import ranks, share, wait_for_all
+from reid_core.files import atomic, write_atomically
+from reid_core.processes import process_rank, ranks, share, wait_for_all
 from reid_core.recipe.stage import Job
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from reid_core.models.features import Features
 
-def extract_features(
-    job: Job, model: nn.Module, dataset: Any, path: Path, flip: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+
+def extract_features(job: Job, model: nn.Module, dataset: Any, path: Path, flip: bool = False) -> Features:
     """Features of all items: each process extracts a share of them, and rank 0 joins the shares.
 
     Args:
         job: of a collective stage.
         model: from images or clips to features.
         dataset: what `reid_core.models.features.extract` takes; a clip counts as its `frames`.
-        path: *.npy in the job's folder.
+        path: *.npy in the job's folder; beside it *.unreadable.txt names what has no feature, if anything.
         flip: whether a feature is the mean of that of the input and that of its mirror image.
 
     Returns:
-        float32 [n d], memory-mapped, zeros where an item can't be read, and bool [n], where it can.
-    """
-    from torch.utils.data import Subset
+        The features.
 
-    from reid_core.models.features import extract, valid_path
+    Raises:
+        OSError: the storage does not give some items; the same command goes on.
+    """
+    from reid_core.models.features import Features, extract, item_rows, valid_path
 
     rank, world = ranks(job.runtime)
     parts = [part for part in np.array_split(np.arange(len(dataset)), world) if len(part)]
     files = [path.with_name(f"{path.stem}.{number}of{world}.npy") for number in range(len(parts))]
     if world == 1:
-        parts, files = [], [path]
+        files = [path]
     if rank < len(files):
-        extract(
+        found = extract(
             model,
-            Subset(dataset, parts[rank].tolist()) if parts else dataset,
+            dataset,
             files[rank],
             batch_size=max(1, job.runtime.batch_size // getattr(dataset, "frames", 1)),
             workers=job.runtime.workers,
             device=_device(job.runtime.accelerator),
             flip=flip,
             fingerprint=job.digest,
+            items=None if world == 1 else parts[rank],
         )
-    if parts:
+    if world > 1:
         wait_for_all()
         share(lambda: _join(files, path))
-    return np.load(path, mmap_mode="r"), np.load(valid_path(path))
+        rows = item_rows(dataset, np.arange(len(dataset)))
+        found = Features(np.load(path, mmap_mode="r"), rows, np.load(valid_path(path)))
+    if process_rank() == 0 and not found.valid.all():
+        names = "".join(f"{file}\n" for file in found.unreadable)
+        write_atomically(path.with_suffix(".unreadable.txt"), names)
+    return found
 
 
 def save_features(path: Path, parts: Sequence[np.ndarray], valid: np.ndarray) -> None:

@@ -32,6 +32,32 @@ def flatten_results(found: Mapping[str, Any], main: str | None = None) -> dict[s
     }
 
 
+def incomplete_results(found: Any, allowed: float, name: str = "") -> Iterator[str]:
+    """What was scored with more unreadable queries or gallery rows than are allowed.
+
+    Args:
+        found: nested results; the innermost are summaries of `reid_eval.Result`.
+        allowed: share of each side that may be unreadable.
+        name: stands before the names within.
+
+    Yields:
+        A sentence each.
+
+    Example:
+        >>> found = {"image": {"num_unreadable_queries": 2, "num_queries": 8}}
+        >>> list(incomplete_results(found, 0.01, "evaluate"))
+        ['evaluate/image: 2 of 8 queries could not be read']
+    """
+    if not isinstance(found, Mapping):
+        return
+    for side in ("queries", "gallery"):
+        missing, size = found.get(f"num_unreadable_{side}", 0), found.get(f"num_{side}", 0)
+        if missing > allowed * size:
+            yield f"{name}: {missing} of {size} {side} could not be read"
+    for key, inner in found.items():
+        yield from incomplete_results(inner, allowed, f"{name}/{key}".lstrip("/"))
+
+
 def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():

@@ -18,6 +18,7 @@ from reid_core.processes import check_device, check_processes, process_rank, sha
 from reid_core.recipe import store
 from reid_core.recipe.config import RecipeConfig, check_names, public, tracking_uri
 from reid_core.recipe.lease import hold
+from reid_core.recipe.results import incomplete_results
 from reid_core.recipe.rows import PREPARE, load_rows
 from reid_core.recipe.sources import Sources, scan
 from reid_core.recipe.stage import Job, Stage
@@ -104,6 +105,7 @@ def run(
             if stage.name == PREPARE:
                 session.check_data()
         tracker.metrics(recipe.results(session.summaries))
+        session.report_incomplete()
         if until is None or order[-1] is stages[-1]:
             share(lambda: recipe.publish(config, session.folders.__getitem__, session.summaries, tracker))
     return session.summaries
@@ -185,6 +187,17 @@ class _Session:
         self.recipe.check_data(
             self.config, lambda source, *splits: load_rows(prepared, source, roots[source], splits)
         )
+
+    def report_incomplete(self) -> None:
+        """Say, and note in the run, where more was unreadable than is allowed; the results stand."""
+        lines = list(incomplete_results(self.summaries, self.config.allow_unreadable))
+        for line in lines:
+            self.console.print(
+                f"incomplete: {line}; *.unreadable.txt below {self.config.folder} names the files: "
+                "mend them, or allow more by --allow_unreadable SHARE",
+                soft_wrap=True,
+            )
+        self.tracker.tags({"incomplete": "; ".join(lines)} if lines else {})
 
     def _begin(self, stage: Stage, held: ExitStack) -> dict[str, Any]:
         """Rank 0: lock and open the stage's folder unless its output is there already."""

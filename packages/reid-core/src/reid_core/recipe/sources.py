@@ -213,6 +213,7 @@ def prepare(job: Job) -> dict[str, Any]:
         FileNotFoundError: a root is missing.
         ValueError: an empty split, a file name that can't be parsed.
     """
+    from reid_core.data.digests import rows_digest
     from reid_core.data.readers import read
 
     section: Preparation = job.section
@@ -282,24 +283,6 @@ def name_platforms(source: str, manifest: data.Manifest, platforms: Mapping[int,
     return data.Manifest(manifest.table.assign(platform=names), manifest.root, manifest.name)
 
 
-def rows_digest(manifest: data.Manifest) -> str:
-    """Digest of rows and of the sizes of their files, the same wherever these lie and however often copied.
-
-    Args:
-        manifest: the rows.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    root, paths = str(manifest.root), manifest.table["path"].array
-    state = hashlib.sha256(manifest.digest.encode())
-    with ThreadPoolExecutor(THREADS) as pool:
-        blocks = range(0, len(paths), 4096)
-        for sizes in pool.map(lambda at: [_size(f"{root}/{path}") for path in paths[at : at + 4096]], blocks):
-            state.update(repr(sizes).encode())
-    return state.hexdigest()
-
-
 def scan(folder: Path, apart: Path | None = None) -> str:
     """Digest of the relative names, sizes and times of all files below a folder; hidden ones are passed over.
 
@@ -341,13 +324,6 @@ def _size_and_time(item: os.DirEntry[str]) -> str:
     except FileNotFoundError:  # a link that leads nowhere
         return "-"
     return f"{about.st_size}\0{about.st_mtime_ns}"
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:  # within a shard or an LMDB, or missing, which whoever reads it will say
-        return 0
 
 
 def _rows(name: str, manifest: data.Manifest, split: str) -> data.Manifest:

@@ -21,6 +21,7 @@ from reid_core.files import atomic, write_atomically
 from reid_core.processes import share
 from reid_core.recipe.config import RecipeConfig, tracking_uri
 from reid_core.recipe.lease import hold
+from reid_core.recipe.results import incomplete_results
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Recipe, needed, run, share_checks
 from reid_core.tracking.tracker import Tracker
@@ -114,11 +115,13 @@ class Found:
         row: the row.
         run: the run's name.
         metrics: metric -> ours, in the table's unit; None where the run has none.
+        incomplete: whether more test images were unreadable than `allow_unreadable`.
     """
 
     row: Row
     run: str
     metrics: Mapping[str, float | None]
+    incomplete: bool = False
 
 
 def ablate(recipe: Recipe, config: RecipeConfig, table: Table) -> list[Found]:
@@ -151,10 +154,12 @@ def ablate(recipe: Recipe, config: RecipeConfig, table: Table) -> list[Found]:
         run(recipe, one, PREPARE)
     found = []
     for row, one in zip(table.rows, rows, strict=True):
-        results = recipe.results(run(recipe, one, table.until))
+        summaries = run(recipe, one, table.until)
+        results = recipe.results(summaries)
         scales = {name: SCALES.get(table.units.get(name, PER_CENT), 1.0) for name in table.metrics}
         ours = {name: scales[name] * results[name] if name in results else None for name in scales}
-        found.append(Found(row, one.name, ours))
+        lost = any(incomplete_results(summaries, one.allow_unreadable))
+        found.append(Found(row, one.name, ours, lost))
     share(lambda: _publish(recipe.name, table, found, config))
     return found
 
@@ -249,7 +254,7 @@ def _cells(table: Table, found: Sequence[Found]) -> Iterable[list[str]]:
         for name in table.metrics:
             ours = one.metrics[name]
             cells += ["" if ours is None else f"{ours:.1f}", one.row.printed(name)]
-        yield [one.row.title, *cells, one.run]
+        yield [one.row.title, *cells, f"{one.run} (incomplete)" if one.incomplete else one.run]
 
 
 def markdown(cells: list[list[str]], title: str) -> str:

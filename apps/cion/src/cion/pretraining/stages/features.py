@@ -61,7 +61,7 @@ def find_features(job: Job) -> dict[str, Any]:
             size = section.network.image_size
             model = build_reid(section.network, "bag_of_tricks", 0, 0, job.files["weights"])
         images = ImageDataset(videos, eval_transform(size), replace=False)
-        features, valid = extract_features(job, model, images, job.folder / EXTRACTED_FILE)
+        features, _, valid = extract_features(job, model, images, job.folder / EXTRACTED_FILE)
     if process_rank() == 0:
         if section.standardise:
             features = within_cameras(features, videos.table["video"].to_numpy())

@@ -50,7 +50,7 @@ def draw_tsne(job: Job) -> dict[str, Any]:
     rows = sample_identities(gallery.pids, number, most, section.seed)
     images = gallery.where(np.isin(np.arange(len(gallery)), rows))
     features, network = {}, section.network
-    dataset = ImageDataset(images, eval_transform(network.image_size))
+    dataset = ImageDataset(images, eval_transform(network.image_size), replace=False)
     for variant in section.variants:
         if variant == "none":
             with seeded(section.seed):
@@ -58,8 +58,9 @@ def draw_tsne(job: Job) -> dict[str, Any]:
             model: nn.Module = ClassFeature(encoder)
         else:
             model, _ = read_folder(job.inputs[f"pretrain/{variant}"] / MODEL_FOLDER)
-        features[NAMES[variant]], _ = extract_features(job, model, dataset, job.folder / f"{variant}.npy")
+        found = extract_features(job, model, dataset, job.folder / f"{variant}.npy")
+        features[NAMES[variant]] = found.array[found.valid]
     if process_rank() == 0:
-        save_figure(tsne_figure(features, images.pids, section.seed), job.folder / PICTURE)
+        save_figure(tsne_figure(features, images.pids[found.valid], section.seed), job.folder / PICTURE)
         job.logger.artifact(job.folder / PICTURE, "figures")
     return {"people": number, "images": len(images)}

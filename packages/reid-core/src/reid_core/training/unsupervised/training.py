@@ -287,7 +287,7 @@ class _Round:
     def _extract(self, model: nn.Module, file: Path) -> tuple[np.ndarray, np.ndarray]:
         """Features of all images, and which of these could be read; the files are gone when this returns."""
         s = self.settings
-        features = extract(
+        found = extract(
             model,
             ImageDataset(self.manifest, self.eval_transform, replace=False),
             file,
@@ -295,10 +295,9 @@ class _Round:
             workers=self.config.workers,
             device="cpu" if self.config.accelerator == "cpu" else "auto",
         )
-        readable = np.load(valid_path(file))
         for written in (file, valid_path(file)):
             written.unlink()
-        return features, readable
+        return found.array, found.valid
 
     def _check(self, found: int) -> None:
         needed = max(2, self.world_size)
