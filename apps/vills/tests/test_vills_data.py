@@ -39,7 +39,9 @@ def pool(tiny, config):
 
 @pytest.fixture(scope="module")
 def dataset(tiny, config, pool):
-    return VillsDataset(pool, load_masks(tiny.folder / "lse"), 3, config.pretrain, Grids((4, 2), (4, 2)))
+    return VillsDataset(
+        pool, load_masks(tiny.folder / "lse", len(pool.manifests)), 3, config.pretrain, Grids((4, 2), (4, 2))
+    )
 
 
 def test_the_pool_holds_training_images_and_unlabeled_ones_and_no_test_person(pool):

@@ -45,7 +45,7 @@ def test_every_stage_leaves_its_output(tiny):
     for stage in STAGES:
         assert json.loads((tiny.folder / stage / "stage.json").read_text())["stage"] == stage
     assert (tiny.folder / "pretrain" / "teacher.pt").exists()
-    assert (tiny.folder / "lse" / "masks.npy").exists()
+    assert (tiny.folder / "lse" / "2" / "masks-000000.parquet").exists()
 
 
 def test_results_hold_both_models_and_all_three_tasks(tiny):

@@ -15,9 +15,7 @@ from reid_lse import (
     SamSegmenter,
     crop_regions,
     make_prompts,
-    pack_masks,
     prior,
-    unpack_masks,
 )
 from reid_lse.predictors.keypoint_rcnn import build_keypoint_rcnn
 
@@ -93,11 +91,6 @@ def test_regions_of_an_image_on_the_device_are_the_same(device):
         want, found = (crop_regions(image.to(at), masks.to(at), fill=fill) for at in ("cpu", device))
         assert torch.equal(found[0].cpu(), want[0])
         assert found[1].tolist() == [True, True, False]
-
-
-def test_masks_are_packed_into_bytes_on_the_device(device):
-    masks = torch.rand(2, 5, 8, 4, device=device) < 0.5
-    assert torch.equal(unpack_masks(pack_masks(masks), 5), masks)
 
 
 def test_keypoint_rcnn_finds_points_inside_its_crops(device):

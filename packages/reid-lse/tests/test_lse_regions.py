@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_lse import crop_regions, pack_masks, unpack_masks
+from reid_lse import crop_regions
 
 
 def box_mask(height, width, top, left, tall, wide):
@@ -83,16 +83,6 @@ def test_tiny_masks_are_invalid_and_black():
     assert (crops[0] == 0).all()
 
 
-@settings(deadline=None)
-@given(st.integers(1, 8), st.integers(1, 5), st.integers(1, 5), st.integers(0, 100))
-def test_packed_masks_come_back(areas, height, width, seed):
-    masks = torch.rand(2, areas, height, width, generator=torch.Generator().manual_seed(seed)) < 0.5
-    packed = pack_masks(masks)
-    assert packed.shape == (2, height, width)
-    assert torch.equal(unpack_masks(packed, areas), masks)
-    assert torch.equal(unpack_masks(packed[0], areas), masks[0])
-
-
 IMAGE, MASKS = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(2, 8, 8, dtype=torch.bool)
 
 
@@ -109,19 +99,6 @@ IMAGE, MASKS = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(2, 8, 8, dty
         (lambda: crop_regions(IMAGE, MASKS[:, :4]), ValueError, "masks must be .* like the image"),
         (lambda: crop_regions(IMAGE, MASKS, fill="blue"), ValueError, "fill must be one of"),
         (lambda: crop_regions(IMAGE, MASKS, size=(0, 5)), ValueError, "size must be"),
-        (lambda: pack_masks(torch.zeros(9, 2, 2, dtype=torch.bool)), ValueError, "at most 8 areas"),
-        (lambda: pack_masks(torch.zeros(2, 2, 2)), TypeError, "masks must be a bool tensor"),
-        (lambda: unpack_masks(torch.zeros(2, 2), 2), TypeError, "packed must be a uint8 tensor"),
-        (
-            lambda: unpack_masks(torch.full((2, 2), 4, dtype=torch.uint8), 2),
-            ValueError,
-            "bits beyond 2 areas",
-        ),
-        (
-            lambda: unpack_masks(torch.zeros(2, 2, dtype=torch.uint8), 9),
-            ValueError,
-            "areas must be from 1 to 8",
-        ),
     ],
 )
 def test_bad_arguments_are_named(call, error, message):

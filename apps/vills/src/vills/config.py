@@ -66,11 +66,15 @@ class LSEConfig:
     """Local semantic extraction (VILLS Eqs. 1-5); masks are made once and kept."""
 
     keypoints: str = "prior"
-    """Keypoint predictor; the paper's is Keypoint R-CNN."""
+    """Keypoint predictor of reid-lse, or a file of keypoints; the paper's is Keypoint R-CNN."""
+    keypoint_options: dict[str, Any] = field(default_factory=dict)
+    """Of the predictor, such as checkpoint."""
     segmenter: str = "grabcut"
-    """Interactive segmentation model; the paper's is SAM."""
+    """Interactive segmentation model of reid-lse; the paper's is SAM (sam_vit_b, sam_vit_l, sam_vit_h)."""
+    segmenter_options: dict[str, Any] = field(default_factory=dict)
+    """Of the segmenter, such as checkpoint, precision and pack of SAM."""
     areas: list[str] = field(default_factory=lambda: ["head", "torso", "legs"])
-    """Areas A of Eq. 5 (the paper's best number is three); at most eight."""
+    """Areas A of Eq. 5; the paper's best number is three."""
     size: Size = (128, 64)
     """Height and width in pixels that images are segmented at and masks are kept at."""
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -17,7 +16,7 @@ from reid_core.data.pool import Frame, Pool, PoolPart, build_pool
 from reid_core.data.samplers import Draw
 from reid_core.data.transforms import resize, ssl_transform
 from reid_core.recipe import Job
-from reid_lse import crop_regions, unpack_masks
+from reid_lse import SavedMasks, crop_regions
 from reid_pretrain import block_mask, index_views
 from vills.config import Part, PretrainConfig
 
@@ -51,14 +50,14 @@ class VillsDataset(Dataset[dict[str, Any]]):
 
     Args:
         pool: what is pre-trained on.
-        masks: uint8 [N h w], the region cache (see `vills.stages.lse`), one row for each of the pool's.
-        areas: number of areas in it.
+        masks: of the rows of each of the pool's manifests (see `vills.stages.lse`).
+        areas: number of areas in them.
         config: sizes, views and augmentation.
         grids: patches of an image and of a frame.
     """
 
     def __init__(
-        self, pool: Pool, masks: np.ndarray, areas: int, config: PretrainConfig, grids: Grids
+        self, pool: Pool, masks: Sequence[SavedMasks], areas: int, config: PretrainConfig, grids: Grids
     ) -> None:
         self.pool, self.masks, self.areas, self.config, self.grids = pool, masks, areas, config, grids
         colour: dict[str, Any] = {"jitter": config.jitter, "grey": config.grey}
@@ -128,14 +127,16 @@ class VillsDataset(Dataset[dict[str, Any]]):
         ]
 
     def _masks(self, row: int, image: Tensor) -> Tensor:
-        """bool [a h w] at the image's size, by the nearest pixel."""
-        packed = torch.from_numpy(np.array(self.masks[row]))
+        """bool [a h w] at the image's size, by the nearest pixel; all False where there are none."""
         height, width = image.shape[1:]
-        if tuple(packed.shape) != (height, width):
-            above = torch.arange(height) * packed.shape[0] // height
-            beside = torch.arange(width) * packed.shape[1] // width
-            packed = packed[above[:, None], beside]
-        return unpack_masks(packed, self.areas)
+        part, row = self.pool.place(row)
+        found = self.masks[part][row]
+        if found is None:
+            return torch.zeros(self.areas, height, width, dtype=torch.bool)
+        masks = torch.from_numpy(found.masks & found.valid[:, None, None])
+        above = torch.arange(height) * masks.shape[1] // height
+        beside = torch.arange(width) * masks.shape[2] // width
+        return masks[:, above[:, None], beside]
 
     def _block_mask(self, grid: tuple[int, int]) -> Tensor:
         config = self.config

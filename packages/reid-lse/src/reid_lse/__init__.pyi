@@ -1,8 +1,8 @@
 from .areas import AREAS
-from .batch import extract
+from .batch import Summary, extract
 from .builder import Builder
 from .checkpoints import load_sam
-from .dataset import RegionDataset
+from .dataset import RegionDataset, SavedMasks
 from .extraction import Extraction
 from .files import Images, UnreadableImage, list_images, read_image
 from .job import extract_images
@@ -18,7 +18,7 @@ from .predictors.prior import prior
 from .predictors.rtmpose import RTMPosePredictor
 from .prompts import Prompts, indicator, make_prompts, prompt_boxes
 from .quality import mask_quality
-from .regions import crop_regions, pack_masks, unpack_masks
+from .regions import crop_regions
 from .results import Found, Regions, area_table, label_map, to_detections
 from .rle import decode_mask, encode_mask
 from .segmentation import Masks, Segmenter
@@ -63,6 +63,8 @@ __all__ = [
     "Regions",
     "SamSegmenter",
     "Segmentation",
+    "SavedMasks",
+    "Summary",
     "Segmenter",
     "UnreadableImage",
     "area_table",
@@ -83,12 +85,10 @@ __all__ = [
     "load_sam",
     "make_prompts",
     "mask_quality",
-    "pack_masks",
     "prior",
     "prompt_boxes",
     "read_image",
     "read_keypoints",
     "smooth_keypoints",
     "to_detections",
-    "unpack_masks",
 ]

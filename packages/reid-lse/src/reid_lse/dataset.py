@@ -23,10 +23,63 @@ from reid_lse.results import Found
 from reid_lse.rle import decode_mask
 
 
+class SavedMasks:
+    """The masks that an extraction kept: a row per image, in the order in which the images were given.
+
+    The run lengths are held in memory, compressed as they are: some hundred bytes an image.
+
+    Args:
+        folder: what `reid-lse extract` wrote.
+
+    Attributes:
+        root: folder of the images when they were segmented.
+        areas: the areas' names.
+        names: the keypoints' names.
+        shards: the files' tables.
+
+    Raises:
+        FileNotFoundError: the folder holds no extraction, or one that isn't finished.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        settings = read_settings(folder)
+        files = sorted(Path(folder).glob("masks-*.parquet"))
+        needed = -(-settings["images"] // settings["shard"])
+        if len(files) < needed:
+            raise FileNotFoundError(
+                f"{folder} holds {len(files)} of {needed} shards: call `reid-lse extract` again to finish it"
+            )
+        self.shards = [pq.read_table(file) for file in files]
+        self.size, self.per_shard = settings["images"], settings["shard"]
+        self.root, self.areas = Path(settings["root"]), tuple(settings["areas"])
+        self.names = tuple(json.loads(self.shards[0].schema.metadata[NAMES_FIELD]))
+
+    def __len__(self) -> int:
+        return int(self.size)
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Paths of the images that could not be read."""
+        return [
+            path
+            for table in self.shards
+            for path in table.filter(pc.is_valid(table["error"]))["path"].to_pylist()
+        ]
+
+    def __getitem__(self, index: int) -> Found | None:
+        """What was found in an image; None where it could not be read."""
+        shard, row = divmod(range(len(self))[index], self.per_shard)
+        about = self.shards[shard].slice(row, 1).to_pylist()[0]
+        if about["error"] is not None:
+            return None
+        size = about["height"], about["width"]
+        masks = np.stack([decode_mask(np.asarray(counts), *size) for counts in about["masks"]])
+        valid, quality = np.array(about["valid"]), np.array(about["quality"])
+        return Found(about["path"], masks, valid, quality, np.array(about["keypoints"]).reshape(-1, 3))
+
+
 class RegionDataset(Dataset[dict[str, Any]]):
     """The regions of every image that an extraction has masks of.
-
-    The run lengths of all masks are held in memory, compressed as they are: some hundred bytes an image.
 
     Args:
         folder: what `reid-lse extract` wrote.
@@ -52,24 +105,24 @@ class RegionDataset(Dataset[dict[str, Any]]):
         fill: Fill = "zero",
         transform: Callable[[Tensor], Any] | None = None,
     ) -> None:
-        settings = read_settings(folder)
         check_fill(fill)
-        files = sorted(Path(folder).glob("masks-*.parquet"))
-        needed = -(-settings["images"] // settings["shard"])
-        if len(files) < needed:
-            raise FileNotFoundError(
-                f"{folder} holds {len(files)} of {needed} shards: call `reid-lse extract` again to finish it"
-            )
-        table = pa.concat_tables([pq.read_table(file) for file in files])
-        self.table = table.filter(pc.is_null(table["error"])).combine_chunks()
-        self.root = Path(settings["root"] if root is None else root)
-        self.areas = tuple(settings["areas"])
-        self.names = tuple(json.loads(table.schema.metadata[NAMES_FIELD]))
-        self.paths = self.table["path"]
+        self.saved = SavedMasks(folder)
+        readable = [pc.is_null(table["error"]) for table in self.saved.shards]
+        self.rows = np.flatnonzero(np.concatenate([mask.to_numpy() for mask in readable]))
+        self.paths = pa.chunked_array(
+            [
+                chunk
+                for table, mask in zip(self.saved.shards, readable, strict=True)
+                for chunk in table["path"].filter(mask).chunks
+            ],
+            pa.string(),
+        )
+        self.root = self.saved.root if root is None else Path(root)
+        self.areas, self.names = self.saved.areas, self.saved.names
         self.size, self.fill, self.transform = size, fill, transform
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """The regions of one image.
@@ -83,36 +136,30 @@ class RegionDataset(Dataset[dict[str, Any]]):
             OSError: it is gone, or the storage failed.
             ValueError: it has another size than when its masks were made.
         """
-        row = self._row(index)
-        path = self.root / row["path"]
+        found = self._found(index)
+        path = self.root / found.name
         image = read_image(path)
-        height, width = row["height"], row["width"]
+        height, width = found.masks.shape[1:]
         if image.shape[1:] != (height, width):
             raise ValueError(
                 f"{path} is {image.shape[1]} x {image.shape[2]}, but its masks are {height} x {width}; "
                 "extract it again"
             )
-        masks = _masks(row) & np.array(row["valid"])[:, None, None]
-        regions, valid = crop_regions(image, torch.from_numpy(masks), self.size, self.fill)
+        masks = torch.from_numpy(found.masks & found.valid[:, None, None])
+        regions, valid = crop_regions(image, masks, self.size, self.fill)
         return {
             "regions": regions if self.transform is None else self.transform(regions),
             "valid": valid,
-            "quality": torch.tensor(row["quality"]),
-            "keypoints": torch.tensor(row["keypoints"]).reshape(-1, 3),
+            "quality": torch.from_numpy(found.quality).float(),
+            "keypoints": torch.from_numpy(found.keypoints).float(),
             "index": index,
         }
 
     def found(self) -> Iterator[Found]:
         """What was found in each image, without reading the images."""
-        for index in range(len(self)):
-            row = self._row(index)
-            valid, quality = np.array(row["valid"]), np.array(row["quality"])
-            yield Found(row["path"], _masks(row), valid, quality, np.array(row["keypoints"]).reshape(-1, 3))
+        return map(self._found, range(len(self)))
 
-    def _row(self, index: int) -> dict[str, Any]:
-        return self.table.slice(range(len(self))[index], 1).to_pylist()[0]
-
-
-def _masks(row: dict[str, Any]) -> np.ndarray:
-    size = row["height"], row["width"]
-    return np.stack([decode_mask(np.asarray(counts), *size) for counts in row["masks"]])
+    def _found(self, index: int) -> Found:
+        found = self.saved[int(self.rows[index])]
+        assert found is not None  # one of the rows without an error
+        return found

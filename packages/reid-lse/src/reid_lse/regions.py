@@ -20,9 +20,6 @@ Fill = Literal["zero", "mean", "blur"]
 BLUR = 0.06
 """Standard deviation of the blur, as a share of the image's height: no texture of the background is left."""
 
-BITS = 8
-"""Areas that fit into a byte."""
-
 
 def crop_regions(
     image: Tensor,
@@ -103,62 +100,6 @@ def _paste(
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     top, left = (out.shape[0] - tall) // 2, (out.shape[1] - wide) // 2
     out[top : top + tall, left : left + wide] = cv2.resize(masked, (wide, tall), interpolation=how)
-
-
-def pack_masks(masks: Tensor) -> Tensor:
-    """Up to eight masks in one byte a pixel: area a is bit a.
-
-    Args:
-        masks: bool [... a h w], at most 8 areas; usually [b a h w].
-
-    Returns:
-        uint8 [... h w].
-
-    Raises:
-        TypeError: masks that are not bool.
-        ValueError: more than 8 areas.
-
-    Example:
-        >>> pack_masks(torch.tensor([True, False, True]).reshape(1, 3, 1, 1)).tolist()
-        [[[5]]]
-    """
-    _check_masks(masks, "masks")
-    if masks.ndim < 3 or masks.shape[-3] > BITS:
-        raise ValueError(
-            f"masks must be [... a h w] with at most {BITS} areas, got shape {tuple(masks.shape)}"
-        )
-    packed = torch.zeros(*masks.shape[:-3], *masks.shape[-2:], dtype=torch.uint8, device=masks.device)
-    for area in range(masks.shape[-3]):
-        packed |= masks[..., area, :, :].to(torch.uint8) << area
-    return packed
-
-
-def unpack_masks(packed: Tensor, areas: int) -> Tensor:
-    """The masks that `pack_masks` packed: bool [... a h w].
-
-    Args:
-        packed: uint8 [... h w].
-        areas: how many areas there were, from 1 to 8.
-
-    Raises:
-        TypeError: packed that is not uint8.
-        ValueError: areas not from 1 to 8, or bits set beyond them.
-
-    Example:
-        >>> unpack_masks(torch.tensor([[[5]]], dtype=torch.uint8), 3).flatten().tolist()
-        [True, False, True]
-    """
-    if not isinstance(packed, Tensor) or packed.dtype != torch.uint8:
-        raise TypeError(
-            f"packed must be a uint8 tensor [... h w], got {getattr(packed, 'dtype', type(packed))}"
-        )
-    if not 1 <= areas <= BITS:
-        raise ValueError(f"areas must be from 1 to {BITS}, got {areas}")
-    if areas < BITS and packed.numel() and int(packed.max()) >= 1 << areas:
-        raise ValueError(
-            f"packed has bits beyond {areas} areas (a value of {int(packed.max())}): how many were packed?"
-        )
-    return torch.stack([(packed >> area) & 1 for area in range(areas)], dim=-3).bool()
 
 
 def check_fill(fill: str) -> None:

@@ -67,7 +67,7 @@ def pretrain(job: Job) -> dict[str, Any]:
     encoder = objective.student.model.encoder
     dataset = VillsDataset(
         pool,
-        load_masks(job.inputs["lse"]),
+        load_masks(job.inputs["lse"], len(pool.manifests)),
         section.areas,
         settings,
         Grids(encoder.grid(settings.image_size), encoder.grid(settings.frame_size)),

@@ -58,15 +58,24 @@ class Pool(NamedTuple):
         """Number of rows."""
         return sum(len(manifest) for manifest in self.manifests)
 
+    def place(self, row: int) -> tuple[int, int]:
+        """Number of a row's manifest, and its row there.
+
+        Args:
+            row: number of the row in the pool.
+        """
+        part = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return part, row - int(self.starts[part])
+
     def file(self, row: int) -> str:
         """Absolute path of a row's image.
 
         Args:
             row: number of the row in the pool.
         """
-        part = int(np.searchsorted(self.starts, row, side="right")) - 1
+        part, place = self.place(row)
         manifest = self.manifests[part]
-        return os.path.join(manifest.root, manifest.table["path"].array[row - int(self.starts[part])])
+        return os.path.join(manifest.root, manifest.table["path"].array[place])
 
     def read_image(self, index: int, unreadable: list[str]) -> Frame:
         """An image of the pool, or the next one that can be read.
