@@ -22,7 +22,7 @@ from cion.cli import APP, main
 from cion.config import Network
 from cion.networks import build_reid
 from cion.pretraining.config import PretrainConfig
-from cion.pretraining.recipe import RECIPE, stages
+from cion.pretraining.recipe import RECIPE
 from cion.pretraining.stages.features import given_features
 from cion.pretraining.stages.pretrain import PreTraining, build_objective
 from cion.pretraining.stages.tracklets import load_videos, mistracked
@@ -160,7 +160,7 @@ def test_a_second_call_runs_nothing_and_prints_both_tables(tiny, capsys):
 def digests(config):
     """Stage -> its digest, taking what it reads for what the stages' names say."""
     return {stage.name: stage.key({name: str(parts) for name, parts in stage.reads.items()})
-            for stage in stages(config)}  # fmt: skip
+            for stage in RECIPE.stages(config)}  # fmt: skip
 
 
 def test_a_setting_changes_the_stages_that_use_it_and_no_others(tiny):

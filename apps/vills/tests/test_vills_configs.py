@@ -9,7 +9,7 @@ from reid_core.cli.recipes import parse_config
 from reid_core.recipe.sources import Source
 from vills.cli import APP, main
 from vills.config import Config, DataConfig, EvaluateConfig
-from vills.recipe import check, protocols
+from vills.recipe import RECIPE, protocols
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -97,7 +97,7 @@ def test_a_backbone_that_pre_training_cannot_use_is_refused_before_anything_is_r
     command = ["run", "--config", str(CONFIGS / "vit_small.yaml"), "--model.backbone", backbone]
     config = parse_config(APP, [*command, "--model.options", options, "--model.resampler_heads", "4"])
     with pytest.raises(ValueError, match=message):
-        check(config)
+        RECIPE.check(config)
 
 
 def test_a_model_is_checked_at_the_sizes_of_regions_too():
@@ -115,4 +115,4 @@ def test_a_model_is_checked_at_the_sizes_of_regions_too():
     with pytest.raises(
         ValueError, match="does not take an input of .*: .* images of 64x48 alone, got 128x64"
     ):
-        check(parse_config(APP, command))
+        RECIPE.check(parse_config(APP, command))

@@ -8,7 +8,7 @@ import pytest
 
 from reid_core.cli.recipes import parse_config
 from vsla_clip.cli import APP
-from vsla_clip.recipe import stages
+from vsla_clip.recipe import RECIPE
 
 TINY = Path(__file__).parents[1] / "configs" / "tiny.yaml"
 
@@ -16,7 +16,7 @@ TINY = Path(__file__).parents[1] / "configs" / "tiny.yaml"
 def keys(*options):
     """Stage -> digest, where earlier stages' digests stand for their output."""
     found = {}
-    for stage in stages(parse_config(APP, ["run", "--config", str(TINY), *options])):
+    for stage in RECIPE.stages(parse_config(APP, ["run", "--config", str(TINY), *options])):
         found[stage.name] = stage.key({name: found[name] for name in stage.reads})
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from reid_core.training.config import Training
+from reid_core.training.config import Augmentation, Training
 
 Size = tuple[int, int]
 TEST_SPLITS = ("query", "gallery")
@@ -22,18 +22,6 @@ class Network:
     """Options of the backbone's constructor, such as pool: gem."""
     image_size: Size = (256, 128)
     """Height and width of an image, and of a global view (CION 4.1)."""
-
-
-@dataclass
-class Augmentation:
-    """Of training images; flips besides."""
-
-    padding: int = 10
-    """Zeros around an image before it is cropped (Luo et al. 2019: 10 pixels for 256x128)."""
-    erasing: float = 0.5
-    """Probability of random erasing (Zhong et al. 2017)."""
-    jitter: tuple[float, float, float, float] | None = None
-    """Brightness, contrast, saturation and hue; null for none."""
 
 
 @dataclass

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from functools import partial
 
-from reid_core.cli.recipes import App
-from reid_core.cli.recipes import main as run
+from reid_core.cli import recipes
 from vills import __version__
 from vills.config import Config
 
-APP = App(
+APP = recipes.App(
     name="vills",
     description="VILLS end to end: self-supervised video-image pre-training for person re-identification.",
     version=__version__,
@@ -26,18 +25,8 @@ APP = App(
     tables="vills.tables:TABLES",
 )
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        arguments: those behind the program's name; sys.argv's by default.
-
-    Returns:
-        Exit status: 0; 1 after an error that the user can mend; 130 and 143 when interrupted or terminated.
-    """
-    return run(APP, arguments)
-
+main = partial(recipes.main, APP)
+"""Run the command line: its arguments, sys.argv's by default -> exit status."""
 
 if __name__ == "__main__":
     sys.exit(main())

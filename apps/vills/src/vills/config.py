@@ -8,7 +8,7 @@ from typing import Any, Literal
 from reid_core.recipe.config import RecipeConfig
 from reid_core.recipe.rows import part
 from reid_core.recipe.sources import Source, Sources, Synthetic
-from reid_core.training.config import Training
+from reid_core.training.config import Augmentation, Training, dino_training
 from reid_pretrain.config import VILLSConfig
 
 Size = tuple[int, int]
@@ -83,17 +83,7 @@ class LSEConfig:
 class PretrainConfig:
     """Self-supervised pre-training (VILLS 3.2)."""
 
-    train: Training = field(
-        default_factory=lambda: Training(
-            epochs=100.0,  # VILLS supplement 2
-            warmup_epochs=10.0,  # DINO, as are the others
-            lr=5e-4,
-            min_lr=1e-6,
-            weight_decay=0.04,
-            weight_decay_end=0.4,
-            clip_grad=3.0,
-        )
-    )
+    train: Training = field(default_factory=dino_training)
     """Length and optimiser; an epoch is one pass over the images of the pool (else its videos)."""
     image_batch: int = 128
     """Images a step over all ranks (VILLS supplement 2: 128 for ViT-S)."""
@@ -134,7 +124,7 @@ class PretrainConfig:
 
 
 @dataclass
-class FinetuneConfig:
+class FinetuneConfig(Augmentation):
     """Supervised fine-tuning of the teacher's encoder and resampler (VILLS supplement 1)."""
 
     init: Literal["pretrained", "scratch", "both"] = "pretrained"
@@ -167,12 +157,6 @@ class FinetuneConfig:
     """Whether the triplet loss compares features of unit length."""
     label_smoothing: float = 0.1
     """Label smoothing of the identity loss (Luo et al. 2019)."""
-    padding: int = 10
-    """Zeros around an image before it is cropped (Luo et al. 2019: 10 pixels for 256x128)."""
-    erasing: float = 0.5
-    """Probability of random erasing (Zhong et al. 2017)."""
-    jitter: tuple[float, float, float, float] | None = None
-    """Brightness, contrast, saturation and hue; null for none."""
 
 
 @dataclass
@@ -195,7 +179,7 @@ class EvaluateConfig:
 
 @dataclass
 class Config(RecipeConfig):
-    """A whole run."""
+    """A run of VILLS."""
 
     experiment: str = "vills"
     """MLflow experiment, and folder below runs."""
@@ -248,7 +232,7 @@ class Shapes:
 
 
 def sources(config: Config) -> Sources:
-    """Every data source by its dotted name.
+    """The data sources, each by its dotted name.
 
     Args:
         config: the whole configuration.

@@ -32,12 +32,8 @@ from vills.stages.lse import RegionCache, check_areas, extract_regions
 from vills.stages.pretrain import PreTraining, pretrain
 
 
-def stages(config: Config) -> list[Stage]:
-    """The stages of a configuration, in order.
-
-    Args:
-        config: the whole configuration.
-    """
+def _stages(config: Config) -> list[Stage]:
+    """The stages, in order."""
     before, tune = config.pretrain, config.finetune
     pool, pooled = pool_parts(config), pool_reads(config)
     segmented = [replace(one, repeat=1) for one in pool]
@@ -107,16 +103,8 @@ def protocols(config: Config) -> dict[str, str]:
     }
 
 
-def check(config: Config) -> None:
-    """Refuse what can be seen to be wrong before anything is read, written or trained.
-
-    Args:
-        config: the whole configuration.
-
-    Raises:
-        ValueError: a setting that can't work; the message names it.
-        FileNotFoundError: a checkpoint that isn't there.
-    """
+def _check(config: Config) -> None:
+    """What can be seen to be wrong before anything is read."""
     from reid_eval import PROTOCOLS
 
     data, tune, before = config.data, config.finetune, config.pretrain
@@ -164,16 +152,8 @@ def _check_batches(config: Config) -> None:
     check_batches(config.runtime, {**batches, "finetune.identities": tune.identities})
 
 
-def check_data(config: Config, rows: Callable[..., Manifest]) -> None:
-    """Refuse what can be seen to be wrong as soon as the sources have been read.
-
-    Args:
-        config: the whole configuration.
-        rows: source and splits -> rows.
-
-    Raises:
-        ValueError: too few people for a batch.
-    """
+def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
+    """What can be seen to be wrong once the sources have been read."""
     import numpy as np
 
     tune = config.finetune
@@ -193,15 +173,8 @@ def check_data(config: Config, rows: Callable[..., Manifest]) -> None:
         warnings.warn("data.pretrain is empty: pre-training sees the labelled data sets alone", stacklevel=2)
 
 
-def publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:
-    """Print the table and log the pictures of an evaluation.
-
-    Args:
-        config: the whole configuration.
-        folder: stage -> its folder.
-        summaries: stage -> its summary.
-        tracker: the run.
-    """
+def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:
+    """Print the table and log the pictures."""
     for picture in sorted((folder("evaluate") / "figures").glob("*.png")):
         tracker.artifact(picture, "figures")
     print_table(summaries["evaluate"])
@@ -211,9 +184,9 @@ RECIPE = Recipe(
     "vills",
     "vills.cli",
     sources,
-    stages,
-    check,
-    check_data,
+    _stages,
+    _check,
+    _check_data,
     lambda summaries: flatten_results(summaries.get("evaluate", {})),
-    publish,
+    _publish,
 )

@@ -146,7 +146,7 @@ class EvaluateConfig:
 
 @dataclass
 class Config(RecipeConfig):
-    """A whole run."""
+    """A run of VSLA-CLIP."""
 
     experiment: str = "vsla_clip"
     """MLflow experiment, and folder below runs."""

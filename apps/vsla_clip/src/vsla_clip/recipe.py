@@ -21,12 +21,8 @@ from vsla_clip.stages.stage1 import Describing, learn_prompts
 from vsla_clip.stages.stage2 import Adapting, train_encoder
 
 
-def stages(config: Config) -> list[Stage]:
-    """The stages of a configuration, in order.
-
-    Args:
-        config: the whole configuration.
-    """
+def _stages(config: Config) -> list[Stage]:
+    """The stages, in order."""
     data, clip, method = config.data, architecture(config), METHODS[config.method]
     checkpoint, captioned = config.clip.checkpoint, config.clip.captioned
     files = {} if checkpoint is None else {"checkpoint": Path(checkpoint)}
@@ -140,4 +136,4 @@ def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries
     print_results(f"{METHODS[config.method].title}, {trainable:.2f} M trainable", summaries["evaluate"])
 
 
-RECIPE = Recipe("vsla-clip", "vsla_clip.cli", sources, stages, _check, _check_data, _results, _publish)
+RECIPE = Recipe("vsla-clip", "vsla_clip.cli", sources, _stages, _check, _check_data, _results, _publish)

@@ -8,7 +8,7 @@ from typing import Literal
 from cion.config import LABELLED_SPLITS, EvaluateConfig, FinetuneConfig, Network, Size
 from reid_core.recipe.config import RecipeConfig
 from reid_core.recipe.sources import Source, Sources, Synthetic
-from reid_core.training.config import Training
+from reid_core.training.config import Training, dino_training
 from reid_denoise import Criteria
 from reid_pretrain.config import CIONConfig
 
@@ -70,17 +70,7 @@ class ExtractorConfig:
 class PretrainConfig:
     """Identity-guided self-distillation (CION 3.3, 4.1)."""
 
-    train: Training = field(
-        default_factory=lambda: Training(
-            epochs=100,  # CION 4.1
-            warmup_epochs=10,  # DINO, as are the others
-            lr=5e-4,
-            min_lr=1e-6,
-            weight_decay=0.04,
-            weight_decay_end=0.4,
-            clip_grad=3.0,
-        )
-    )
+    train: Training = field(default_factory=dino_training)
     """Length and optimiser; `lr` is for a batch of 256 and grows with the batch (DINO). An epoch is one pass
     over the images."""
     batch: int = 960

@@ -30,12 +30,8 @@ from reid_core.tracking.tracker import Tracker
 TARGET, LABELLED = "data.target", "extractor.source"
 
 
-def stages(config: Config) -> list[Stage]:
-    """The stages of a configuration, in order.
-
-    Args:
-        config: the whole configuration.
-    """
+def _stages(config: Config) -> list[Stage]:
+    """The stages, in order."""
     tuned: dict[str, Parts] = {f"finetune/{variant}": None for variant in config.variants}
     pretrained: dict[str, Parts] = {f"pretrain/{name}": None for name in config.variants if name != "none"}
     compared = Visualization(tuple(config.variants), config.model, config.seed)
@@ -189,4 +185,4 @@ def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries
     print(format_table(summaries["evaluate"]))
 
 
-RECIPE = Recipe("cion", "cion.cli", sources, stages, _check, _check_data, results, _publish)
+RECIPE = Recipe("cion", "cion.cli", sources, _stages, _check, _check_data, results, _publish)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from cion.config import Augmentation, FinetuneConfig, Network, Size
+from cion.config import FinetuneConfig, Network, Size
 from cion.networks import MODEL_FOLDER, build_reid, save_network
 from reid_core.data.datasets import ImageDataset, collate
 from reid_core.data.manifest import Manifest
@@ -21,6 +21,7 @@ from reid_core.models.parts import BranchedObjective
 from reid_core.processes import process_rank, ranks
 from reid_core.recipe import Job
 from reid_core.recipe.rows import PREPARE
+from reid_core.training.config import Augmentation
 from reid_core.training.loop import fit
 
 TRUTH_FILE = "truth.parquet"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cion.config import LABELLED_SPLITS, Augmentation, EvaluateConfig, FinetuneConfig, Network
+from cion.config import LABELLED_SPLITS, EvaluateConfig, FinetuneConfig, Network
 from reid_core.recipe.config import RecipeConfig
 from reid_core.recipe.sources import Source, Sources, Synthetic
-from reid_core.training.config import Training
+from reid_core.training.config import Augmentation, Training
 from reid_core.training.unsupervised.config import ClusterContrastConfig
 
 
@@ -38,7 +38,7 @@ class Model(Network):
 
 @dataclass
 class Config(RecipeConfig):
-    """A whole run."""
+    """A run of unsupervised learning."""
 
     experiment: str = "cion_unsupervised"
     """MLflow experiment, and folder below runs."""
@@ -55,7 +55,7 @@ class Config(RecipeConfig):
 
 
 def sources(config: Config) -> Sources:
-    """Every data source by its dotted name.
+    """The target and the source, each by its dotted name.
 
     Args:
         config: the whole configuration.

@@ -22,12 +22,8 @@ from reid_core.tracking.tracker import Tracker
 TARGET, SOURCE = "data.target", "data.source"
 
 
-def stages(config: Config) -> list[Stage]:
-    """The stages of a configuration, in order: USL's, or UDA's where there is a source.
-
-    Args:
-        config: the whole configuration.
-    """
+def _stages(config: Config) -> list[Stage]:
+    """The stages, in order."""
     network = Network(config.model.backbone, config.model.options, config.model.image_size)
     per_image, seed = config.model.per_image, config.seed
     weights = {"weights": Path(config.model.weights)} if config.model.weights else {}
@@ -82,7 +78,7 @@ RECIPE = Recipe(
     "cion-unsupervised",
     "cion.cli",
     sources,
-    stages,
+    _stages,
     _check,
     _check_data,
     lambda summaries: flatten_results(summaries.get("evaluate", {}), "target"),

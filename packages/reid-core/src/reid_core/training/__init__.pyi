@@ -1,5 +1,5 @@
 from .checkpoints import load_checkpoint, read_checkpoint, write_checkpoint
-from .config import TrainConfig, Training
+from .config import Augmentation, TrainConfig, Training, dino_training
 from .loop import fit
 from .optimisers import build_optimizer, clip_each, parameter_groups
 from .protocols import AfterStep, BatchSampler, Logger, Objective, ParameterGroups
@@ -7,6 +7,7 @@ from .schedules import cosine, schedule
 
 __all__ = [
     "AfterStep",
+    "Augmentation",
     "BatchSampler",
     "Logger",
     "Objective",
@@ -16,6 +17,7 @@ __all__ = [
     "build_optimizer",
     "clip_each",
     "cosine",
+    "dino_training",
     "fit",
     "load_checkpoint",
     "parameter_groups",

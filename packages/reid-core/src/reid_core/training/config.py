@@ -12,6 +12,18 @@ LR_RANGE = 100
 """Highest learning rate over that at the end of the cosine, where a `Training` names none."""
 
 
+@dataclass
+class Augmentation:
+    """Of labelled training images; flips besides."""
+
+    padding: int = 10
+    """Zeros around an image before it is cropped (Luo et al. 2019: 10 pixels for 256x128)."""
+    erasing: float = 0.5
+    """Probability of random erasing (Zhong et al. 2017)."""
+    jitter: tuple[float, float, float, float] | None = None
+    """Brightness, contrast, saturation and hue; null for none."""
+
+
 @dataclass(kw_only=True)
 class Settings:
     """What a training does at each step, however long it is: `TrainConfig` and `Training` have these.
@@ -227,3 +239,24 @@ class Training(Settings):
             checkpoint_every=runtime.checkpoint_every,
             log_every=runtime.log_every,
         )
+
+
+def dino_training(epochs: float = 100.0) -> Training:
+    """DINO's AdamW and schedules (Caron et al., ICCV 2021): a configuration's default.
+
+    Args:
+        epochs: of the training (CION 4.1 and VILLS supplement 2: 100).
+
+    Example:
+        >>> dino_training().weight_decay_end
+        0.4
+    """
+    return Training(
+        epochs=epochs,
+        warmup_epochs=10.0,
+        lr=5e-4,
+        min_lr=1e-6,
+        weight_decay=0.04,
+        weight_decay_end=0.4,
+        clip_grad=3.0,
+    )

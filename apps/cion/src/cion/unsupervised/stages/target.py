@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cion.config import Augmentation, Network
+from cion.config import Network
 from cion.networks import MODEL_FOLDER, build_reid, save_network
 from cion.stages.finetune import augment
 from reid_core.data.transforms import eval_transform
 from reid_core.models.folder import read_folder
 from reid_core.processes import process_rank, ranks
 from reid_core.recipe import Job
-from reid_core.training.config import Training
+from reid_core.training.config import Augmentation, Training
 from reid_core.training.unsupervised import ClusterContrastConfig, train_clusters
 
 ROUNDS_FOLDER = "rounds"
