@@ -20,8 +20,15 @@ HEAVY = (
     "scipy",
 )
 """What must not be loaded before it is used; the first imports alone take seconds."""
-APPS = {"vills": "vills", "vsla-clip": "vsla_clip"}
-"""Command -> folder below apps/; each has configs/tiny.yaml, the smallest whole recipe."""
+APPS = {
+    "vills": "vills/configs/tiny.yaml",
+    "cion": "cion/configs/tiny.yaml",
+    "cion unsupervised": "cion/configs/tiny_usl.yaml",
+    "vsla-clip": "vsla_clip/configs/tiny.yaml",
+}
+"""Command of a recipe -> the smallest whole run of it, below apps/."""
+KILLS = {"vills": 20}
+"""Times that a recipe is killed at random; others are 10 times."""
 COMMANDS = {
     "reid-data": "reid_core.cli.data",
     "reid-models": "reid_core.cli.models",
@@ -29,6 +36,7 @@ COMMANDS = {
     "reid-denoise": "reid_denoise.cli",
     "reid-lse": "reid_lse.cli",
     "vills": "vills.cli",
+    "cion": "cion.cli",
     "vsla-clip": "vsla_clip.cli",
 }
 FACES = (
@@ -37,6 +45,7 @@ FACES = (
     *("reid_lse", "reid_denoise", "reid_adapters", "reid_pretrain", "reid_pretrain.losses"),
     *("reid_core.training.config", "reid_pretrain.config", "vills.config"),
     *("reid_adapters.config", "vsla_clip.config"),
+    *("cion.config", "cion.pretraining.config", "cion.unsupervised.config"),
 )
 
 
@@ -60,12 +69,13 @@ def test_help_loads_nothing_heavy(command: str) -> None:
 
 @pytest.mark.parametrize("app", APPS)
 def test_help_of_every_command_loads_nothing_heavy(app: str) -> None:
-    listed = subprocess.run([BIN / app, "--help"], capture_output=True, text=True, check=True).stdout
+    listed = run(app, "--help").stdout
     commands = [
         line.split()[0] for line in listed.partition("commands:\n")[2].splitlines() if line[:2] == "  "
     ]
     assert {"run", "ablate", "status", "sync", "gc", "unlock", "config"} <= set(commands)
-    code = "\n".join(helps(COMMANDS[app], [name]) for name in commands)
+    program, *group = app.split()
+    code = "\n".join(helps(COMMANDS[program], [*group, name]) for name in commands)
     assert heavy_modules(code) == []
 
 
@@ -82,14 +92,19 @@ def test_version_is_printed(command: str) -> None:
     assert said.split() == [command, __import__(module).__version__]
 
 
+def call(app: str, *arguments: object) -> list[str]:
+    """The command line of an app's command."""
+    program, *group = app.split()
+    return [str(BIN / program), *group, *map(str, arguments)]
+
+
 def run(app: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [BIN / app, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, **options)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(call(app, *arguments), capture_output=True, text=True, timeout=600, **options)  # type: ignore[call-overload, no-any-return]
 
 
 def tiny(app: str, runs: Path, *more: object) -> list[object]:
     """Options of an app's tiny recipe below a folder of runs."""
-    return ["--config", ROOT / "apps" / APPS[app] / "configs" / "tiny.yaml", "--runs", runs, *more]
+    return ["--config", ROOT / "apps" / APPS[app], "--runs", runs, *more]
 
 
 @pytest.mark.parametrize("app", APPS)
@@ -126,7 +141,7 @@ def test_the_whole_configuration_is_printed_and_read_again(app: str, tmp_path: P
     assert run(app, "config", "--config", tmp_path / "all.yaml").stdout == first
 
 
-@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize("app", ["vills", "cion", "vsla-clip"])
 def test_tables_are_listed_with_the_papers_numbers(app: str) -> None:
     done = run(app, "ablate", "--list")
     assert done.returncode == 0 and "in per cent" in done.stdout
@@ -141,7 +156,7 @@ class Run:
     """A tiny recipe in a process of its own."""
 
     def __init__(self, app: str, runs: Path, *more: object, **environment: str) -> None:
-        command = [str(BIN / app), "run", *map(str, tiny(app, runs, *more))]
+        command = call(app, "run", *tiny(app, runs, *more))
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
         self.process = subprocess.Popen(
             command,
@@ -207,17 +222,14 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [20])
-def test_killed_at_random_it_ends_with_the_same_bytes(
-    whole: tuple[str, Path], kills: int, tmp_path: Path
-) -> None:
+def test_killed_at_random_it_ends_with_the_same_bytes(whole: tuple[str, Path], tmp_path: Path) -> None:
     import random
 
     app, undisturbed = whole
     seconds = float((undisturbed / "seconds").read_text())
     chance = random.Random(0)
     killed = 0
-    for _ in range(kills):
+    for _ in range(KILLS.get(app, 10)):
         one = Run(app, tmp_path)
         time.sleep(chance.uniform(0.1, 0.8) * seconds)
         killed += one.end(signal.SIGKILL)[0] == -signal.SIGKILL
@@ -257,8 +269,8 @@ def test_a_full_disk_is_one_line_and_the_same_command_resumes(
     whole: tuple[str, Path], tmp_path: Path
 ) -> None:
     app, undisturbed = whole
-    command = [BIN / app, "run", *map(str, tiny(app, tmp_path))]
-    limited = ["bash", "-c", 'ulimit -f 200; exec "$@"', "bash", *map(str, command)]  # files up to 100 KiB
+    command = call(app, "run", *tiny(app, tmp_path))
+    limited = ["bash", "-c", 'ulimit -f 200; exec "$@"', "bash", *command]  # files up to 100 KiB
     done = subprocess.run(limited, capture_output=True, text=True, timeout=600)
     assert done.returncode == 1, done.stderr
     assert "File too large" in done.stderr.splitlines()[-1]

@@ -41,7 +41,7 @@ class FinetuneConfig:
     """Whether bag of tricks' triplet loss compares features of unit length."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     train: Training = field(
-        default_factory=lambda: Training(epochs=120, warmup_epochs=10, lr=3.5e-4, min_lr=1e-6)
+        default_factory=lambda: Training(epochs=120.0, warmup_epochs=10.0, lr=3.5e-4, min_lr=1e-6)
     )
     """Length and optimiser (Luo et al. 2019: 120 epochs, 10 of warm-up)."""
 

@@ -43,17 +43,8 @@ class Criteria:
     metric: str = "cosine"
 
     def __post_init__(self) -> None:
-        import numpy as np  # late, so that a command line starts at once
-        from scipy.spatial.distance import cdist
-
-        if self.metric in FITTED_METRICS:
-            raise ValueError(
-                f"metric={self.metric!r} is fitted to the data; scale the features first instead"
-            )
-        try:
-            cdist(np.eye(2), np.eye(2), self.metric)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"metric={self.metric!r}: expected one of scipy's distances; {error}") from None
+        if self.metric != "cosine":
+            _check_metric(self.metric)
         furthest = FURTHEST_COSINE if self.metric == "cosine" else math.inf
         for name in ("consistency", "discrimination"):
             value = getattr(self, name)
@@ -61,3 +52,15 @@ class Criteria:
                 raise ValueError(f"{name}={value}: expected a {self.metric} distance in (0, {furthest:g}]")
         if self.half_range < 0 or self.half_range != int(self.half_range):
             raise ValueError(f"half_range={self.half_range}: expected a number of tracklets, 0 or more")
+
+
+def _check_metric(metric: str) -> None:
+    import numpy as np  # late, so that a command line starts at once
+    from scipy.spatial.distance import cdist
+
+    if metric in FITTED_METRICS:
+        raise ValueError(f"metric={metric!r} is fitted to the data; scale the features first instead")
+    try:
+        cdist(np.eye(2), np.eye(2), metric)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"metric={metric!r}: expected one of scipy's distances; {error}") from None
