@@ -69,7 +69,7 @@ class LSEConfig:
     """Keypoint predictor of reid-lse, or a file of keypoints; the paper's is Keypoint R-CNN."""
     keypoint_options: dict[str, Any] = field(default_factory=dict)
     """Of the predictor, such as checkpoint."""
-    segmenter: str = "grabcut"
+    segmenter: str = "crf"
     """Interactive segmentation model of reid-lse; the paper's is SAM (sam_vit_b, sam_vit_l, sam_vit_h)."""
     segmenter_options: dict[str, Any] = field(default_factory=dict)
     """Of the segmenter, such as checkpoint, precision and pack of SAM."""
