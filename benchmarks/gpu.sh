@@ -36,6 +36,10 @@ if [[ -n "$wheels" ]]; then
   path+="$site:"
 fi
 export PYTHONPATH="$path${PYTHONPATH:-}"
+if ! "$python" -c 'import torch'; then
+  echo "gpu.sh: $python has no torch: choose another interpreter by PYTHON=.venv/bin/python" >&2
+  exit 1
+fi
 # Without a network: what is missing is told, not fetched.
 export HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 threads="$(nproc)"

@@ -20,6 +20,7 @@ from reid_core.data.readers import read_folder
 from reid_core.data.samplers import CurriculumBatches, RandomBatches
 from reid_core.data.transforms import MultiCrop
 from reid_core.synthetic import World, write_folder
+from reid_lse import Found, decode_mask, encode_mask
 
 EPOCHS = 10_000
 """More batches than are ever taken."""
@@ -45,15 +46,27 @@ def measure(context: Context) -> None:
             context.report(name, cores=cores, **_rate(batches, cores, context.tiny))
 
 
+class Stripes:
+    """Head, torso and legs of every image as stripes, decoded from run lengths as `SavedMasks` does."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        masks = np.zeros((3, *size), bool)
+        for area, mask in enumerate(masks):
+            mask[area * size[0] // 3 : (area + 1) * size[0] // 3] = True
+        self.size, self.counts = size, [encode_mask(mask) for mask in masks]
+
+    def __getitem__(self, row: int) -> Found:
+        masks = np.stack([decode_mask(counts, *self.size) for counts in self.counts])
+        return Found(str(row), masks, np.ones(3, bool), np.ones(3), np.zeros((0, 3)))
+
+
 def vills(manifest: Manifest, size: tuple[int, int], tiny: bool, workers: int) -> DataLoader[Any]:
     """The app's own data set: two views, block masks and three regions of images and of clips."""
     from vills.config import PretrainConfig
     from vills.data import Grids, VillsDataset, collate
 
     pool = build_pool([PoolPart(manifest)])  # tracklets are videos, the other rows images
-    masks = np.zeros((pool.rows, *size), np.uint8)
-    for area in range(3):  # head, torso and legs as stripes
-        masks[:, area * size[0] // 3 : (area + 1) * size[0] // 3] |= 1 << area
+    masks = [Stripes(size) for _ in pool.manifests]
     config = PretrainConfig(image_size=(32, 16), frame_size=(32, 16)) if tiny else PretrainConfig()
     grids = Grids(*((h // 16, -(-w // 16)) for h, w in (config.image_size, config.frame_size)))
     images, clips = (4, 2) if tiny else (config.image_batch, config.video_batch)

@@ -120,7 +120,9 @@ def test_extracted_features_are_the_cpus(device, tmp_path):
     torch.manual_seed(0)
     model = ClassFeature(build_backbone("vit_nano_patch8", SIZE, **NANO)).eval()
     found, want, half = (
-        extract(model, Pictures(), tmp_path / f"{name}.npy", batch_size=16, device=where, autocast=autocast)
+        extract(
+            model, Pictures(), tmp_path / f"{name}.npy", batch_size=16, device=where, autocast=autocast
+        ).array
         for name, where, autocast in (("a", device, None), ("b", "cpu", None), ("c", device, torch.bfloat16))
     )
     assert np.linalg.norm(found - want) < 1e-5 * np.linalg.norm(want)
