@@ -17,7 +17,7 @@ from reid_core import __version__
 
 SHOWN = 5
 """Findings of a kind that are printed; `--report` writes all."""
-Kind = Literal["unreadable", "duplicates", "one_camera", "missing"]
+Kind = Literal["unreadable", "unreachable", "duplicates", "one_camera", "missing"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,7 +94,7 @@ def check(
     resume: str | None = None,
     report: str | None = None,
 ) -> int:
-    """Find unreadable and repeated images, people of one camera, and queries that the gallery lacks.
+    """Find unreadable, lost and repeated images, people of one camera, and queries that the gallery lacks.
 
     The exit status is 1 when something is found. What is missing for training or evaluation, and counts that
     differ from the published ones, are said and are no fault: a part of a data set is a data set.
@@ -104,9 +104,10 @@ def check(
         root: the data set's folder; for a manifest file, the folder of its paths.
         options: the reader's options, such as --options.split 3.
         workers: threads that read images; as many as cores by default.
-        ignore: kinds of findings that don't make the exit status 1: unreadable, duplicates, one_camera,
-            missing.
-        resume: file to keep what has been read in; the same command goes on from it after being cut off.
+        ignore: kinds of findings that don't make the exit status 1: unreadable, unreachable, duplicates,
+            one_camera, missing.
+        resume: file to keep what has been read in; the same command resumes from it after being cut off, and
+            tries unreadable and unreachable images again.
         report: JSON file for all findings.
     """
     import json
@@ -211,7 +212,9 @@ def pack(
 ) -> int:
     """Pack a data set's images into WebDataset shards (extra `pack`).
 
-    The same command goes on after being cut off. Images that can't be decoded are left out and counted.
+    The same command resumes after being cut off. Images that can't be decoded are left out and counted. So are
+    those that the storage did not give; the exit status is 1 then, and the same command packs them when they
+    are back.
 
     Args:
         source: name of a data set (see `reid-data list`), or a manifest file (.csv, .tsv, .parquet).
@@ -224,15 +227,17 @@ def pack(
     """
     from reid_core.cli.report import read_source
     from reid_core.data.packing import pack as pack_manifest
-    from reid_core.data.packing import unreadable_images
+    from reid_core.data.packing import unreachable_images, unreadable_images
 
     packed = pack_manifest(read_source(source, root, options), out, shard_images, seed, workers)
-    broken = unreadable_images(out)
-    for why in broken[:SHOWN]:
+    broken, lost = unreadable_images(out), unreachable_images(out)
+    for why in [*broken[:SHOWN], *lost[:SHOWN]]:
         print(f"left out {why}")
-    shards = len(list(Path(out).glob("*.tar")))
+    shards = len(list(Path(out).glob("[!.]*.tar")))
     print(f"{out}: {len(packed)} images in {shards} shards; {len(broken)} unreadable images")
-    return 0
+    if lost:
+        print(f"{len(lost)} images could not be reached; the same command packs them when they are back")
+    return int(bool(lost))
 
 
 if __name__ == "__main__":

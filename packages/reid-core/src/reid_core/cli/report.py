@@ -50,6 +50,11 @@ def describe(findings: Findings) -> list[tuple[str, str, list[str]]]:
     """Kind, what it means, and one line per finding."""
     return [
         ("unreadable", "unreadable images", [f"{path}: {why}" for path, why in findings.unreadable.items()]),
+        (
+            "unreachable",
+            "images that the storage did not give",
+            [f"{path}: {why}" for path, why in findings.unreachable.items()],
+        ),
         ("duplicates", "groups of images with the same bytes", [" = ".join(g) for g in findings.duplicates]),
         ("one_camera", "identities of one camera", [f"pid {pid}" for pid in findings.one_camera]),
         ("missing", "query identities missing from the gallery", [f"pid {pid}" for pid in findings.missing]),

@@ -1,10 +1,11 @@
-"""Looks for what is wrong with a data set: unreadable and repeated images, people who can't be matched."""
+"""Looks for what is wrong with a data set: unreadable, lost and repeated images, unmatchable people."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -12,9 +13,9 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
-from reid_core.data.decoding import UnreadableImage, decode
-from reid_core.data.lmdb_images import image_bytes
+from reid_core.data.decoding import UnreachableImage, UnreadableImage
 from reid_core.data.manifest import Manifest
+from reid_core.data.storage import StorageWatch, read_intact
 from reid_core.progress import Progress
 
 BLOCK = 256
@@ -29,7 +30,8 @@ class Findings:
 
     Args:
         images: how many were read.
-        unreadable: path -> why.
+        unreadable: path -> why, of files that are no images or broken ones.
+        unreachable: path -> why, of files that the storage did not give: missing, or an error of the disk.
         duplicates: groups of paths whose files hold the same bytes.
         one_camera: identities (pid above 0) whom only one camera sees; unknown cameras don't count.
         missing: query identities without an image in the gallery; empty where there is no query.
@@ -37,6 +39,7 @@ class Findings:
 
     images: int
     unreadable: dict[str, str]
+    unreachable: dict[str, str]
     duplicates: list[list[str]]
     one_camera: list[int]
     missing: list[int]
@@ -50,7 +53,8 @@ def check(
     Args:
         manifest: what to check; an image that stands in two splits is read once.
         workers: threads (decoding and hashing free Python's lock); as many as cores by default.
-        resume: a file to keep what has been read in; a check that was cut off goes on from it.
+        resume: a file to keep what has been read in; a check that was cut off resumes from it, and tries
+            unreadable and unreachable images again.
         progress: show it.
 
     Returns:
@@ -58,66 +62,77 @@ def check(
 
     Raises:
         ValueError: `resume` belongs to another manifest, or fewer than one worker.
+        StorageGone: the images' root is gone, or the storage failed on 64 images in a row.
     """
     workers = workers if workers is not None else os.cpu_count() or 1
     if workers < 1:
         raise ValueError(f"workers: got {workers}; expected 1 or more")
     paths = manifest.table["path"].drop_duplicates().reset_index(drop=True)
-    digests, unreadable = _read_all(manifest, paths, workers, resume, progress)
+    digests, unreadable, unreachable = _read_all(manifest, paths, workers, resume, progress)
     one_camera, missing = _people(manifest)
-    return Findings(len(paths), unreadable, _same_bytes(paths, digests), one_camera, missing)
+    return Findings(len(paths), unreadable, unreachable, _same_bytes(paths, digests), one_camera, missing)
 
 
 def _read_all(
     manifest: Manifest, paths: pd.Series, workers: int, resume: Path | None, progress: bool
-) -> tuple[np.ndarray, dict[str, str]]:
-    """Digests, uint8 [n DIGEST_BYTES] (zeros where unreadable), and why images are unreadable."""
+) -> tuple[np.ndarray, dict[str, str], dict[str, str]]:
+    """Digests, uint8 [n DIGEST_BYTES] (zeros where there is none), and why images are unreadable, unreachable."""
     digests = np.zeros((len(paths), DIGEST_BYTES), dtype=np.uint8)
     done = 0
-    record = None if resume is None else _open_record(resume, manifest.digest)
-    if record is not None:
-        before = record.read()
-        done = len(before) // DIGEST_BYTES
-        whole = np.frombuffer(before, dtype=np.uint8, count=done * DIGEST_BYTES)
-        digests[:done] = whole.reshape(-1, DIGEST_BYTES)
-        record.seek(-(len(before) % DIGEST_BYTES), os.SEEK_END)  # over a digest that was cut off
-    unreadable: dict[str, str] = {}
+    with nullcontext() if resume is None else _open_record(resume, manifest.digest) as record:
+        first = 0 if record is None else record.tell()
+        if record is not None:
+            before = record.read()
+            done = len(before) // DIGEST_BYTES
+            whole = np.frombuffer(before, dtype=np.uint8, count=done * DIGEST_BYTES)
+            digests[:done] = whole.reshape(-1, DIGEST_BYTES)
+        unreadable: dict[str, str] = {}
+        unreachable: dict[str, str] = {}
+        watch = StorageWatch(manifest.root)
 
-    def read_block(rows: np.ndarray) -> list[tuple[int, bytes, str]]:
-        return [(row, *_read(manifest.root, path)) for row, path in zip(rows, paths.iloc[rows], strict=True)]
+        def read_block(rows: np.ndarray) -> list[tuple[int, bytes | UnreadableImage]]:
+            return [
+                (row, _read(manifest.root, path)) for row, path in zip(rows, paths.iloc[rows], strict=True)
+            ]
 
-    again = np.flatnonzero(~digests[:done].any(axis=1))  # unreadable before: once more, for the reason
-    todo = np.concatenate([again, np.arange(done, len(paths))])
-    blocks = [todo[at : at + BLOCK] for at in range(0, len(todo), BLOCK)]
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        Progress("images", len(todo), enabled=progress) as shown,
-    ):
-        finished = 0
-        for block in pool.map(read_block, blocks):
-            for row, digest, why in block:
-                digests[row] = np.frombuffer(digest, dtype=np.uint8)
-                if why:
-                    unreadable[paths.iloc[row]] = why
-            if record is not None:
-                record.write(b"".join(digest for row, digest, _ in block if row >= done))
-            finished += len(block)
-            shown.update(finished, f"{len(unreadable)} unreadable" if unreadable else "")
-    if record is not None:
-        record.close()
-    return digests, unreadable
+        again = np.flatnonzero(~digests[:done].any(axis=1))  # once more: for the reason, or since it is back
+        todo = np.concatenate([again, np.arange(done, len(paths))])
+        blocks = [todo[at : at + BLOCK] for at in range(0, len(todo), BLOCK)]
+        with (
+            ThreadPoolExecutor(workers) as pool,
+            Progress("images", len(todo), enabled=progress) as shown,
+        ):
+            finished = 0
+            for block in pool.map(read_block, blocks):
+                for row, found in block:
+                    path = paths.iloc[row]
+                    lost = found if isinstance(found, UnreachableImage) else None
+                    # Missing files, however many, are what a check is to find; a disk's errors are not.
+                    missing = lost is not None and isinstance(lost.__cause__, FileNotFoundError)
+                    watch.see(lost, "missing" if missing else path)
+                    if isinstance(found, UnreadableImage):
+                        reasons = unreadable if lost is None else unreachable
+                        reasons[path] = str(found).removeprefix(f"{path}: ")
+                        found = bytes(DIGEST_BYTES)
+                    digests[row] = np.frombuffer(found, dtype=np.uint8)
+                if record is not None:
+                    for row, _ in block:
+                        record.seek(first + row * DIGEST_BYTES)
+                        record.write(digests[row].tobytes())
+                finished += len(block)
+                counts = {"unreadable": len(unreadable), "unreachable": len(unreachable)}
+                shown.update(finished, ", ".join(f"{n} {what}" for what, n in counts.items() if n))
+    return digests, unreadable, unreachable
 
 
-def _read(root: Path, path: str) -> tuple[bytes, str]:
-    """An image's digest, or zeros and why it can't be read."""
-    try:
-        data = image_bytes(f"{root}/{path}")
-        decode(data, path)
-    except UnreadableImage as error:
-        return bytes(DIGEST_BYTES), str(error).removeprefix(f"{path}: ")
-    except OSError as error:
-        return bytes(DIGEST_BYTES), error.strerror or str(error)
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest(), ""
+def _read(root: Path, path: str) -> bytes | UnreadableImage:
+    """An image's digest, or why it can't be read."""
+    data = read_intact(root, path)
+    return (
+        data
+        if isinstance(data, UnreadableImage)
+        else hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+    )
 
 
 def _open_record(path: Path, digest: str) -> BinaryIO:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
@@ -124,8 +124,11 @@ def _header_size(data: bytes) -> tuple[int, int]:
 def _decode_with_pillow(data: bytes) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow refuses twice its limit only
-        with Image.open(BytesIO(data)) as opened:
-            return from_pillow(opened)
+        try:
+            with Image.open(BytesIO(data)) as opened:
+                return from_pillow(opened)
+        except UnidentifiedImageError as error:  # whose text holds an object's address
+            raise ValueError("of no format that Pillow knows") from error
 
 
 def from_pillow(image: Image.Image) -> Tensor:

@@ -194,6 +194,8 @@ class Manifest:
     def save(self, path: str | Path) -> Path:
         """Write Parquet, with root, name and names in its metadata; whole or not at all.
 
+        A root that is the file's own folder is left out, so that the two can be moved and copied together.
+
         Args:
             path: the file; its folder is made.
 
@@ -202,10 +204,11 @@ class Manifest:
         """
         path = Path(path)
         arrow = pa.Table.from_pandas(self.table, preserve_index=False)
+        here = path.absolute().parent == self.root
         arrow = arrow.replace_schema_metadata(
             {
                 **(arrow.schema.metadata or {}),
-                b"reid.root": str(self.root).encode(),
+                **({} if here else {b"reid.root": str(self.root).encode()}),
                 b"reid.name": self.name.encode(),
                 b"reid.names": json.dumps(self.names).encode(),
             }
@@ -220,17 +223,15 @@ class Manifest:
 
         Args:
             path: the Parquet file.
-            root: where the images lie on this machine; the saved root when None.
+            root: where the images lie on this machine; None for the saved root, or else the file's folder.
 
         Raises:
             FileNotFoundError: no such file.
-            ManifestError: the table is no manifest, or has no root while none is given.
+            ManifestError: the table is no manifest.
         """
         arrow = pq.read_table(path)
         metadata = arrow.schema.metadata or {}
-        saved = metadata.get(b"reid.root", b"").decode()
-        if root is None and not saved:
-            raise ManifestError(f"{path}: holds no root folder; give `root`")
+        saved = metadata.get(b"reid.root", b"").decode() or Path(path).parent
         table = arrow.to_pandas(split_blocks=True, self_destruct=True)
         del arrow  # two copies of 4.2 million rows are enough while they are validated
         return cls(

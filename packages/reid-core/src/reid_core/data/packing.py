@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reid_core.data.decoding import UnreadableImage, decode
-from reid_core.data.lmdb_images import image_bytes
+from reid_core.data.decoding import UnreachableImage, UnreadableImage
 from reid_core.data.manifest import COLUMNS, Manifest
 from reid_core.data.readers._files import IMAGE_SUFFIXES
 from reid_core.data.samplers import permutation
 from reid_core.data.shard_images import shard_path
+from reid_core.data.storage import StorageGone, StorageWatch, read_intact
 from reid_core.files import atomic, claim, write_atomically
 from reid_core.progress import Progress
 
 SHARD_IMAGES = 8192
 """Images a shard: about 100 MB of person crops."""
 MANIFEST_FILE = "manifest.parquet"
-UNREADABLE = ".unreadable.txt"
+UNREADABLE, UNREACHABLE = ".unreadable.txt", ".unreachable.txt"
 
 
 def pack(
@@ -36,13 +36,15 @@ def pack(
     workers: int | None = None,
     progress: bool = True,
 ) -> Manifest:
-    """Pack all images, as the bytes that they are, in an order of chance; tracklets stay together.
+    """Pack all images, as the bytes that they are, in random order; tracklets stay together.
 
     `out/000000.tar` and so on are shards as WebDataset reads them: for each row its image and a JSON of the
     manifest's columns. `out/manifest.parquet` has the same rows with paths into the shards, so that every
     data set, sampler and tool works on them as on files; `streaming.ShardBatches` reads them in their order.
-    Images that can't be decoded are left out and listed in `out/000000.unreadable.txt`. Called again, the
-    work goes on with the shards that are missing, to the same bytes.
+    Images that can't be decoded are left out and listed in `out/000000.unreadable.txt`; those that the storage
+    did not give are listed in `out/000000.unreachable.txt`. Called again, the work resumes with the shards
+    that are missing, and packs those again whose unreachable images are back. The files are the same bytes
+    wherever images and shards lie, and however often the work was cut off.
 
     Args:
         manifest: what to pack; an image of two splits is packed twice.
@@ -57,6 +59,8 @@ def pack(
 
     Raises:
         ValueError: `out` was begun with other images or settings, or no image can be read.
+        StorageGone: the images' root is gone, or 64 images in a row can't be reached.
+        OSError: a file can't be written, as where the disk is full.
         ImportError: the extra `pack` is not installed.
     """
     if shard_images < 1 or (workers is not None and workers < 1):
@@ -67,14 +71,25 @@ def pack(
     order = _order(manifest, seed)
     shards = [order[first : first + shard_images] for first in range(0, len(order), shard_images)]
     parts = [out / f"{number:06}.parquet" for number in range(len(shards))]
-    done = sum(len(rows) for rows, part in zip(shards, parts, strict=True) if part.exists())
-    with (
-        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
-        Progress("pack", len(order), done, progress) as bar,
-    ):
-        for rows, part in zip(shards, parts, strict=True):
-            if not part.exists():
-                _write_shard(manifest, rows, part, pool)
+    watch = StorageWatch(manifest.root)
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        todo = [
+            (rows, part)
+            for rows, part in zip(shards, parts, strict=True)
+            if not part.exists() or _can_be_completed(manifest, rows, part, pool)
+        ]
+        done = len(order) - sum(len(rows) for rows, _ in todo)
+        with Progress("pack", len(order), done, progress) as bar:
+            for rows, part in todo:
+                try:
+                    _write_shard(manifest, rows, part, pool, watch)
+                except StorageGone:
+                    raise
+                except OSError as error:
+                    raise OSError(
+                        f"{part.with_suffix('.tar')}: can't be written ({error.strerror or error}); make room, "
+                        "and the same command resumes"
+                    ) from error
                 done += len(rows)
                 bar.update(done)
     table = pd.concat([Manifest.load(part, out).table for part in parts])
@@ -86,14 +101,26 @@ def pack(
 
 
 def unreadable_images(out: str | Path) -> list[str]:
-    """Images that `pack` left out, each with the reason.
+    """Images that `pack` left out since they can't be decoded, each with the reason.
 
     Args:
         out: the folder of the shards.
     """
-    return [
-        line for file in sorted(Path(out).glob(f"*{UNREADABLE}")) for line in file.read_text().splitlines()
-    ]
+    return _listed(Path(out), UNREADABLE)
+
+
+def unreachable_images(out: str | Path) -> list[str]:
+    """Images that `pack` left out since the storage did not give them, each with the reason.
+
+    Args:
+        out: the folder of the shards.
+    """
+    return _listed(Path(out), UNREACHABLE)
+
+
+def _listed(out: Path, suffix: str) -> list[str]:
+    files = sorted(out.glob(f"[!.]*{suffix}"))
+    return [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def _order(manifest: Manifest, seed: int) -> np.ndarray:
@@ -105,19 +132,37 @@ def _order(manifest: Manifest, seed: int) -> np.ndarray:
     return np.lexsort((rows, permutation(len(rows), seed)[unit]))
 
 
-def _write_shard(manifest: Manifest, rows: np.ndarray, part: Path, pool: ThreadPoolExecutor) -> None:
+def _can_be_completed(manifest: Manifest, rows: np.ndarray, part: Path, pool: ThreadPoolExecutor) -> bool:
+    """Whether a packed shard lacks images that were unreachable, and one of them is back."""
+    if not part.with_suffix(UNREACHABLE).exists():
+        return False
+    packed = pd.read_parquet(part, columns=["path", "split"])
+    there = set(zip(packed["path"].str.split("/", n=2).str[2], packed["split"], strict=True))
+    wanted = manifest.table.iloc[rows]
+    lacking = [row for row in zip(wanted["path"], wanted["split"], strict=True) if row not in there]
+    found = pool.map(partial(read_intact, manifest.root), [path for path, _ in lacking])
+    return any(isinstance(data, bytes) for data in found)
+
+
+def _write_shard(
+    manifest: Manifest, rows: np.ndarray, part: Path, pool: ThreadPoolExecutor, watch: StorageWatch
+) -> None:
     """Write a shard, what can't be read of it, and its part of the manifest, which says that it is whole."""
     table = manifest.table.iloc[rows].reset_index(drop=True)
     shard = part.with_suffix(".tar")
-    kept, unreadable = [], []
+    kept: list[int] = []
+    lists: dict[str, list[str]] = {UNREADABLE: [], UNREACHABLE: []}
     with atomic(shard) as temporary:
         with open(temporary, "wb") as file, _webdataset().TarWriter(file, encoder=False, mtime=0) as tar:
             paths = table["path"]
             for row, (path, found) in enumerate(
-                zip(paths, pool.map(partial(_read, manifest.root), paths), strict=True)
+                zip(paths, pool.map(partial(read_intact, manifest.root), paths), strict=True)
             ):
+                unreachable = found if isinstance(found, UnreachableImage) else None
+                tracklet = int(table["tracklet"].iat[row])
+                watch.see(unreachable, tracklet if tracklet >= 0 else path)
                 if isinstance(found, UnreadableImage):
-                    unreadable.append(f"{found}\n")
+                    lists[UNREACHABLE if unreachable else UNREADABLE].append(f"{found}\n")
                     continue
                 columns = {column: _plain(table[column].iat[row]) for column in COLUMNS}
                 about = json.dumps(columns).encode()
@@ -125,26 +170,18 @@ def _write_shard(manifest: Manifest, rows: np.ndarray, part: Path, pool: ThreadP
                 kept.append(row)
         with tarfile.open(temporary) as tar:
             images = [member for member in tar if not member.name.endswith(".json")]
+        for index in (part, part.parent / MANIFEST_FILE):
+            index.unlink(missing_ok=True)  # they say where images lie in the shard that is now replaced
     table = table.iloc[kept].reset_index(drop=True)
     table["path"] = [
         shard_path(shard.name, member.offset_data, member.size, path)
         for member, path in zip(images, table["path"], strict=True)
     ]
-    if unreadable:
-        write_atomically(part.with_suffix(UNREADABLE), "".join(unreadable))
+    for suffix, lines in lists.items():
+        part.with_suffix(suffix).unlink(missing_ok=True)
+        if lines:
+            write_atomically(part.with_suffix(suffix), "".join(lines))
     Manifest(table, part.parent, manifest.name).save(part)
-
-
-def _read(root: Path, path: str) -> bytes | UnreadableImage:
-    """The bytes of an image that can be decoded, or why it can't."""
-    try:
-        data = image_bytes(f"{root}/{path}")
-        decode(data, path)
-    except UnreadableImage as error:
-        return error
-    except OSError as error:
-        return UnreadableImage(f"{path}: can't be read ({error.strerror or error})")
-    return data
 
 
 def _suffix(path: str, data: bytes) -> str:

@@ -35,14 +35,14 @@ def shard_bytes(shard: str, place: str) -> bytes:
         place: the rest of a `shard_path`.
 
     Raises:
-        OSError: no such file, or it ends before the image does.
+        FileNotFoundError: no such file, or it ends before the image does.
     """
     start, plus, size = place.partition("/")[0].partition("+")
     if not (start.isdigit() and plus and size.isdigit()):
         raise FileNotFoundError(f"{shard}: got the place {place!r}; expected START+SIZE/NAME")
     data = _opened(shard).read(int(start), int(size))
     if len(data) < int(size):
-        raise OSError(f"{shard}: ends before the image at {place}; pack it again")
+        raise FileNotFoundError(f"{shard}: ends before the image at {place}; pack it again")
     return data
 
 

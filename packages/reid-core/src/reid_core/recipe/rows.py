@@ -49,7 +49,8 @@ def saved_root(prepared: Path, source: str) -> Path | None:
         return None
     import pyarrow.parquet as pq
 
-    return Path(pq.read_schema(file).metadata[b"reid.root"].decode())  # the rows stay where they are
+    saved = pq.read_schema(file).metadata.get(b"reid.root", b"").decode()  # the rows stay where they are
+    return Path(saved) if saved else prepared
 
 
 def load_rows(prepared: Path, source: str, root: Path, splits: Iterable[str] = ()) -> Manifest:
