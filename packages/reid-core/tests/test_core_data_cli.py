@@ -125,7 +125,7 @@ def test_check_names_each_kind_of_fault_and_ends_with_status_1(market, capsys, t
 
 @pytest.fixture
 def many(tmp_path):
-    """More images than two blocks hold, three of them unreadable, two alike."""
+    """More images than two blocks hold, three of them missing, two alike."""
     numbers = range(2 * BLOCK + 9)
     for number in numbers:
         pixel = np.full((1, 1, 3), (number // 256, number % 256, 7), dtype=np.uint8)
@@ -139,7 +139,7 @@ def many(tmp_path):
 
 def test_a_check_that_was_cut_off_goes_on_to_the_same_findings(many, tmp_path, monkeypatch):
     whole = check(many, progress=False)
-    assert list(whole.unreadable) == ["0000.png", "0300.png", "0515.png"]
+    assert list(whole.unreachable) == ["0000.png", "0300.png", "0515.png"]
     assert whole.duplicates == [["0001.png", "0520.png"]]
     record = tmp_path / "state" / "record"
     assert check(many, workers=1, resume=record, progress=False) == whole
@@ -148,11 +148,11 @@ def test_a_check_that_was_cut_off_goes_on_to_the_same_findings(many, tmp_path, m
     read = []
     import reid_core.data.checks as module
 
-    real = module.image_bytes
-    monkeypatch.setattr(module, "image_bytes", lambda path: read.append(path) or real(path))
+    real = module.read_intact
+    monkeypatch.setattr(module, "read_intact", lambda *image: read.append(image) or real(*image))
     resumed = check(many, resume=record, progress=False)
     assert resumed == whole and record.read_bytes() == kept
-    assert len(read) == len(many) - 301 + 2  # and the two unreadable ones before, for their reason
+    assert len(read) == len(many) - 301 + 2  # and the two unreachable ones before, which may be back
     with pytest.raises(ValueError, match="record: belongs to the check of another manifest"):
         check(many.where(many.pids < 0).select("train").where(np.arange(len(many)) > 0), resume=record)
 

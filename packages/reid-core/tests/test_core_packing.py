@@ -81,16 +81,17 @@ def test_webdataset_reads_the_shards(manifest, tmp_path):
 def test_a_broken_image_is_left_out_listed_and_counted(manifest, tmp_path, capsys):
     manifest.save(tmp_path / "toy.parquet")
     command = ["pack", str(tmp_path / "toy.parquet"), str(tmp_path / "out"), "--shard_images", "6"]
-    assert main(command) == 0
+    assert main(command) == 1  # more than one in a hundred
     said = capsys.readouterr().out
     assert f"left out deep/{BROKEN:02}.png: can't be read as an image" in said
     assert f"{IMAGES} images in 4 shards; 1 unreadable images" in said
     assert len(unreadable_images(tmp_path / "out")) == 1
+    assert main([*command, "--allow_unreadable", "0.05"]) == 0
 
 
 def test_work_that_was_cut_off_goes_on_to_the_same_bytes(manifest, tmp_path, monkeypatch):
     whole = pack(manifest, tmp_path / "whole", shard_images=5, progress=False)
-    real, calls = packing._read, []
+    real, calls = packing.read_intact, []
 
     def dies(root, path):
         calls.append(path)
@@ -98,7 +99,7 @@ def test_work_that_was_cut_off_goes_on_to_the_same_bytes(manifest, tmp_path, mon
             raise RuntimeError("killed")
         return real(root, path)
 
-    monkeypatch.setattr(packing, "_read", dies)
+    monkeypatch.setattr(packing, "read_intact", dies)
     with pytest.raises(RuntimeError, match="killed"):
         pack(manifest, tmp_path / "out", shard_images=5, workers=1, progress=False)
     calls[:] = [None] * 12

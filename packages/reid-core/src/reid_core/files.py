@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import numpy as np
 
 BEGUN_FILE = "begun.json"
 DONE_FILE = "done.json"
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of the system that mean that a file can't grow: no space, the user's quota, the largest size."""
+ZEROS = 2**20
+"""Bytes that are written at a time where blocks can't be reserved."""
 _guards: list[Callable[[], None]] = []
 
 
@@ -78,14 +86,88 @@ def atomic(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        with name_file(path, temporary):
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         check_guards()
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+@contextmanager
+def name_file(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
+    """Have an error of writing name the file: a full disk names none, others the temporary one.
+
+    Args:
+        path: what is written in the block.
+        temporary: what it is called until it is whole.
+
+    Example:
+        >>> with name_file("features.npy"):
+        ...     raise OSError(errno.ENOSPC, "No space left on device")
+        Traceback (most recent call last):
+        OSError: [Errno 28] No space left on device: 'features.npy'
+    """
+    try:
+        yield
+    except OSError as error:
+        unnamed = error.errno in FULL_DISK and error.filename is None
+        if unnamed or (temporary is not None and error.filename == os.fspath(temporary)):
+            error.filename = os.fspath(path)
+        raise
+
+
+def create_memmap(path: str | Path, shape: tuple[int, ...], dtype: Any) -> np.memmap:
+    """Make a NumPy file of zeros, all of it on the disk, and map it into memory for writing.
+
+    `np.lib.format.open_memmap` makes a sparse file, and writing to a hole of it ends the process by SIGBUS
+    where the disk is full. Here a full disk is an error before anything is written. File systems that
+    reserve no blocks get zeros written.
+
+    Args:
+        path: *.npy; overwritten.
+        shape: of the array.
+        dtype: of the array.
+
+    Returns:
+        the array, mapped.
+
+    Raises:
+        OSError: the disk is full; the file is named.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> create_memmap(folder / "a.npy", (2, 3), "float32").sum().item()
+        0.0
+    """
+    from numpy.lib.format import open_memmap
+
+    with name_file(path):
+        array = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        with open(path, "rb+") as file:
+            _reserve(file, array.offset)
+    return array
+
+
+def _reserve(file: BinaryIO, start: int) -> None:
+    """Give a file of zeros behind `start` all its blocks."""
+    size = os.fstat(file.fileno()).st_size
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except AttributeError:  # not on macOS and Windows
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+    else:
+        return
+    file.seek(start)
+    for first in range(start, size, ZEROS):
+        file.write(bytes(min(ZEROS, size - first)))
 
 
 def sync_folder(folder: Path) -> None:

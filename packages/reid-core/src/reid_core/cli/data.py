@@ -15,6 +15,8 @@ from reid_core import __version__
 # The commands import what they need themselves, so that --help waits for neither torch nor pandas. Imports
 # for type checking alone would not help: jsonargparse executes them.
 
+ALLOWED = 0.01
+"""Share of the images that may be unreadable before the exit status is 1."""
 SHOWN = 5
 """Findings of a kind that are printed; `--report` writes all."""
 Kind = Literal["unreadable", "unreachable", "duplicates", "one_camera", "missing"]
@@ -93,6 +95,7 @@ def check(
     ignore: list[Kind] | None = None,
     resume: str | None = None,
     report: str | None = None,
+    allow_unreadable: float = ALLOWED,
 ) -> int:
     """Find unreadable, lost and repeated images, people of one camera, and queries that the gallery lacks.
 
@@ -109,6 +112,7 @@ def check(
         resume: file to keep what has been read in; the same command resumes from it after being cut off, and
             tries unreadable and unreachable images again.
         report: JSON file for all findings.
+        allow_unreadable: share of the images that may be unreadable; more makes the exit status 1.
     """
     import json
     from dataclasses import asdict
@@ -129,7 +133,8 @@ def check(
     wrong = False
     for kind, message, found in describe(findings):
         if found:
-            wrong |= kind not in (ignore or ())
+            allowed = allow_unreadable * findings.images if kind == "unreadable" else 0
+            wrong |= kind not in (ignore or ()) and len(found) > allowed
             more = f" ... ({len(found)})" if len(found) > SHOWN else ""
             print(f"{message}: {len(found)}")
             print("".join(f"  {line}\n" for line in found[:SHOWN]) + (f" {more}\n" if more else ""), end="")
@@ -209,12 +214,13 @@ def pack(
     shard_images: int = 8192,
     seed: int = 0,
     workers: int | None = None,
+    allow_unreadable: float = ALLOWED,
 ) -> int:
     """Pack a data set's images into WebDataset shards (extra `pack`).
 
-    The same command resumes after being cut off. Images that can't be decoded are left out and counted. So are
-    those that the storage did not give; the exit status is 1 then, and the same command packs them when they
-    are back.
+    The same command resumes after being cut off. Images that can't be decoded are left out and counted; the
+    exit status is 1 where they are more than --allow_unreadable. Those that the storage did not give are left
+    out too; the exit status is 1 then, and the same command packs them when they are back.
 
     Args:
         source: name of a data set (see `reid-data list`), or a manifest file (.csv, .tsv, .parquet).
@@ -224,12 +230,14 @@ def pack(
         shard_images: images a shard.
         seed: of the order of the images.
         workers: threads that read and check images; as many as cores by default.
+        allow_unreadable: share of the images that may be unreadable; more makes the exit status 1.
     """
     from reid_core.cli.report import read_source
     from reid_core.data.packing import pack as pack_manifest
     from reid_core.data.packing import unreachable_images, unreadable_images
 
-    packed = pack_manifest(read_source(source, root, options), out, shard_images, seed, workers)
+    manifest = read_source(source, root, options)
+    packed = pack_manifest(manifest, out, shard_images, seed, workers)
     broken, lost = unreadable_images(out), unreachable_images(out)
     for why in [*broken[:SHOWN], *lost[:SHOWN]]:
         print(f"left out {why}")
@@ -237,7 +245,7 @@ def pack(
     print(f"{out}: {len(packed)} images in {shards} shards; {len(broken)} unreadable images")
     if lost:
         print(f"{len(lost)} images could not be reached; the same command packs them when they are back")
-    return int(bool(lost))
+    return int(bool(lost) or len(broken) > allow_unreadable * len(manifest))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,10 +17,11 @@ import pandas as pd
 from reid_core.data.decoding import UnreachableImage, UnreadableImage
 from reid_core.data.manifest import Manifest
 from reid_core.data.storage import StorageWatch, read_intact
+from reid_core.files import name_file, write_atomically
 from reid_core.progress import Progress
 
 BLOCK = 256
-"""Images a task: large against the cost of a task, small against what is lost when the work is cut off."""
+"""Images between two writes to `resume`: no more are read again when the work is cut off."""
 DIGEST_BYTES = 16
 """Of an image's BLAKE2b: two of 4.2 million differing images share one with a chance of 3e-26."""
 
@@ -76,10 +78,13 @@ def check(
 def _read_all(
     manifest: Manifest, paths: pd.Series, workers: int, resume: Path | None, progress: bool
 ) -> tuple[np.ndarray, dict[str, str], dict[str, str]]:
-    """Digests, uint8 [n DIGEST_BYTES] (zeros where there is none), and why images are unreadable, unreachable."""
+    """Digests, uint8 [n DIGEST_BYTES] (zeros: none); why images are unreadable; why others are unreachable."""
     digests = np.zeros((len(paths), DIGEST_BYTES), dtype=np.uint8)
     done = 0
-    with nullcontext() if resume is None else _open_record(resume, manifest.digest) as record:
+    with (
+        name_file(resume or ""),
+        nullcontext() if resume is None else _open_record(resume, manifest.digest) as record,
+    ):
         first = 0 if record is None else record.tell()
         if record is not None:
             before = record.read()
@@ -89,58 +94,48 @@ def _read_all(
         unreadable: dict[str, str] = {}
         unreachable: dict[str, str] = {}
         watch = StorageWatch(manifest.root)
-
-        def read_block(rows: np.ndarray) -> list[tuple[int, bytes | UnreadableImage]]:
-            return [
-                (row, _read(manifest.root, path)) for row, path in zip(rows, paths.iloc[rows], strict=True)
-            ]
-
+        tracklets = manifest.table["tracklet"].to_numpy()[manifest.table["path"].drop_duplicates().index]
         again = np.flatnonzero(~digests[:done].any(axis=1))  # once more: for the reason, or since it is back
         todo = np.concatenate([again, np.arange(done, len(paths))])
-        blocks = [todo[at : at + BLOCK] for at in range(0, len(todo), BLOCK)]
         with (
             ThreadPoolExecutor(workers) as pool,
             Progress("images", len(todo), enabled=progress) as shown,
         ):
-            finished = 0
-            for block in pool.map(read_block, blocks):
-                for row, found in block:
-                    path = paths.iloc[row]
-                    lost = found if isinstance(found, UnreachableImage) else None
-                    # Missing files, however many, are what a check is to find; a disk's errors are not.
-                    missing = lost is not None and isinstance(lost.__cause__, FileNotFoundError)
-                    watch.see(lost, "missing" if missing else path)
-                    if isinstance(found, UnreadableImage):
+            for at in range(0, len(todo), BLOCK):
+                rows = todo[at : at + BLOCK]
+                found = pool.map(partial(_read, manifest.root), paths.iloc[rows])
+                for row, image in zip(rows, found, strict=True):
+                    path, tracklet = paths.iloc[row], int(tracklets[row])
+                    lost = image if isinstance(image, UnreachableImage) else None
+                    watch.see(lost, tracklet if tracklet >= 0 else path)
+                    if isinstance(image, UnreadableImage):
                         reasons = unreadable if lost is None else unreachable
-                        reasons[path] = str(found).removeprefix(f"{path}: ")
-                        found = bytes(DIGEST_BYTES)
-                    digests[row] = np.frombuffer(found, dtype=np.uint8)
+                        reasons[path] = str(image).removeprefix(f"{path}: ")
+                        image = bytes(DIGEST_BYTES)
+                    digests[row] = np.frombuffer(image, dtype=np.uint8)
                 if record is not None:
-                    for row, _ in block:
+                    for row in rows:
                         record.seek(first + row * DIGEST_BYTES)
                         record.write(digests[row].tobytes())
-                finished += len(block)
+                    record.flush()
                 counts = {"unreadable": len(unreadable), "unreachable": len(unreachable)}
-                shown.update(finished, ", ".join(f"{n} {what}" for what, n in counts.items() if n))
+                shown.update(at + len(rows), ", ".join(f"{n} {what}" for what, n in counts.items() if n))
     return digests, unreadable, unreachable
 
 
 def _read(root: Path, path: str) -> bytes | UnreadableImage:
     """An image's digest, or why it can't be read."""
     data = read_intact(root, path)
-    return (
-        data
-        if isinstance(data, UnreadableImage)
-        else hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
-    )
+    if isinstance(data, UnreadableImage):
+        return data
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 def _open_record(path: Path, digest: str) -> BinaryIO:
     """The file of a check that may have been cut off, after its head: the manifest's digest."""
     head = digest.encode()
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(head)
+        write_atomically(path, digest)
     record = open(path, "r+b")  # noqa: SIM115  # kept open while the check runs
     if record.read(len(head)) != head:
         record.close()

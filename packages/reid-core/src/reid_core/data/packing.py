@@ -18,7 +18,7 @@ from reid_core.data.manifest import COLUMNS, Manifest
 from reid_core.data.readers._files import IMAGE_SUFFIXES
 from reid_core.data.samplers import permutation
 from reid_core.data.shard_images import shard_path
-from reid_core.data.storage import StorageGone, StorageWatch, read_intact
+from reid_core.data.storage import StorageWatch, read_intact
 from reid_core.files import atomic, claim, write_atomically
 from reid_core.progress import Progress
 
@@ -41,8 +41,8 @@ def pack(
     `out/000000.tar` and so on are shards as WebDataset reads them: for each row its image and a JSON of the
     manifest's columns. `out/manifest.parquet` has the same rows with paths into the shards, so that every
     data set, sampler and tool works on them as on files; `streaming.ShardBatches` reads them in their order.
-    Images that can't be decoded are left out and listed in `out/000000.unreadable.txt`; those that the storage
-    did not give are listed in `out/000000.unreachable.txt`. Called again, the work resumes with the shards
+    Images that can't be decoded are left out and listed in `out/000000.unreadable.txt`; those that the
+    storage did not give are listed in `out/000000.unreachable.txt`. Called again, the work resumes with the shards
     that are missing, and packs those again whose unreachable images are back. The files are the same bytes
     wherever images and shards lie, and however often the work was cut off.
 
@@ -60,7 +60,7 @@ def pack(
     Raises:
         ValueError: `out` was begun with other images or settings, or no image can be read.
         StorageGone: the images' root is gone, or 64 images in a row can't be reached.
-        OSError: a file can't be written, as where the disk is full.
+        OSError: a file can't be written, as where the disk is full; the same call resumes.
         ImportError: the extra `pack` is not installed.
     """
     if shard_images < 1 or (workers is not None and workers < 1):
@@ -81,15 +81,7 @@ def pack(
         done = len(order) - sum(len(rows) for rows, _ in todo)
         with Progress("pack", len(order), done, progress) as bar:
             for rows, part in todo:
-                try:
-                    _write_shard(manifest, rows, part, pool, watch)
-                except StorageGone:
-                    raise
-                except OSError as error:
-                    raise OSError(
-                        f"{part.with_suffix('.tar')}: can't be written ({error.strerror or error}); make room, "
-                        "and the same command resumes"
-                    ) from error
+                _write_shard(manifest, rows, part, pool, watch)
                 done += len(rows)
                 bar.update(done)
     table = pd.concat([Manifest.load(part, out).table for part in parts])

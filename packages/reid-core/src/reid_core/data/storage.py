@@ -1,4 +1,4 @@
-"""Storage that fails in the midst of long work: told from images that are broken, and from a few lost files."""
+"""Storage that fails during long work: told from broken images, and from a few lost files."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reid_core.files import atomic, write_atomically
+from reid_core.files import atomic, create_memmap, write_atomically
 from reid_core.processes import process_rank, ranks, share, wait_for_all
 from reid_core.recipe.stage import Job
 
@@ -77,7 +77,7 @@ def save_features(path: Path, parts: Sequence[np.ndarray], valid: np.ndarray) ->
 
     with atomic(path) as temporary:
         shape = (len(valid), parts[0].shape[1])
-        whole = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        whole = create_memmap(temporary, shape, np.float32)
         first = 0
         for part in parts:
             whole[first : first + len(part)] = part

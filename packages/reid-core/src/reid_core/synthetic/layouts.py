@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy.io import savemat
 
+from reid_core.files import create_memmap
 from reid_core.progress import Progress
 from reid_core.synthetic.person import generator
 from reid_core.synthetic.world import BYSTANDERS, Crop, World
@@ -355,8 +356,8 @@ def _write(
                     if kept is None:
                         n = len(shots)
                         kept = (
-                            _array(folder / "truth_keypoints.npy", (n, *points.shape[1:]), np.float32),
-                            _array(folder / "truth_labels.npy", (n, *labels.shape[1:]), np.uint8),
+                            create_memmap(folder / "truth_keypoints.npy", (n, *points.shape[1:]), np.float32),
+                            create_memmap(folder / "truth_labels.npy", (n, *labels.shape[1:]), np.uint8),
                         )
                     kept[0][len(rows) : len(rows) + len(part)] = points
                     kept[1][len(rows) : len(rows) + len(part)] = labels
@@ -387,7 +388,3 @@ def _write(
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return root
-
-
-def _array(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
