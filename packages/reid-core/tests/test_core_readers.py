@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from reid_core.cli.data import main
 from reid_core.data.readers import ReaderError, read
+from reid_core.data.readiness import find_gaps
 
 PKU = Path(os.environ.get("REID_PKU_ROOT", Path(__file__).parents[4] / "shared" / "data" / "pku-reid"))
 
@@ -74,11 +76,30 @@ def test_mars(tmp_path):
     manifest = read("mars", mars(tmp_path))
     rows = manifest.tracklets()
     splits, frames = manifest.table["split"], manifest.table["frame"]
-    assert [splits[row[0]] for row in rows] == ["train", "train", "gallery", "query", "gallery"]
-    assert [manifest.pids[row[0]] for row in rows] == [1, 3, -1, 2, 2]
-    assert [manifest.camids[row[0]] for row in rows] == [1, 2, 1, 1, 5]
-    assert [frames[row].tolist() for row in rows] == [[0, 1], [0], [0], [0, 1], [0]]
+    assert [splits[row[0]] for row in rows] == ["train", "train", "gallery", "gallery", "gallery", "query"]
+    assert [manifest.pids[row[0]] for row in rows] == [1, 3, -1, 2, 2, 2]
+    assert [manifest.camids[row[0]] for row in rows] == [1, 2, 1, 1, 5, 1]
+    assert [frames[row].tolist() for row in rows] == [[0, 1], [0], [0], [0, 1], [0], [0, 1]]
     assert all(path.is_file() for path in manifest.files)
+
+
+def test_a_mars_querys_only_match_may_be_another_query(tmp_path):
+    manifest = read("mars", mars(tmp_path, queries=(2, 3)))
+    query, gallery = manifest.select("query"), manifest.select("gallery")
+    assert set(query.table["path"]) < set(gallery.table["path"])
+    matches = [
+        int(((gallery.pids == pid) & (gallery.camids != camid)).sum())
+        for pid, camid in zip(query.pids, query.camids, strict=True)
+    ]
+    assert matches == [1, 1, 2]  # images: of the other query, and of nobody else
+    assert find_gaps(manifest).evaluation == []
+
+
+def test_what_differs_from_the_published_counts_of_mars_is_said(tmp_path, capsys):
+    assert main(["stats", "mars", "--root", str(mars(tmp_path))]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("differs from the published: train tracklets 8,298 expected, 2 found")
+    assert "query tracklets 1,980 expected, 1 found; gallery tracklets 12,180 expected, 3 found" in said
 
 
 @pytest.mark.parametrize(

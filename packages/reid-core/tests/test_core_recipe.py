@@ -462,6 +462,36 @@ def _stages(config, name):
     )
 
 
+def test_a_copied_project_reads_its_own_images_and_not_the_old_places(config, tmp_path, monkeypatch):
+    import shutil
+
+    from reid_core.data import read
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    shutil.copytree(config.data.root, old / "data")
+    read("market1501", old / "data").table.to_csv(old / "data" / "mine.csv", index=False)
+    mine = replace(config, runs="runs", data=Source("data/mine.csv"), synthetic=None)
+    monkeypatch.chdir(old)
+    run(TOY, mine)
+    shutil.copytree(old, new, symlinks=True)
+    monkeypatch.chdir(new)
+    seen = []
+    recipe = replace(TOY, check_data=lambda _, rows: seen.append(rows("data", "train").root))
+    calls.clear()
+    run(recipe, mine)
+    assert calls == []  # all of it is done
+    assert seen == [new / "data"]
+
+
+def test_a_root_that_only_a_manifest_file_knows_is_said(config, tmp_path, capsys):
+    from reid_core.data import read
+
+    file = read("market1501", config.data.root).save(tmp_path / "mine.parquet")
+    for _ in range(2):
+        run(TOY, replace(config, data=Source(str(file))))
+        assert f"data: images in {config.data.root}, as {file} says" in capsys.readouterr().err
+
+
 def test_a_manifest_file_is_a_source_and_its_content_decides(config, tmp_path):
     from reid_core.data import Manifest, read
 

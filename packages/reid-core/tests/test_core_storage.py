@@ -1,4 +1,4 @@
-"""Storage that fails in packing and checks: never a result, tried again; broken images are final and listed."""
+"""Storage that fails in packing and checks is no result and tried again; broken images are final, listed."""
 
 from __future__ import annotations
 

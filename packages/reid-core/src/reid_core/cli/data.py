@@ -151,9 +151,10 @@ def convert(source: str, output: str, root: str | None = None, options: dict[str
         root: the data set's folder; for a manifest file, the folder of its paths.
         options: the reader's options, such as --options.split 3.
     """
-    from reid_core.cli.report import read_source
+    from reid_core.cli.report import print_differences, read_source
 
     manifest = read_source(source, root, options)
+    print_differences(manifest)
     manifest.save(output)
     print(f"{output}: {manifest}")
     return 0
@@ -232,11 +233,12 @@ def pack(
         workers: threads that read and check images; as many as cores by default.
         allow_unreadable: share of the images that may be unreadable; more makes the exit status 1.
     """
-    from reid_core.cli.report import read_source
+    from reid_core.cli.report import print_differences, read_source
     from reid_core.data.packing import pack as pack_manifest
     from reid_core.data.packing import unreachable_images, unreadable_images
 
     manifest = read_source(source, root, options)
+    print_differences(manifest)
     packed = pack_manifest(manifest, out, shard_images, seed, workers)
     broken, lost = unreadable_images(out), unreachable_images(out)
     for why in [*broken[:SHOWN], *lost[:SHOWN]]:

@@ -78,7 +78,7 @@ def check(
 def _read_all(
     manifest: Manifest, paths: pd.Series, workers: int, resume: Path | None, progress: bool
 ) -> tuple[np.ndarray, dict[str, str], dict[str, str]]:
-    """Digests, uint8 [n DIGEST_BYTES] (zeros: none); why images are unreadable; why others are unreachable."""
+    """Digests, uint8 [n DIGEST_BYTES] (zeros: none); why images are unreadable, others unreachable."""
     digests = np.zeros((len(paths), DIGEST_BYTES), dtype=np.uint8)
     done = 0
     with (

@@ -42,9 +42,9 @@ def pack(
     manifest's columns. `out/manifest.parquet` has the same rows with paths into the shards, so that every
     data set, sampler and tool works on them as on files; `streaming.ShardBatches` reads them in their order.
     Images that can't be decoded are left out and listed in `out/000000.unreadable.txt`; those that the
-    storage did not give are listed in `out/000000.unreachable.txt`. Called again, the work resumes with the shards
-    that are missing, and packs those again whose unreachable images are back. The files are the same bytes
-    wherever images and shards lie, and however often the work was cut off.
+    storage did not give are listed in `out/000000.unreachable.txt`. Called again, the work resumes with the
+    shards that are missing, and packs those again whose unreachable images are back. The files are the same
+    bytes wherever images and shards lie, and however often the work was cut off.
 
     Args:
         manifest: what to pack; an image of two splits is packed twice.

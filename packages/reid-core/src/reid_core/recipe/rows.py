@@ -37,20 +37,23 @@ def manifest_file(prepared: Path, source: str) -> Path:
     return prepared / f"{source}.parquet"
 
 
-def saved_root(prepared: Path, source: str) -> Path | None:
-    """The root that a source's manifest was read with; None where it has not been read yet.
+def images_root(file: Path) -> Path:
+    """Folder of the images of a manifest file for which no root is given, as the file itself says it now.
+
+    What `prepare` saved when it read the file is not asked: since then all may have been copied elsewhere.
 
     Args:
-        prepared: folder of the stage `prepare`.
-        source: its name.
+        file: .parquet, which may hold its root; or .csv or .tsv.
+
+    Returns:
+        the root in the file, or else the file's folder.
     """
-    file = manifest_file(prepared, source)
-    if not file.exists():
-        return None
+    if file.suffix.lower() != ".parquet":
+        return file.parent
     import pyarrow.parquet as pq
 
-    saved = pq.read_schema(file).metadata.get(b"reid.root", b"").decode()  # the rows stay where they are
-    return Path(saved) if saved else prepared
+    saved = (pq.read_schema(file).metadata or {}).get(b"reid.root", b"").decode()
+    return Path(saved or file.parent)
 
 
 def load_rows(prepared: Path, source: str, root: Path, splits: Iterable[str] = ()) -> Manifest:

@@ -184,6 +184,9 @@ class _Session:
         """What can be checked only now that the data have been read."""
         prepared = self.folders[PREPARE]
         roots = self.sources.roots(prepared)
+        for source, root in self.sources.roots_in_files().items():
+            file = self.sources.by_name[source].name
+            self.console.print(f"[dim]{source}: images in {root}, as {file} says[/dim]", soft_wrap=True)
         self.recipe.check_data(
             self.config, lambda source, *splits: load_rows(prepared, source, roots[source], splits)
         )

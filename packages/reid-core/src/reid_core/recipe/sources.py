@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reid_core import data  # lazy: jsonargparse would run an import that is for type checkers alone
-from reid_core.recipe.rows import PREPARE, manifest_file, part, saved_root
+from reid_core.recipe.rows import PREPARE, images_root, manifest_file, part
 from reid_core.recipe.stage import Job, Stage
 
 WORLD_FOLDER = "synthetic"
@@ -167,18 +168,27 @@ class Sources:
         """Folder that each source's paths are relative to, where its images lie now.
 
         Args:
-            prepared: folder of the stage `prepare`. That of a manifest file without a root is known only when
-                the stage is done.
+            prepared: folder of the stage `prepare`.
         """
-        roots: dict[str, Path | None] = {}
+        roots: dict[str, Path] = {}
         for name, source in self.by_name.items():
             if self._is_written(source):
                 roots[name] = prepared / WORLD_FOLDER / source.name
             elif given := source.root or self.root:
                 roots[name] = Path(given)
             else:
-                roots[name] = saved_root(prepared, name)
-        return {name: root for name, root in roots.items() if root is not None}
+                roots[name] = images_root(Path(source.name))
+        return roots
+
+    def roots_in_files(self) -> dict[str, Path]:
+        """Folder of the images of each source whose manifest file alone says it, outside its own folder."""
+        files = {
+            name: Path(source.name)
+            for name, source in self.by_name.items()
+            if is_manifest(source) and not (source.root or self.root)
+        }
+        roots = {name: images_root(file) for name, file in files.items()}
+        return {name: root for name, root in roots.items() if root != files[name].parent}
 
     def _is_written(self, source: Source) -> bool:
         return self.synthetic is not None and not source.root and source.name in self.synthetic.layouts
@@ -206,14 +216,15 @@ def prepare(job: Job) -> dict[str, Any]:
         job: its section is a `Preparation`; its folder gets synthetic/LAYOUT/ and SOURCE.parquet.
 
     Returns:
-        "sources": name -> numbers of images and tracklets; "parts": part -> digest of its rows and of the
-        sizes of their files.
+        "sources": name -> numbers of images and tracklets, and where they differ from the published ones;
+        "parts": part -> digest of its rows and of the sizes of their files.
 
     Raises:
         FileNotFoundError: a root is missing.
         ValueError: an empty split, a file name that can't be parsed.
     """
     from reid_core.data.digests import rows_digest
+    from reid_core.data.counts import differences
     from reid_core.data.readers import read
 
     section: Preparation = job.section
@@ -224,7 +235,7 @@ def prepare(job: Job) -> dict[str, Any]:
     parts: dict[str, str] = {}
     for name, source in section.sources.items():
         known = str(job.files[name]) if name in job.files else source.name
-        manifest = read(known, job.roots.get(name), **source.options)
+        manifest = read(known, job.roots[name], **source.options)
         if source.platforms:
             manifest = name_platforms(name, manifest, source.platforms)
         rows = {split: _rows(name, manifest, split) for split in section.needed.get(name, ())}
@@ -235,6 +246,10 @@ def prepare(job: Job) -> dict[str, Any]:
                 )
         manifest.save(manifest_file(job.folder, name))
         counts[name] = {"images": len(manifest), "tracklets": len(manifest.tracklets())}
+        written = job.roots[name].is_relative_to(job.folder)
+        if different := None if written else differences(manifest):
+            counts[name]["differs"] = different
+            print(f"{name}: differs from the published: {'; '.join(different)}", file=sys.stderr)
         parts[part(name)] = rows_digest(manifest)
         for split in manifest.table["split"].unique():
             parts[part(name, split)] = rows_digest(manifest.select(split))

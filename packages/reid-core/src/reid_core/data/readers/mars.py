@@ -23,7 +23,11 @@ WANTED = "{pid}C{camera}T{tracklet}F{frame}.jpg, such as 0001C1T0001F001.jpg"
 
 
 def read_mars(root: str | Path) -> Manifest:
-    """Read MARS: bbox_train is train; of the test tracklets, query_IDX's are query and the others gallery.
+    """Read MARS: bbox_train is train; all test tracklets are gallery, and query_IDX's are query as well.
+
+    So does the release's test_mars.m: its gallery is all 12,180 test tracklets. A query tracklet's rows stand
+    in both splits, its tracklet with another number in each; the rule that leaves out the query's own person
+    from its own camera keeps it from finding itself, and another query of the person is a right answer.
 
     The tracklets are those of info/tracks_*_info.mat (rows of start, end, pid, camid; start and end are
     1-based lines of info/*_name.txt). Junk tracklets (folder 00-1) have pid -1, distractors pid 0. That the
@@ -33,14 +37,21 @@ def read_mars(root: str | Path) -> Manifest:
         root: the folder with bbox_train, bbox_test and info (the MARS-evaluation repository's info folder).
 
     Returns:
-        the manifest, with tracklets numbered from 0: train's, then test's, in the order of the files.
+        the manifest: train, query, gallery. Tracklets are numbered from 0: train's, then the gallery's in the
+        order of the files, then the queries'.
 
     Raises:
         FileNotFoundError: a folder or file is missing.
         ReaderError: a name can't be parsed, a tracklet's row and its names disagree, or a split is empty.
     """
     root = Path(root)
-    return Manifest(mars_table(root, "mars"), root, "mars")
+    table = mars_table(root, "mars")
+    train, query = (table[table["split"] == split] for split in ("train", "query"))
+    gallery = table[table["split"] != "train"].assign(split="gallery")
+    numbers = query["tracklet"].drop_duplicates()
+    again = pd.Series(int(table["tracklet"].max()) + 1 + np.arange(len(numbers)), index=numbers)
+    query = query.assign(tracklet=query["tracklet"].map(again))
+    return Manifest(pd.concat([train, query, gallery], ignore_index=True), root, "mars")
 
 
 def mars_table(root: Path, dataset: str) -> pd.DataFrame:
@@ -51,7 +62,7 @@ def mars_table(root: Path, dataset: str) -> pd.DataFrame:
         dataset: its name, for errors.
 
     Returns:
-        columns path, pid, camid, split, tracklet, frame.
+        columns path, pid, camid, split, tracklet, frame; each row once, a query's in the split query alone.
     """
     require_folder(root, dataset, "a folder with bbox_train, bbox_test and info")
     query_file = require_file(

@@ -124,10 +124,10 @@ READERS: dict[str, Reader] = {
     "mars": Reader(
         "mars:read_mars",
         {
-            "mars": {  # gallery: the 12180 test tracklets, junk and distractors too, without the query's
+            "mars": {  # gallery: all test tracklets, those of the queries, junk and distractors among them
                 "train": {"tracklets": 8298, "identities": 625, "cameras": 6},
                 "query": {"tracklets": 1980},
-                "gallery": {"tracklets": 10200},
+                "gallery": {"tracklets": 12180},
             }
         },
     ),
