@@ -92,6 +92,29 @@ def test_rows_marked_as_without_a_feature_count_as_misses(data, capsys, command_
     assert "2 of 24 queries hold no feature" in (data / "a.html").read_text()
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("command_name", ["run", "rerank"])
+@pytest.mark.parametrize("side_name", ["q", "g"])
+def test_an_unreadable_image_of_either_side_ends_no_run(data, command_name, side_name):
+    """Its features are not even finite, and its picture for the report is not there either."""
+    split = {"q": "query", "g": "gallery"}[side_name]
+    table = pd.read_parquet(data / "m.parquet")
+    (data / table[table["split"] == split]["path"].iloc[3]).unlink()
+    valid = np.arange(24) != 3
+    features = np.load(data / f"{side_name}.npy")
+    features[3] = np.nan
+    np.save(data / f"{side_name}.npy", features)
+    options = ["--json", data / "a.json", "--report", data / "a.html"]
+    more = ["--k1", "4", "--k2", "2"] if command_name == "rerank" else []
+    given = [command_name, *command(data, *options)[1:], *more]
+    assert main(given) == 1 and not (data / "a.json").exists()  # not finite, and nobody said why
+    np.save(data / f"{side_name}.valid.npy", valid)
+    assert main(given) == 0
+    found = json.loads((data / "a.json").read_text())
+    counts = {"q": found["num_unreadable_queries"], "g": found["num_unreadable_gallery"]}
+    assert counts == {"q": 0, "g": 0} | {side_name: 1}
+
+
 def test_rows_without_a_feature_are_left_out_where_asked_for_and_named(data, capsys):
     mark_unreadable(data, "mask.npy")
     options = ["--query_valid", data / "mask.npy", "--unreadable", "leave_out", "--json", data / "a.json"]
