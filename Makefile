@@ -40,6 +40,10 @@ test: $(STAMP) ## every test but those marked slow, and the examples in the docs
 test-slow: $(STAMP) ## the tests marked slow
 	$(PYTHON) -m pytest -m slow $(TESTS)
 
+.PHONY: test-faults
+test-faults: $(STAMP) ## the tests of kills, full disks, failing storage, outages and hostile input (about 15 minutes)
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(WORKERS) -m faults $(TESTS)
+
 .PHONY: lint
 lint: $(STAMP) ## ruff check, ruff format --check, mypy on the public code
 	.venv/bin/ruff check .

@@ -184,6 +184,7 @@ class Run:
 @pytest.mark.slow
 @pytest.mark.parametrize("app", APPS)
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.faults
 def test_a_stopped_training_says_how_to_resume_and_its_run_is_killed(
     app: str, number: int, status: int, tmp_path: Path
 ) -> None:
@@ -222,6 +223,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_killed_at_random_it_ends_with_the_same_bytes(whole: tuple[str, Path], tmp_path: Path) -> None:
     import random
 
@@ -240,6 +242,7 @@ def test_killed_at_random_it_ends_with_the_same_bytes(whole: tuple[str, Path], t
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_of_two_processes_with_one_run_name_the_second_ends_at_once(
     whole: tuple[str, Path], tmp_path: Path
 ) -> None:
@@ -254,6 +257,7 @@ def test_of_two_processes_with_one_run_name_the_second_ends_at_once(
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_two_runs_that_share_stages_at_once_have_the_results_of_undisturbed_ones(
     whole: tuple[str, Path], tmp_path: Path
 ) -> None:
@@ -265,6 +269,7 @@ def test_two_runs_that_share_stages_at_once_have_the_results_of_undisturbed_ones
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_a_full_disk_is_one_line_and_the_same_command_resumes(
     whole: tuple[str, Path], tmp_path: Path
 ) -> None:

@@ -220,6 +220,7 @@ POINTS = ["tracklets", "extractor@2", "features", "denoise", SECOND_PHASE, "fine
 @pytest.mark.parametrize(
     "points", [[SECOND_PHASE], pytest.param(POINTS, marks=pytest.mark.slow)], ids=["pretrain", "every stage"]
 )
+@pytest.mark.faults
 def test_killed_it_resumes_to_the_same_bits(tiny, tmp_path, points):
     folder = tmp_path / "cion_tiny" / "a"
     command = ["run", *tiny.command, "--runs", str(tmp_path), "--variants", "[raw]"]
@@ -313,6 +314,7 @@ def test_features_of_another_manifest_are_refused(tiny, tmp_path, capsys):
     assert "extract them again" in capsys.readouterr().err
 
 
+@pytest.mark.faults
 def test_given_features_are_denoised_by_and_the_broken_images_left_out(tiny, tmp_path):
     found = np.load(tiny.folder / "features" / "features.npy")
     np.save(tmp_path / "f.npy", found)

@@ -79,6 +79,7 @@ def test_a_second_call_runs_nothing_and_prints_the_table(usl, capsys):
     assert {stage: (usl.folder / stage / "stage.json").stat().st_mtime_ns for stage in STAGES} == before
 
 
+@pytest.mark.faults
 def test_killed_within_a_round_it_resumes_to_the_same_bits(usl, tmp_path, monkeypatch):
     command = ["unsupervised", "run", *usl.command, "--runs", str(tmp_path)]
     write = reid_core.training.module.write_checkpoint

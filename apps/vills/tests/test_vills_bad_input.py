@@ -48,6 +48,7 @@ def test_a_file_name_that_cannot_be_parsed_is_named(tiny, market, capsys):
     assert "holiday.jpg" in message
 
 
+@pytest.mark.faults
 def test_a_truncated_jpeg_is_skipped_counted_and_named(tiny, market):
     broken = sorted((market / "bounding_box_train").glob("*.jpg"))[0]
     broken.write_bytes(broken.read_bytes()[:60])
@@ -75,6 +76,7 @@ def test_a_checkpoint_of_another_architecture_is_refused_with_the_difference(tin
     assert "resampler.queries (2, 32) instead of (3, 32)" in message
 
 
+@pytest.mark.faults
 def test_a_file_that_is_no_checkpoint_is_refused(tiny, capsys):
     command = [*tiny.on_disk, "--name", "none", "--finetune.init", "pretrained"]
     command += ["--finetune.checkpoint", str(tiny.folder / "config.yaml")]
@@ -91,6 +93,7 @@ def test_withdrawn_dukemtmc_is_refused(tiny, capsys):
     assert "withdrawn" in fails(capsys, command)
 
 
+@pytest.mark.faults
 def test_with_the_tracking_server_down_the_run_goes_on_and_is_synced_later(tiny, caplog, capsys):
     command = ["prepare", *tiny.on_disk, "--name", "down", "--tracking_uri", "http://127.0.0.1:9"]
     with caplog.at_level(logging.WARNING):

@@ -123,6 +123,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.faults
 def test_killed_in_mid_pretraining_it_resumes_to_the_same_bits(tiny, tmp_path):
     command = ["pretrain", *tiny.on_disk, "--runs", str(tmp_path)]
     folder = tmp_path / "vills_tiny" / "a" / "pretrain"

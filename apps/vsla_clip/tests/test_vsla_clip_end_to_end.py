@@ -116,6 +116,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.faults
 def test_killed_in_stage_two_it_goes_on_to_the_same_bits(tiny, tmp_path):
     command = ["stage2", *tiny.command, "--runs", str(tmp_path)]
     folder = tmp_path / "vsla_tiny" / "a" / "stage2"

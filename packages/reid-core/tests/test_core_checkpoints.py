@@ -86,6 +86,7 @@ def test_checkpoints_of_before_there_were_digests_are_gone_on_from(tmp_path):
     assert old["digest"] == "a1"
 
 
+@pytest.mark.faults
 def test_a_truncated_checkpoint_is_named(tmp_path):
     interrupt(tmp_path)
     last = tmp_path / "last.ckpt"

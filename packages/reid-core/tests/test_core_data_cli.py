@@ -137,6 +137,7 @@ def many(tmp_path):
     return Manifest(table, tmp_path)
 
 
+@pytest.mark.faults
 def test_a_check_that_was_cut_off_goes_on_to_the_same_findings(many, tmp_path, monkeypatch):
     whole = check(many, progress=False)
     assert list(whole.unreachable) == ["0000.png", "0300.png", "0515.png"]

@@ -82,6 +82,7 @@ def test_another_format_under_a_jpegs_name_is_read(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tif"])
 @pytest.mark.parametrize("left", [0.0, 0.3, 0.9])
+@pytest.mark.faults
 def test_a_truncated_file_is_unreadable_and_named(tmp_path, suffix, left):
     path = tmp_path / f"x.{suffix}"
     Image.fromarray(RNG.integers(0, 256, (48, 24, 3), dtype=np.uint8)).save(path)
@@ -90,6 +91,7 @@ def test_a_truncated_file_is_unreadable_and_named(tmp_path, suffix, left):
         read_image(path)
 
 
+@pytest.mark.faults
 def test_a_missing_file_is_unreadable(tmp_path):
     with pytest.raises(UnreadableImage, match="gone.jpg"):
         read_image(tmp_path / "gone.jpg")
@@ -116,6 +118,7 @@ def test_ids_of_all_images_are_read_once(manifest, monkeypatch):
     assert dataset[5]["pid"] == 6
 
 
+@pytest.mark.faults
 def test_an_unreadable_image_is_replaced_by_the_next_of_its_pid_and_named(manifest):
     truncate(manifest.files[7])
     item = ImageDataset(manifest)[7]
@@ -141,6 +144,7 @@ def test_when_nothing_can_be_read_it_gives_up(manifest):
         TrackletDataset(manifest)[0]
 
 
+@pytest.mark.faults
 def test_for_extraction_an_unreadable_row_is_zeros_and_not_valid(manifest):
     truncate(manifest.files[2])
     dataset = ImageDataset(manifest, ssl_transform((16, 8)), replace=False)
@@ -160,6 +164,7 @@ def test_a_tracklet_is_one_item_with_its_frames_in_order(manifest):
     )
 
 
+@pytest.mark.faults
 def test_an_unreadable_frame_is_replaced_by_its_neighbour(manifest):
     truncate(manifest.files[5])
     item = TrackletDataset(manifest, frames=4, sampling="even")[1]
@@ -271,6 +276,7 @@ def bomb(folder, width=30_000, height=30_000):
     return folder / "bomb.png"
 
 
+@pytest.mark.faults
 def test_a_bomb_is_refused_by_its_header(tmp_path):
     with pytest.raises(UnreadableImage, match=r"bomb.png.*30000 x 30000 pixels; expected at most"):
         read_image(bomb(tmp_path))
@@ -287,6 +293,7 @@ def test_the_limit_of_pixels_holds_for_every_decoder(tmp_path, monkeypatch, kind
         read_image(path)
 
 
+@pytest.mark.faults
 def test_a_missing_file_is_unreachable_and_a_broken_one_is_not(tmp_path):
     with pytest.raises(UnreachableImage, match="nothing.jpg"):
         read_image(tmp_path / "nothing.jpg")

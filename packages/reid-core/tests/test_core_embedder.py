@@ -154,6 +154,7 @@ def test_a_model_of_both_gets_images_and_clips_each_at_its_size() -> None:
 
 
 @pytest.mark.parametrize("name", ["broken.png", "missing.png"])
+@pytest.mark.faults
 def test_an_unreadable_image_is_named(folder, name) -> None:
     with pytest.raises(UnreadableImage, match=name):
         embedder().embed([folder / "0.png", [folder / "1.png", folder / name]])
@@ -168,6 +169,7 @@ def test_what_can_t_be_read_is_masked_and_a_tracklet_goes_on_without_it(folder) 
     np.testing.assert_allclose(rows, expected, atol=1e-6)
 
 
+@pytest.mark.faults
 def test_a_clip_s_unreadable_frame_is_replaced_by_the_nearest(folder) -> None:
     model = embedder(Preprocessing(SIZE, mean=(0, 0, 0), std=(1, 1, 1), frames=2))
     broken = folder / "broken.png"

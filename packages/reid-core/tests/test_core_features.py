@@ -78,6 +78,7 @@ def test_clips_are_extracted_too(tmp_path):
     )
 
 
+@pytest.mark.faults
 def test_unreadable_rows_are_zeros_and_marked(tmp_path):
     class Plus(Mean):
         def forward(self, x):
@@ -90,6 +91,7 @@ def test_unreadable_rows_are_zeros_and_marked(tmp_path):
     np.testing.assert_array_equal(rows.valid, np.load(valid_path(tmp_path / "q.npy")))
 
 
+@pytest.mark.faults
 def test_killed_work_goes_on_after_the_last_block(tmp_path):
     with pytest.raises(InterruptedError):
         extract(Mean(), Items(fails=9), tmp_path / "q.npy", batch_size=4, device="cpu")
@@ -101,6 +103,7 @@ def test_killed_work_goes_on_after_the_last_block(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"q.npy", "q.npy.json", "q.valid.npy"}
 
 
+@pytest.mark.faults
 def test_kill_between_the_last_two_renames_is_repaired(tmp_path):
     extract(Mean(), Items(), tmp_path / "q.npy", device="cpu")
     (tmp_path / "q.npy").rename(tmp_path / "q.npy.part")

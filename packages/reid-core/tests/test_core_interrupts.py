@@ -18,6 +18,8 @@ from reid_core.training.config import TrainConfig
 from reid_core.training.interrupts import BROADCAST, Interrupts
 from reid_core.training.loop import fit
 
+pytestmark = pytest.mark.faults
+
 STEPS, STOP = 10, 7
 
 

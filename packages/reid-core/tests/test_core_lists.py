@@ -14,6 +14,8 @@ from reid_core.data.readers import ReaderError, read
 from reid_core.data.readers._files import labelled_paths, text_lines
 from reid_core.data.readers._matlab import matrix
 
+pytestmark = pytest.mark.faults
+
 MARK = b"\xef\xbb\xbf"
 
 

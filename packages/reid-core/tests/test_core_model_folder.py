@@ -160,6 +160,7 @@ def test_arguments_that_json_has_not_are_refused(tmp_path) -> None:
         save(tmp_path, random_model(), "bnneck", arguments, Preprocessing(SIZE), **FACTS)
 
 
+@pytest.mark.faults
 def test_an_interrupted_save_leaves_no_model_folder(tiny, monkeypatch) -> None:
     def interrupt(config: ModelConfig) -> str:
         raise KeyboardInterrupt
@@ -264,6 +265,7 @@ def test_files_that_are_something_else_are_refused(tiny, name, content, message)
     assert name in str(error.value)
 
 
+@pytest.mark.faults
 def test_truncated_weights_are_refused(tiny) -> None:
     weights = tiny / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -285,6 +287,7 @@ def test_weights_that_are_not_finite_are_refused(tiny, number) -> None:
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])
+@pytest.mark.faults
 def test_pickled_weights_are_not_looked_at(tiny, name) -> None:
     (tiny / "model.safetensors").rename(tiny / name)
     with pytest.raises(FileNotFoundError, match="it has no model.safetensors"):

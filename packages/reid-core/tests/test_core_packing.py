@@ -78,6 +78,7 @@ def test_webdataset_reads_the_shards(manifest, tmp_path):
         np.testing.assert_array_equal(image, read_image(manifest.root / columns["path"]).permute(1, 2, 0))
 
 
+@pytest.mark.faults
 def test_a_broken_image_is_left_out_listed_and_counted(manifest, tmp_path, capsys):
     manifest.save(tmp_path / "toy.parquet")
     command = ["pack", str(tmp_path / "toy.parquet"), str(tmp_path / "out"), "--shard_images", "6"]
@@ -89,6 +90,7 @@ def test_a_broken_image_is_left_out_listed_and_counted(manifest, tmp_path, capsy
     assert main([*command, "--allow_unreadable", "0.05"]) == 0
 
 
+@pytest.mark.faults
 def test_work_that_was_cut_off_goes_on_to_the_same_bytes(manifest, tmp_path, monkeypatch):
     whole = pack(manifest, tmp_path / "whole", shard_images=5, progress=False)
     real, calls = packing.read_intact, []
@@ -136,6 +138,7 @@ def test_a_tracklet_stays_together_and_everything_reads_from_shards(manifest, tm
     assert ImageDataset(moved)[0]["valid"]
 
 
+@pytest.mark.faults
 def test_a_shard_that_ends_too_soon_is_unreadable_and_named(manifest, tmp_path):
     packed = pack(manifest, tmp_path / "out", shard_images=30, progress=False)
     shard = tmp_path / "out" / "000000.tar"

@@ -138,6 +138,7 @@ def test_json_annotations(tmp_path, monkeypatch, name, folder, file, options):
         ('[{"id": 1}]', "entry 0 is"),
     ],
 )
+@pytest.mark.faults
 def test_broken_annotations_are_named(tmp_path, text, message):
     (tmp_path / "cional_annos.json").write_text(text)
     with pytest.raises(ReaderError, match=f"cional_annos.json: .*{message}"):

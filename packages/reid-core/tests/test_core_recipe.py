@@ -221,6 +221,7 @@ def test_force_does_a_stage_again_and_keeps_what_it_had(config):
         run(TOY, config, force=["multiplication"])
 
 
+@pytest.mark.faults
 def test_an_interrupted_stage_resumes_in_its_own_folder(config):
     with pytest.raises(FloatingPointError):
         run(TOY, replace(config, fails=True))
@@ -229,6 +230,7 @@ def test_an_interrupted_stage_resumes_in_its_own_folder(config):
     assert (unfinished.folder / "half.txt").exists()
 
 
+@pytest.mark.faults
 def test_files_of_something_else_are_not_taken_for_a_stages(config):
     done(config)
     [folder] = _stages(config, "multiply")
@@ -240,6 +242,7 @@ def test_files_of_something_else_are_not_taken_for_a_stages(config):
     assert (folder / "mine.txt").exists()
 
 
+@pytest.mark.faults
 def test_a_damaged_record_is_named(config):
     done(config)
     [folder] = _stages(config, "multiply")
@@ -347,6 +350,7 @@ def owner(folder, seconds, **environment):
     return process
 
 
+@pytest.mark.faults
 def test_a_living_owner_on_this_machine_is_named_at_once_and_a_dead_one_taken_over(tmp_path):
     folder = tmp_path / "run"
     process = owner(folder, 60)
@@ -370,6 +374,7 @@ def test_who_waits_for_a_stage_gets_it_when_its_owner_ends(tmp_path, capsys):
     assert "waiting until it ends" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.faults
 def test_an_owner_whose_lock_is_gone_writes_nothing_more(tmp_path):
     with (
         pytest.raises(OwnershipLost, match="the lock of run r was removed"),
@@ -416,6 +421,7 @@ STOPPED = textwrap.dedent(
 )
 
 
+@pytest.mark.faults
 def test_an_owner_elsewhere_that_stopped_is_waited_for_one_lease_and_writes_nothing_when_it_wakes(
     tmp_path, monkeypatch
 ):
@@ -438,6 +444,7 @@ def test_an_owner_elsewhere_that_stopped_is_waited_for_one_lease_and_writes_noth
     assert sorted(path.name for path in folder.iterdir()) == ["first.txt", "mine.txt"]
 
 
+@pytest.mark.faults
 def test_nested_runs_that_a_kill_left_running_are_ended(config):
     """Their events say so to whichever server gets them."""
     with pytest.raises(FloatingPointError):
@@ -462,6 +469,7 @@ def _stages(config, name):
     )
 
 
+@pytest.mark.faults
 def test_a_copied_project_reads_its_own_images_and_not_the_old_places(config, tmp_path, monkeypatch):
     import shutil
 
@@ -483,6 +491,7 @@ def test_a_copied_project_reads_its_own_images_and_not_the_old_places(config, tm
     assert seen == [new / "data"]
 
 
+@pytest.mark.faults
 def test_a_root_that_only_a_manifest_file_knows_is_said(config, tmp_path, capsys):
     from reid_core.data import read
 

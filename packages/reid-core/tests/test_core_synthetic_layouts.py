@@ -116,6 +116,7 @@ def test_a_root_that_is_there_is_not_touched_unless_asked(tmp_path):
     assert (tmp_path / "market" / "query").is_dir()
 
 
+@pytest.mark.faults
 def test_an_interrupted_writer_leaves_no_root_behind(tmp_path, monkeypatch):
     def broken(*arguments):
         raise KeyboardInterrupt

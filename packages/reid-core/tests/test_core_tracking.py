@@ -53,6 +53,7 @@ def test_parent_nested_run_params_metrics_tags_and_artifacts_arrive(store, clien
     assert {parent.info.status, nested.info.status} == {"FINISHED"}
 
 
+@pytest.mark.faults
 def test_a_resumed_folder_goes_on_with_its_runs_and_repeats_no_step(store, client, tmp_path):
     first = Tracker.start("resume", "r1", tmp_path, store)
     stage = first.child("pretrain")
@@ -94,6 +95,7 @@ def test_a_changed_parameter_becomes_a_tag_because_mlflow_keeps_the_first(store,
     assert run.data.tags["changed.lr"] == "0.2"
 
 
+@pytest.mark.faults
 def test_a_server_that_is_down_is_reported_once_and_synced_later(store, client, tmp_path, caplog):
     with caplog.at_level(logging.WARNING), Tracker.start("later", "r1", tmp_path, DOWN) as run:
         for step in range(200):
@@ -108,12 +110,14 @@ def test_a_server_that_is_down_is_reported_once_and_synced_later(store, client, 
     assert sync(tmp_path, store).sent == 0
 
 
+@pytest.mark.faults
 def test_an_exception_marks_the_run_failed(store, client, tmp_path):
     with pytest.raises(ZeroDivisionError), Tracker.start("fails", "r1", tmp_path, store):
         raise ZeroDivisionError
     assert runs_of(client, "fails")["r1"].info.status == "FAILED"
 
 
+@pytest.mark.faults
 def test_a_refused_event_does_not_hold_up_those_behind_it(store, client, tmp_path):
     with Tracker.start("refuse", "r1", tmp_path, store) as run:
         run.metrics({"a name: with *forbidden* signs": 1.0}, 0)
@@ -173,6 +177,7 @@ class Server:
         return f"http://{user}127.0.0.1:{self.port}"
 
 
+@pytest.mark.faults
 def test_a_slow_server_costs_the_training_thread_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("reid_core.tracking.journal.LAST_TRY_SECONDS", 0.1)
     slow = Server(seconds=3)
@@ -187,6 +192,7 @@ def test_a_slow_server_costs_the_training_thread_nothing(tmp_path, monkeypatch):
     assert pending(tmp_path, slow.uri()) > 500
 
 
+@pytest.mark.faults
 def test_errors_of_the_server_that_pass_are_tried_again(store, client, tmp_path, monkeypatch):
     from mlflow.exceptions import MlflowException
 
@@ -206,6 +212,7 @@ def test_errors_of_the_server_that_pass_are_tried_again(store, client, tmp_path,
     assert runs_of(client, "errors")["r1"].data.metrics == {"loss": 1.0}
 
 
+@pytest.mark.faults
 def test_a_kill_just_after_a_run_was_made_leaves_no_second_one(store, client, tmp_path, monkeypatch):
     with Tracker.start("once", "r1", tmp_path, DOWN) as run, run.child("pretrain"):
         pass
@@ -240,6 +247,7 @@ def test_a_password_reaches_the_server_and_no_file_and_no_message(tmp_path, monk
         sync(tmp_path)
 
 
+@pytest.mark.faults
 def test_a_damaged_state_is_set_aside_and_the_runs_are_found_again(store, client, tmp_path, caplog):
     with Tracker.start("damaged", "r1", tmp_path, store) as run:
         run.metrics({"loss": 1.0}, 0)
@@ -252,6 +260,7 @@ def test_a_damaged_state_is_set_aside_and_the_runs_are_found_again(store, client
     assert {point.value for point in client.get_metric_history(runs[0].info.run_id, "loss")} == {1.0, 2.0}
 
 
+@pytest.mark.faults
 def test_a_damaged_event_is_left_out_and_those_around_it_arrive(store, client, tmp_path, caplog):
     with Tracker.start("holes", "r1", tmp_path, DOWN) as run:
         for step in range(3):

@@ -117,6 +117,7 @@ def assert_same_bits(one: Path, other: Path) -> None:
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
+@pytest.mark.faults
 def test_a_training_that_a_signal_ends_has_its_status_and_resumes_with_the_same_bits(tmp_path):
     names = ("SIGKILL", "SIGINT", "SIGTERM")
     command = [sys.executable, __file__, str(tmp_path), *names]
@@ -134,6 +135,7 @@ def test_a_training_that_a_signal_ends_has_its_status_and_resumes_with_the_same_
 
 
 @pytest.mark.parametrize("changes", [{"accumulate": 2}, {"workers": 2}, {"clip_grad": 0.1}], ids=str)
+@pytest.mark.faults
 def test_interrupted_training_ends_with_the_same_bits(tmp_path, changes):
     with pytest.raises(InterruptedError):
         train(tmp_path / "broken", Student(stop_at=9), **changes)
@@ -186,6 +188,7 @@ def test_metrics_are_means_with_schedule_and_speed(tmp_path):
     assert values["images_per_second"] > 0
 
 
+@pytest.mark.faults
 def test_unreadable_images_are_warned_about_once_counted_and_listed(tmp_path):
     journal = Journal()
     with pytest.warns(UserWarning, match="cannot read") as caught:
@@ -239,6 +242,7 @@ def test_checkpoint_of_another_architecture_is_named_with_its_differences(tmp_pa
         train(tmp_path, other)
 
 
+@pytest.mark.faults
 def test_broken_checkpoint_is_named(tmp_path):
     (tmp_path / "last.ckpt").write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match=r"last\.ckpt is not a checkpoint"):

@@ -84,6 +84,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     )
 
 
+@pytest.mark.faults
 def test_people_become_clusters_and_the_broken_image_an_outlier(world, whole):
     model, result, folder, _ = whole
     assert result == [{"clusters": PEOPLE, "outliers": 1}] * 2
@@ -132,6 +133,7 @@ def test_steps_and_the_optimisers_state_go_on_from_round_to_round(whole):
     assert not (folder / "round_000" / "last.ckpt").exists()
 
 
+@pytest.mark.faults
 def test_a_run_killed_within_a_round_ends_with_the_same_weights(world, whole, tmp_path):
     with pytest.raises(RuntimeError, match="killed"):
         train(world, tmp_path, logger=Log(dies_at=5))

@@ -105,6 +105,7 @@ def test_frames_come_in_order_with_their_numbers(videos):
     assert np.abs(frames[2].image.astype(int) - picture(0, 6)).mean() < 6
 
 
+@pytest.mark.faults
 def test_a_file_that_is_no_video_is_unreadable_and_named(videos):
     for name in ("broken.mp4", "notes.txt", "none.mp4"):
         with pytest.raises(UnreadableVideo, match=name):
@@ -139,6 +140,7 @@ def test_the_manifest_is_on_disk_and_gives_clips(whole):
     assert boxes.loc[0, ["left", "top", "right", "bottom"]].tolist() == [21, 16, 53, 80]
 
 
+@pytest.mark.faults
 def test_an_unreadable_video_is_skipped_and_said(whole, videos):
     out, _ = whole
     broken = unreadable_videos(out, videos)
@@ -163,6 +165,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.faults
 def test_work_that_was_cut_off_goes_on_with_the_next_video(videos, whole, tmp_path):
     seen = []
 

@@ -118,6 +118,7 @@ def name_of(temporary: str) -> str:
     return f"{stem}.{suffix}"
 
 
+@pytest.mark.faults
 def test_killed_three_times_and_resumed_it_writes_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +140,7 @@ def test_killed_three_times_and_resumed_it_writes_the_same_bytes(
         assert (tmp_path / f"identities.{ending}").read_bytes() == (tmp_path / f"whole.{ending}").read_bytes()
 
 
+@pytest.mark.faults
 def test_work_on_other_features_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reid_denoise.pipeline.BLOCK", 64)
     write_world(tmp_path)
@@ -314,6 +316,7 @@ def test_run_says_what_looks_wrong_and_inspect_shows_it(
     assert "<p class=note>identity 0 holds 95 %" in (tmp_path / "page.html").read_text()
 
 
+@pytest.mark.faults
 def test_inspect_refuses_a_path_that_leaves_the_root(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

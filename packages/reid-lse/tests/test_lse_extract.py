@@ -78,6 +78,7 @@ def test_shards_hold_the_masks_that_the_extractor_makes(done):
         assert np.array_equal(np.float32(row["keypoints"]).reshape(17, 3), regions.keypoints[0].numpy())
 
 
+@pytest.mark.faults
 def test_unreadable_images_are_listed_and_counted(done):
     _, out, summary = done
     rows = list(csv.DictReader((out / "_errors.csv").open()))
@@ -87,6 +88,7 @@ def test_unreadable_images_are_listed_and_counted(done):
     assert set(summary.found) == {"head", "torso", "legs"}
 
 
+@pytest.mark.faults
 def test_images_that_were_away_are_tried_again(tmp_path):
     images = write_people(tmp_path / "images", 4)
     whole = extract_images(list_images(images), tmp_path / "whole", Extraction(), shard=2, workers=1)
@@ -105,6 +107,7 @@ def test_images_that_were_away_are_tried_again(tmp_path):
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
+@pytest.mark.faults
 def test_a_storage_that_fails_stops_the_work(tmp_path):
     images = write_people(tmp_path / "images", 66)
     job = list_images(images)
@@ -123,6 +126,7 @@ def test_a_storage_that_fails_stops_the_work(tmp_path):
         extract_images(job, tmp_path / "out", Extraction(), workers=1)
 
 
+@pytest.mark.faults
 def test_too_many_unreadable_images_make_the_exit_status_1(done, tmp_path, capsys):
     images, _, _ = done
     command = ["extract", str(images), str(tmp_path / "out"), "--workers", "1"]
@@ -140,6 +144,7 @@ def test_other_kinds_of_images_become_rgb(tmp_path, mode):
     assert (image == 255).all()
 
 
+@pytest.mark.faults
 def test_deep_and_huge_images_are_unreadable(tmp_path, monkeypatch):
     Image.new("I;16", (5, 9)).save(tmp_path / "deep.png")
     with pytest.raises(UnreadableImage, match=r"deep.png: pixels of mode I;16: convert it to 8 bits"):
@@ -166,6 +171,7 @@ def test_regions_are_cut_on_the_fly(done):
         dataset[6]
 
 
+@pytest.mark.faults
 def test_an_interrupted_job_ends_with_the_same_files(done, tmp_path, monkeypatch):
     images, out, summary = done
     written = []

@@ -41,6 +41,7 @@ def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.faults
 def test_three_kills_lose_and_change_nothing(images, whole, tmp_path):
     command = [
         sys.executable,
