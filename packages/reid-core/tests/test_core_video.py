@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
 
 import av
@@ -14,6 +15,7 @@ from reid_core.cli.data import main
 from reid_core.data.datasets import TrackletDataset
 from reid_core.data.decoding import read_image
 from reid_core.data.manifest import Manifest
+from reid_core.data.storage import StorageGone
 from reid_core.synthetic import World
 from reid_core.video import (
     Detections,
@@ -159,6 +161,26 @@ def test_short_tracks_and_lower_confidence_are_settings(videos, tmp_path):
     config = TrackletConfig(min_frames=FRAMES - 1, confidence=0.7, margin=0.0)
     manifest = extract_tracklets(videos, tmp_path / "out", detect, config, progress=False)
     assert [len(rows) for rows in manifest.tracklets()] == [FRAMES - 1] * 4  # the hidden one is too short
+
+
+@pytest.mark.faults
+def test_videos_renamed_away_stop_the_work_and_it_resumes(videos, whole, tmp_path):
+    root, away = tmp_path / "videos", tmp_path / "away"
+    shutil.copytree(videos, root)
+
+    def renames(frames):
+        if root.exists():
+            root.rename(away)
+        return detect(frames)
+
+    with pytest.raises(
+        StorageGone, match="videos: the folder of the videos is gone .*the same command resumes"
+    ):
+        extract_tracklets(root, tmp_path / "out", renames, WHOLE, progress=False)
+    assert not list((tmp_path / "out").rglob("unreadable.txt"))
+    away.rename(root)
+    resumed = extract_tracklets(root, tmp_path / "out", detect, WHOLE, progress=False)
+    assert resumed.digest == whole[1].digest
 
 
 class Killed(Exception):

@@ -12,7 +12,7 @@ MOST_IN_A_ROW = 64
 
 
 class StorageGone(OSError):
-    """The folder of the images is not there any more, or nothing in it can be reached."""
+    """The folder of images or videos is not there any more, or nothing in it can be reached."""
 
 
 class StorageWatch:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from reid_core.data.manifest import Manifest
+from reid_core.data.storage import StorageGone
 from reid_core.files import claim, write_atomically
 from reid_core.progress import Progress
 from reid_core.video.detector import Detections, Detector
@@ -104,6 +105,7 @@ def extract_tracklets(
 
     Raises:
         FileNotFoundError: there is no video.
+        StorageGone: the folder of the videos vanished.
         ManifestError: a video's name can't stand in a manifest.
         ValueError: `out` was begun with other settings, or a setting is out of its range.
         ImportError: the extra `video` is not installed.
@@ -127,6 +129,11 @@ def extract_tracklets(
             try:
                 _extract(frames, out / name, detect, config, batch)
             except UnreadableVideo as error:
+                if not root.is_dir():
+                    raise StorageGone(
+                        f"{root}: the folder of the videos is gone ({error}); bring it back, and the same "
+                        "command resumes"
+                    ) from error
                 unreadable += 1
                 write_atomically(out / name / UNREADABLE_FILE, f"{error}\n")
             shown.update(number + 1, message)
