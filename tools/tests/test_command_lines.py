@@ -249,9 +249,11 @@ def test_of_two_processes_with_one_run_name_the_second_ends_at_once(
     app, undisturbed = whole
     first = Run(app, tmp_path)
     first.until("tracking.jsonl", tmp_path)
+    first.process.send_signal(signal.SIGSTOP)  # it lives, and can't end before the others have started
     for more in ((), ("--seed", 5)):
         code, said = Run(app, tmp_path, *more).end()
         assert code == 1 and f"being written by process {first.process.pid} on this machine" in said
+    first.process.send_signal(signal.SIGCONT)
     assert first.end()[0] == 0
     assert weights(tmp_path) == weights(undisturbed)
 

@@ -14,13 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from reid_core import files
 from reid_core.cli.data import main
 from reid_core.data.manifest import Manifest
 from reid_core.files import atomic, create_memmap, write_atomically
 from reid_core.recipe.features import save_features
+from reid_core.training.checkpoints import write_checkpoint
 
 pytestmark = pytest.mark.faults
 
@@ -54,12 +57,19 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def write_safetensors(state, path):
+    with atomic(path) as temporary:
+        save_file(state, temporary)
+
+
 @pytest.mark.parametrize(
     "write",
     [
         lambda path: write_atomically(path, "x" * 5000),
         lambda path: save_features(path, [np.ones((100, 64), np.float32)], np.ones(100, bool)),
         lambda path: create_memmap(path, (100, 64), np.float32),
+        lambda path: write_checkpoint({"state_dict": {"a": torch.ones(9999)}, "step": 1}, path),
+        lambda path: write_safetensors({"a": torch.ones(9999)}, path),
     ],
 )
 def test_a_full_disk_names_the_file(write, tmp_path):

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,6 +102,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
 def name_file(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
     """Have an error of writing name the file: a full disk names none, others the temporary one.
 
+    A writer's own error that stands for a full disk (torch's RuntimeError, safetensors') becomes an OSError.
+
     Args:
         path: what is written in the block.
         temporary: what it is called until it is whole.
@@ -118,6 +121,21 @@ def name_file(path: str | Path, temporary: Path | None = None) -> Iterator[None]
         if unnamed or (temporary is not None and error.filename == os.fspath(temporary)):
             error.filename = os.fspath(path)
         raise
+    except Exception as error:
+        if number := _hidden_full_disk(error):
+            raise OSError(number, os.strerror(number), os.fspath(path)) from error
+        raise
+
+
+def _hidden_full_disk(error: BaseException | None) -> int:
+    """Number of the full disk's error that a writer's own error stands for, as torch's does; 0 for none."""
+    while error is not None:
+        said = re.search(r"\(os error (\d+)\)", str(error))  # as Rust writes it
+        number = error.errno if isinstance(error, OSError) else int(said[1]) if said else 0
+        if number in FULL_DISK:
+            return number
+        error = error.__context__
+    return 0
 
 
 def create_memmap(path: str | Path, shape: tuple[int, ...], dtype: Any) -> np.memmap:
