@@ -223,8 +223,8 @@ def prepare(job: Job) -> dict[str, Any]:
         FileNotFoundError: a root is missing.
         ValueError: an empty split, a file name that can't be parsed.
     """
-    from reid_core.data.digests import rows_digest
     from reid_core.data.counts import differences
+    from reid_core.data.digests import rows_digest
     from reid_core.data.readers import read
 
     section: Preparation = job.section
