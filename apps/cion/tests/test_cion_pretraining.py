@@ -381,6 +381,7 @@ def test_more_prototypes_than_memory_holds_are_refused_before_training(tiny, cap
     assert "GiB free; lower prototypes" in capsys.readouterr().err
 
 
+@pytest.mark.faults
 def test_an_unreadable_query_counts_as_a_miss_and_is_told_with_the_results(tiny, tmp_path, capsys):
     data = Path(shutil.copytree(tiny.data / "target", tmp_path / "target"))
     broken = min((data / "query").glob("*.jpg"))

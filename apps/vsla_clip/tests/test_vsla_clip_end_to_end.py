@@ -159,6 +159,7 @@ def test_under_torchrun_two_processes_learn_what_one_learns_on_the_whole_batch(t
     assert (folder / "evaluate" / "results.json").exists()
 
 
+@pytest.mark.faults
 def test_an_unreadable_query_counts_as_a_miss_and_is_told_with_the_results(tiny, tmp_path, capsys):
     copied = Path(shutil.copytree(tiny.data, tmp_path / "mars"))
     rows = data.read("mars", copied).select("query")

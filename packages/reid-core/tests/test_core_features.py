@@ -189,6 +189,7 @@ def test_flip_is_the_mean_of_the_input_and_its_mirror_image(tmp_path):
     np.testing.assert_allclose(mirrored.array, plain.array + 0.5)
 
 
+@pytest.mark.faults
 def test_what_the_storage_did_not_give_is_no_result_and_is_asked_for_again(tmp_path):
     items, options = Items(), {"batch_size": 4, "device": "cpu"}
     items.away = {row: str(tmp_path / "gone" / f"{row}.png") for row in (2, 9)}
@@ -203,6 +204,7 @@ def test_what_the_storage_did_not_give_is_no_result_and_is_asked_for_again(tmp_p
     assert items.asked == []
 
 
+@pytest.mark.faults
 def test_a_file_that_is_gone_from_its_folder_is_unreadable_until_it_is_back(tmp_path):
     items = Items()
     items.away = {2: str(tmp_path / "2.png")}
@@ -212,6 +214,7 @@ def test_a_file_that_is_gone_from_its_folder_is_unreadable_until_it_is_back(tmp_
     np.testing.assert_array_equal(extract(Mean(), items, tmp_path / "q.npy", device="cpu").array, expected())
 
 
+@pytest.mark.faults
 def test_a_storage_that_is_away_stops_the_work(tmp_path):
     items = Items(100)
     items.away = {row: f"/nowhere/{row}.png" for row in range(20, 100)}
