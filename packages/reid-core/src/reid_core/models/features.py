@@ -18,14 +18,13 @@ from torch.utils.data import DataLoader, Subset
 
 from reid_core.data.digests import rows_digest
 from reid_core.data.manifest import UNKNOWN, Manifest
-from reid_core.files import write_atomically
+from reid_core.data.storage import MOST_IN_A_ROW
+from reid_core.files import create_memmap, write_atomically
 from reid_core.models.inference import batch_features, eval_mode, pick_device
 from reid_core.progress import Progress
 
 BLOCK_BATCHES = 20
 """Batches after which finished rows are put on disk for good."""
-MOST_AWAY = 64
-"""Items in a row that can't be reached: then it is the storage that fails, and the work stops."""
 COLUMNS = {"platform": "", "clothes": UNKNOWN}
 """Columns besides pid and camid that protocols read, and what they hold where nothing is known."""
 
@@ -243,17 +242,15 @@ def _stream(
         for number, batch in enumerate(batches, start=1):
             for place in range(len(batch.valid)):
                 in_a_row = in_a_row + 1 if place in batch.away else 0
-                if in_a_row == MOST_AWAY:
+                if in_a_row == MOST_IN_A_ROW:
                     raise OSError(
-                        f"{MOST_AWAY} items in a row can't be reached, the last {batch.away[place]}: "
+                        f"{MOST_IN_A_ROW} items in a row can't be reached, the last {batch.away[place]}: "
                         "see to the storage; the same command resumes"
                     )
             rows = run(batch, places=range(done, done + len(batch.valid)))
             if features is None or valid is None:
-                features = np.lib.format.open_memmap(
-                    _part(path), mode="w+", dtype=np.float32, shape=(size, rows.shape[1])
-                )
-                valid = np.lib.format.open_memmap(_part(files[1]), mode="w+", dtype=np.bool_, shape=(size,))
+                features = create_memmap(_part(path), (size, rows.shape[1]), np.float32)
+                valid = create_memmap(_part(files[1]), (size,), np.bool_)
             features[done : done + len(rows)] = rows
             valid[done : done + len(rows)] = batch.valid.numpy()
             state["away"] |= {str(done + place): file for place, file in batch.away.items()}
