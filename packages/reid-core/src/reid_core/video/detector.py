@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torchvision.models import detection, get_model, list_models
 
+from reid_core.models.checkpoint_files import read_checkpoint_file
+
 PERSON = 1
 """COCO's label of persons, in all of torchvision's detectors."""
 
@@ -51,7 +53,7 @@ class PersonDetector:
             self.device = torch.device(device)
         self.model = get_model(model, weights=None, weights_backbone=None)
         try:
-            self.model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+            self.model.load_state_dict(read_checkpoint_file(weights))
         except Exception as error:
             raise ValueError(
                 f"{weights} doesn't hold the weights of {model} ({str(error).splitlines()[0][:200]}); give "

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 State = dict[str, Tensor]
 
-WRAPPERS = ("teacher", "model_ema", "state_dict", "model", "student")
-"""Entries that hold a checkpoint's tensors, most wanted first: DINO and its kin evaluate the teacher."""
+WRAPPERS = ("teacher", "state_dict_ema", "model_ema", "state_dict", "model", "student")
+"""Entries that hold a checkpoint's tensors, most wanted first: DINO and its kin evaluate the teacher, timm
+the average of the weights."""
 
 PREFIXES = (
     "module.",  # DistributedDataParallel
@@ -29,25 +30,58 @@ PREFIXES = (
 )
 
 
-def unwrap(content: Any) -> State:
-    """The tensors of the network itself, without the containers, wrappers and heads around it.
+def find_entry(content: Any, entry: str | None = None) -> tuple[str, State]:
+    """The entry of a checkpoint that holds the network, and its tensors as they are named there.
 
     Args:
         content: what a checkpoint file holds.
+        entry: name of the entry, dots between levels; None for the most wanted of `WRAPPERS`.
 
     Returns:
-        Tensors by the names that the network's own code gives them; empty where there are none.
+        The entry's name, "" for the file itself, and its tensors; none where it holds none.
+
+    Raises:
+        ValueError: there is no such entry.
 
     Example:
-        >>> unwrap({"epoch": 3, "teacher": {"module.backbone.norm.bias": torch.zeros(2), "head.x": 1}})
+        >>> find_entry({"state_dict": {"x": torch.zeros(1)}, "state_dict_ema": {"x": torch.ones(1)}})
+        ('state_dict_ema', {'x': tensor([1.])})
+        >>> find_entry({"state_dict": {"x": torch.zeros(1)}, "state_dict_ema": {}}, "state_dict")
+        ('state_dict', {'x': tensor([0.])})
+    """
+    names: list[str] = []
+    if entry:
+        names = [entry] if isinstance(content, Mapping) and entry in content else entry.split(".")
+        for name in names:
+            if not isinstance(content, Mapping) or not isinstance(content.get(name), Mapping):
+                there = [str(key) for key in content if isinstance(content[key], Mapping)]
+                raise ValueError(
+                    f"it has no entry {entry!r} of tensors; there are {', '.join(there) or 'none'}"
+                )
+            content = content[name]
+    while isinstance(content, Mapping):
+        name = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), "")
+        if not name:
+            return ".".join(names), {
+                str(key): value for key, value in content.items() if torch.is_tensor(value)
+            }
+        names, content = [*names, name], content[name]
+    return "", {}
+
+
+def unwrap(state: State) -> State:
+    """The tensors of the network itself, without the wrappers and heads around it.
+
+    Args:
+        state: as `find_entry` returns it.
+
+    Returns:
+        Tensors by the names that the network's own code gives them.
+
+    Example:
+        >>> unwrap({"module.backbone.norm.bias": torch.zeros(2), "module.head.weight": torch.zeros(1)})
         {'norm.bias': tensor([0., 0.])}
     """
-    if not isinstance(content, Mapping):
-        return {}
-    for key in WRAPPERS:
-        if isinstance(content.get(key), Mapping):
-            return unwrap(content[key])
-    state = {str(name): value for name, value in content.items() if torch.is_tensor(value)}
     while prefix := next((p for p in PREFIXES if any(name.startswith(p) for name in state)), ""):
         state = {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
     return state
@@ -161,7 +195,10 @@ def _repvit(state: State, trunk: Any) -> State:
         features += [(f"stages.{index}.blocks.{number}.", block) for number in range(len(stage.blocks))]
     renamed = {}
     for name, value in state.items():
-        if match := re.match(r"features\.(\d+)\.(.+)", name):
+        match = re.match(r"features\.(\d+)\.(.+)", name)
+        if match and int(match[1]) >= len(features):
+            name = f"stages.{name}"  # a block of a larger model: the trunk has none, and the name says so
+        elif match:
             where, names = features[int(match[1])]
             rest = match[2].replace(".conv_reduce.", ".fc1.").replace(".conv_expand.", ".fc2.")
             old = next((old for old in names if rest.startswith(old)), "")
