@@ -86,6 +86,9 @@ def test_a_matrix_of_fractions_or_of_text_is_refused(tmp_path):
     savemat(file, {"tracks": np.array([[1, 2], [3.7, 4]])})
     with pytest.raises(ReaderError, match=r"tracks.mat, 'tracks': value 3 is 3.7; expected integers"):
         matrix(file)
+    savemat(file, {"tracks": np.array([1, 2**64 - 1], np.uint64)})
+    with pytest.raises(ReaderError, match="value 2 is 18446744073709551615; expected integers"):
+        matrix(file)
     savemat(file, {"tracks": "text"})
     with pytest.raises(ReaderError, match="tracks.mat, 'tracks': holds values of type .*; expected integers"):
         matrix(file)

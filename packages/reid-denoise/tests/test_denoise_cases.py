@@ -150,6 +150,7 @@ GOOD = {"features": np.eye(3, dtype=np.float32), "tracklets": [0, 0, 1], "videos
         ({"features": np.ones((3, 2), dtype=int)}, "floating point"),
         ({"features": np.ones(3)}, r"\[n d\]"),
         ({"features": np.ones((0, 3))}, "non-empty"),
+        ({"tracklets": np.array([0, 0, 2**64 - 1], np.uint64)}, "row 2: tracklets is 18446744073709551615"),
         ({"tracklets": [0, 0]}, "row 2 is the first without a partner"),
         ({"tracklets": [0, -2, 1]}, "row 1: tracklets is -2"),
         ({"tracklets": [-1, -1, -1]}, "every image is left out"),

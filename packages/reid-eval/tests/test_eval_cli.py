@@ -222,6 +222,13 @@ def change(**columns):
         (lambda folder: (folder / "m.parquet").write_text("text"), [], "m.parquet: expected a manifest"),
         (change(pid=None), [], "m.parquet: column 'pid' is missing"),
         (change(pid=0.5), [], "m.parquet: column 'pid' is float64"),
+        (change(camid=3.7), [], "m.parquet: column 'camid' is float64"),
+        (change(pid=np.uint64(2**64 - 1)), [], r"'pid', row 0 is 18446744073709551615; expected a signed"),
+        (
+            lambda folder: (folder / "q.npy").write_bytes(b"PK\x03\x04" + bytes(99)),
+            [],
+            "q.npy: expected a NumPy file",
+        ),
         (change(split="train"), [], "no row has split 'query'"),
         (change(path="../up.png"), [], "row 0: path '../up.png' leaves the root"),
         (change(tracklet=None), ["--mode", "video"], "column 'tracklet' is missing"),
@@ -237,6 +244,12 @@ def test_bad_input_is_named_and_nothing_is_written(data, capsys, monkeypatch, sp
     assert main(command(data, "--json", data / "a.json", "--report", data / "a.html", *options)) == 1
     assert re.search(message, capsys.readouterr().err)
     assert not (data / "a.json").exists() and not (data / "a.html").exists()
+
+
+def test_a_byte_order_mark_belongs_to_no_path(data):
+    paths = pd.read_parquet(data / "m.parquet").query("split == 'query'")["path"]
+    (data / "q.paths.txt").write_text("\n".join(paths), encoding="utf-8-sig")
+    assert main(command(data)) == 0
 
 
 def test_compare_names_a_file_that_is_no_result(data, capsys):

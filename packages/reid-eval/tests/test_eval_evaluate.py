@@ -288,6 +288,11 @@ def with_row(row, value):
             "query_pids has 19 entries but query_features has 20 rows",
         ),
         (broken(5, lambda ids: ids[:-2]), ValueError, "gallery_camids has 88 entries .* row 88 is the first"),
+        (
+            broken(3, lambda pids: pids.astype(np.uint64) + np.uint64(2**63)),
+            ValueError,
+            "gallery_pids: row 0 is .*; expected an integer of 64 bits",
+        ),
         (broken(3, lambda pids: pids.astype(float)), TypeError, "gallery_pids must be integers, got float64"),
         (broken(2, lambda pids: pids + 100), ValueError, "no valid query"),
         (

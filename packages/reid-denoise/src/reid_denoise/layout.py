@@ -159,6 +159,9 @@ def as_ids(ids: Ids, name: str, size: int, least: int) -> np.ndarray:
         raise ValueError(
             f"row {low[0]}: {name} is {array[low[0]]}; expected {least} or more ({len(low)} such rows)"
         )
+    high = np.flatnonzero(array > np.iinfo(np.int64).max)  # of an unsigned type, which would become negative
+    if len(high):
+        raise ValueError(f"row {high[0]}: {name} is {array[high[0]]}; expected an integer of 64 bits, signed")
     return array.astype(np.int64)
 
 

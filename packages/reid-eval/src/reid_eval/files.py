@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -110,7 +111,7 @@ def read_manifest(path: str | Path) -> tuple[pd.DataFrame, Path]:
     """
     try:
         arrow = pq.read_table(path)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"{path}: expected a manifest in Parquet; {error}") from None
     table = arrow.to_pandas()
     missing = [name for name in NEEDED if name not in table]
@@ -121,6 +122,9 @@ def read_manifest(path: str | Path) -> tuple[pd.DataFrame, Path]:
             raise ValueError(
                 f"{path}: column {name!r} is {table[name].dtype}; expected integers, -1 for unknown"
             )
+        if name in table and len(large := np.flatnonzero(table[name] > np.iinfo(np.int64).max)):
+            value = table[name].iat[large[0]]
+            raise ValueError(f"{path}: column {name!r}, row {large[0]} is {value}; expected a signed integer")
     saved = (arrow.schema.metadata or {}).get(b"reid.root", b"").decode()
     return table, Path(saved) if saved else Path(path).absolute().parent
 
@@ -154,7 +158,7 @@ def _side(
 def _load(path: Path) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path}: expected a NumPy file (.npy) of numbers; {error}") from None
     if not isinstance(array, np.ndarray):
         names = ", ".join(array.files)
@@ -170,7 +174,7 @@ def _check_order(path: Path, rows: pd.DataFrame, where: str) -> None:
     listed = path.with_name(f"{path.stem}.paths.txt")
     if not listed.exists():
         return
-    names = listed.read_text(encoding="utf-8").splitlines()
+    names = listed.read_text(encoding="utf-8-sig").splitlines()
     if len(names) != len(rows):
         raise ValueError(f"{listed} has {len(names)} lines but {path.name} has {len(rows)} rows")
     for row, (name, expected) in enumerate(zip(names, rows["path"], strict=True)):

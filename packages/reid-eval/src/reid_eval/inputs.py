@@ -303,7 +303,16 @@ def as_ids(ids: Array, name: str, rows: int, features_name: str, text: bool = Fa
         raise TypeError(
             f"{name} must be {kinds}, got {array.dtype} (row 0 is {array[0]!r}); convert it to int64"
         )
-    return array.astype(str) if array.dtype.kind in "OUT" else array.astype(np.int64, copy=False)
+    if array.dtype.kind in "OUT":
+        return array.astype(str)
+    large = np.flatnonzero(
+        array > np.iinfo(np.int64).max
+    )  # unsigned: -1 of int64, which is junk, as 2^64 - 1
+    if len(large):
+        raise ValueError(
+            f"{name}: row {large[0]} is {array[large[0]]}; expected an integer of 64 bits, signed"
+        )
+    return array.astype(np.int64, copy=False)
 
 
 def _comparable(query: np.ndarray, gallery: np.ndarray) -> tuple[Tensor, Tensor]:

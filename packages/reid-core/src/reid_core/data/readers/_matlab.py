@@ -9,6 +9,9 @@ from scipy.io import loadmat
 
 from reid_core.data.readers._files import ReaderError
 
+LARGEST = 2**53
+"""Integers up to it are all doubles, as MATLAB saves them."""
+
 
 def matrix(path: Path, variable: str | None = None) -> np.ndarray:
     """A matrix of a .mat file.
@@ -44,7 +47,7 @@ def integers(values: np.ndarray, where: str) -> np.ndarray:
         where: what holds them, for the error.
 
     Raises:
-        ReaderError: a value is no integer.
+        ReaderError: a value is no integer, or too large for one that a double holds exactly.
 
     >>> integers(np.array([[1.0, 2.0]]), "queries")
     array([[1, 2]])
@@ -55,7 +58,7 @@ def integers(values: np.ndarray, where: str) -> np.ndarray:
     if values.dtype.kind not in "iuf":
         raise ReaderError(f"{where}: holds values of type {values.dtype}; expected integers")
     flat = values.reshape(-1)
-    bad = np.flatnonzero(~np.isfinite(flat) | (flat != np.floor(flat)))
+    bad = np.flatnonzero(~np.isfinite(flat) | (flat != np.floor(flat)) | (np.abs(flat) > LARGEST))
     if len(bad):
         raise ReaderError(f"{where}: value {bad[0] + 1} is {flat[bad[0]]}; expected integers")
     return values.astype(np.int64)
