@@ -23,8 +23,8 @@ class Detections(NamedTuple):
     scores: np.ndarray  # float [n], 0..1
 
 
-Detector = Callable[[Sequence[np.ndarray]], Sequence[Detections]]
-"""Frames, uint8 [h w 3] RGB each -> the persons in each; low scores too, for ByteTrack makes use of them."""
+Detector = Callable[[Sequence[np.ndarray]], Sequence[Detections | tuple[np.ndarray, np.ndarray]]]
+"""Frames, uint8 [h w 3] RGB each -> boxes and scores of the persons in each, low scores too (for ByteTrack)."""
 
 
 class PersonDetector:

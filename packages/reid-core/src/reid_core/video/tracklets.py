@@ -92,7 +92,8 @@ def extract_tracklets(
     Args:
         videos: folder of videos, at any depth.
         out: folder to write to, made where missing.
-        detect: frames -> persons, such as a `PersonDetector`.
+        detect: frames -> boxes and scores of each, such as a `PersonDetector`, or any function that returns
+            pairs of float [n 4] and [n].
         config: which tracks are kept; None for the defaults.
         batch: frames that the detector gets at a time.
         part, parts: this call takes every `parts`-th video, from number `part` on.
@@ -107,7 +108,8 @@ def extract_tracklets(
         FileNotFoundError: there is no video.
         StorageGone: the folder of the videos vanished.
         ManifestError: a video's name can't stand in a manifest.
-        ValueError: `out` was begun with other settings, or a setting is out of its range.
+        ValueError: `out` was begun with other settings, a setting is out of its range, or the detector
+            returns something else.
         ImportError: the extra `video` is not installed.
     """
     config = config or TrackletConfig()
@@ -194,18 +196,36 @@ def _tracked(
     while chunk := list(islice(frames, batch)):
         tracker = tracker or _bytetrack(chunk[0].rate / every)
         for frame, found in zip(chunk, _detected(detect, chunk), strict=True):
-            boxes = np.asarray(found.boxes, dtype=np.float32).reshape(-1, 4)
-            scores = np.asarray(found.scores, dtype=np.float32)
-            yield frame, tracker.update(Boxes(xyxy=boxes, confidence=scores))
+            yield frame, tracker.update(Boxes(xyxy=found.boxes, confidence=found.scores))
 
 
-def _detected(detect: Detector, chunk: Sequence[Frame]) -> Sequence[Detections]:
+def _detected(detect: Detector, chunk: Sequence[Frame]) -> list[Detections]:
+    """The detector's boxes and scores, checked: it may be anybody's."""
     found = detect([frame.image for frame in chunk])
     if len(found) != len(chunk):
         raise ValueError(
             f"the detector returned {len(found)} results for {len(chunk)} frames; expected one each"
         )
-    return found
+    checked = []
+    for frame, given in zip(chunk, found, strict=True):
+        try:
+            boxes, scores = (np.asarray(part, dtype=np.float32) for part in given)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"the detector returned {str(given)[:80]} for frame {frame.number}; expected boxes and scores"
+            ) from error
+        boxes = boxes.reshape(-1, 4) if boxes.size == 0 else boxes
+        if boxes.shape != (len(scores), 4) or scores.ndim != 1:
+            raise ValueError(
+                f"the detector returned boxes {boxes.shape} and scores {scores.shape} for frame "
+                f"{frame.number}; expected [n 4] and [n]"
+            )
+        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+            raise ValueError(
+                f"the detector returned boxes or scores that are not finite, frame {frame.number}"
+            )
+        checked.append(Detections(boxes, scores))
+    return checked
 
 
 def _bytetrack(frame_rate: float) -> Any:
