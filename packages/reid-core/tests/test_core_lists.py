@@ -81,6 +81,21 @@ def test_a_number_too_large_in_a_file_name_is_named(tmp_path):
         read("market1501", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "value", "message"),
+    [
+        ("viper", "split", True, "viper: got split=True; expected int"),
+        ("viper", "split", {"class_path": "x.Y"}, "got split=.*; expected int"),
+        ("msmt17", "val", "false", "got val='false'; expected bool"),
+        ("prcc", "protocol", 1, "got protocol=1; expected str"),
+        ("people.csv", "fraction", "0.5", "got fraction='0.5'; expected float or NoneType"),
+    ],
+)
+def test_an_option_of_another_type_is_refused(name, option, value, message, tmp_path):
+    with pytest.raises(ReaderError, match=message):
+        read(name, tmp_path, **{option: value})
+
+
 def test_a_matrix_of_fractions_or_of_text_is_refused(tmp_path):
     file = tmp_path / "tracks.mat"
     savemat(file, {"tracks": np.array([[1, 2], [3.7, 4]])})

@@ -16,7 +16,7 @@ FLOORS = (
     ("models",),
     ("data",),
     ("tracking", "synthetic"),
-    ("files", "processes", "progress"),
+    ("files", "options", "processes", "progress"),
 )
 """From the top down; a room imports from itself and from lower floors."""
 HEIGHT = {room: -level for level, rooms in enumerate(FLOORS) for room in rooms}

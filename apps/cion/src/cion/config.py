@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
+from reid_core.options import Options
 from reid_core.training.config import Augmentation, Training
 
 Size = tuple[int, int]
@@ -18,7 +19,7 @@ class Network:
 
     backbone: str = "resnet50_ibn"
     """Any that `reid-models list` prints (ReIDZoo's 32), or a name of timm's."""
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     """Options of the backbone's constructor, such as pool: gem."""
     image_size: Size = (256, 128)
     """Height and width of an image, and of a global view (CION 4.1)."""

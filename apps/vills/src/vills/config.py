@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
+from reid_core.options import Options
 from reid_core.recipe.config import RecipeConfig
 from reid_core.recipe.rows import part
 from reid_core.recipe.sources import Source, Sources, Synthetic
@@ -49,7 +50,7 @@ class ModelConfig:
 
     backbone: str = "vit_nano_conv8"
     """A backbone of reid_core.models.backbones, or a timm name."""
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     """Options of the backbone's constructor, such as depth."""
     drop_path: float = 0.0
     """Stochastic depth (DINO: 0.1 for the student's ViT)."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from reid_adapters.config import LoRAConfig, LossConfig, PBPConfig, VSLAConfig
+from reid_core.options import Options
 from reid_core.recipe.config import RecipeConfig
 from reid_core.recipe.sources import Source, Sources, Synthetic
 from reid_core.training.config import Training
@@ -71,7 +72,7 @@ class DataConfig:
 class Captioned:
     """A world of people whose captions say what they wear, to train a small CLIP on (Radford et al.)."""
 
-    world: dict[str, Any] = field(default_factory=dict)
+    world: Options = field(default_factory=dict)
     """Dials of reid_core.synthetic.World; a seed of its own, so that nobody is in the data set too."""
     images: int = 1
     """Images of a person before a camera."""
@@ -87,7 +88,7 @@ class CLIPConfig:
 
     name: str = "ViT-B-16-quickgelu"
     """Architecture by open_clip's name; the quickgelu one is OpenAI's."""
-    small: dict[str, Any] | None = None
+    small: Options | None = None
     """In place of a name: embed_dim, vision_cfg and text_cfg of open_clip.CLIP. The vision_cfg's image_size
     is data.size."""
     pretrained: str | None = None

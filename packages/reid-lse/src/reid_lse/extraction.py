@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from reid_lse.areas import DEFAULT_AREAS, DEFAULT_THRESHOLD, MIN_QUALITY
+from reid_lse.options import Options
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Extraction:
     """
 
     keypoints: str = "prior"
-    keypoint_options: dict[str, Any] = field(default_factory=dict)
+    keypoint_options: Options = field(default_factory=dict)
     segmenter: str = "crf"
-    segmenter_options: dict[str, Any] = field(default_factory=dict)
+    segmenter_options: Options = field(default_factory=dict)
     areas: list[str] | dict[str, list[str]] = field(default_factory=lambda: list(DEFAULT_AREAS))
     threshold: float = DEFAULT_THRESHOLD
     literal: bool = False

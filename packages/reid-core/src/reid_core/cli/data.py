@@ -11,6 +11,7 @@ from typing import Any, Literal
 from jsonargparse import auto_cli
 
 from reid_core import __version__
+from reid_core.options import Options
 
 # The commands import what they need themselves, so that --help waits for neither torch nor pandas. Imports
 # for type checking alone would not help: jsonargparse executes them.
@@ -67,7 +68,7 @@ def list_readers() -> int:
     return 0
 
 
-def stats(source: str, root: str | None = None, options: dict[str, Any] | None = None) -> int:
+def stats(source: str, root: str | None = None, options: Options | None = None) -> int:
     """Count images, identities, cameras and tracklets, and say what is missing for training and evaluation.
 
     The published counts stand beside those that are found.
@@ -90,7 +91,7 @@ def stats(source: str, root: str | None = None, options: dict[str, Any] | None =
 def check(
     source: str,
     root: str | None = None,
-    options: dict[str, Any] | None = None,
+    options: Options | None = None,
     workers: int | None = None,
     ignore: list[Kind] | None = None,
     resume: str | None = None,
@@ -142,7 +143,7 @@ def check(
     return int(wrong)
 
 
-def convert(source: str, output: str, root: str | None = None, options: dict[str, Any] | None = None) -> int:
+def convert(source: str, output: str, root: str | None = None, options: Options | None = None) -> int:
     """Save a data set's manifest as Parquet.
 
     Args:
@@ -211,7 +212,7 @@ def pack(
     source: str,
     out: str,
     root: str | None = None,
-    options: dict[str, Any] | None = None,
+    options: Options | None = None,
     shard_images: int = 8192,
     seed: int = 0,
     workers: int | None = None,

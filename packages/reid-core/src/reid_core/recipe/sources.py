@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reid_core import data  # lazy: jsonargparse would run an import that is for type checkers alone
+from reid_core.options import Options
 from reid_core.recipe.rows import PREPARE, images_root, manifest_file, part
 from reid_core.recipe.stage import Job, Stage
 
@@ -30,7 +31,7 @@ class Source:
     """Reader (`reid-data list` prints them), or a manifest file (.parquet, .csv, .tsv)."""
     root: str = ""
     """Folder of the data set as released."""
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     """The reader's own options, such as train_fraction and seed of pku_reid."""
     platforms: dict[int, str] = field(default_factory=dict)
     """Camera id -> ground or aerial, where the data set itself doesn't say so."""
@@ -40,9 +41,9 @@ class Source:
 class Synthetic:
     """A synthetic world, written in the layouts of real data sets and read by their readers."""
 
-    world: dict[str, Any] = field(default_factory=dict)
+    world: Options = field(default_factory=dict)
     """Dials of reid_core.synthetic.World: identities, cameras, seed, height, width, occlusion, ..."""
-    layouts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    layouts: dict[str, Options] = field(default_factory=dict)
     """Folders to write, by name, with the options of each one's writer. `layout` is market1501, mars or
     folder, by default the name. `identities: n` takes the world's first n people; a folder's may be
     `[first, end]`, and lie beyond the labelled people: passers-by of the same cameras."""

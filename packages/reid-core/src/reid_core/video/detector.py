@@ -24,7 +24,7 @@ class Detections(NamedTuple):
 
 
 Detector = Callable[[Sequence[np.ndarray]], Sequence[Detections | tuple[np.ndarray, np.ndarray]]]
-"""Frames, uint8 [h w 3] RGB each -> boxes and scores of the persons in each; ByteTrack uses low scores too."""
+"""Frames, uint8 [h w 3] RGB each -> boxes and scores of the persons in each; low ones too, for ByteTrack."""
 
 
 class PersonDetector:

@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from reid_core.data.readers._files import ReaderError
 from reid_core.data.readers.table import READERS, WITHDRAWN
@@ -32,8 +32,8 @@ def read(source: str | Path, root: str | Path | None = None, **options: Any) -> 
 
     Raises:
         FileNotFoundError: `root`, or a file of the release, is missing.
-        ReaderError: unknown or withdrawn name, no root, an unknown option, a file name that can't be parsed,
-            an empty split.
+        ReaderError: unknown or withdrawn name, no root, an unknown option or one of another type, a file name
+            that can't be parsed, an empty split.
         ManifestError: a manifest file holds a bad value.
 
     >>> read("dukemtmc", "/data/duke")  # doctest: +ELLIPSIS
@@ -49,9 +49,21 @@ def read(source: str | Path, root: str | Path | None = None, **options: Any) -> 
     if unknown:
         there = f"it has {', '.join(known)}" if known else "it has none"
         raise ReaderError(f"{name} has no option {unknown[0]!r}; {there}")
+    _check_types(name, function, options)
     if is_manifest_file(name):
         return function(name, root or None, **options)
     return function(root, **options)
+
+
+def _check_types(source: str, function: Callable[..., Manifest], options: dict[str, Any]) -> None:
+    """Refuse a value of another type than the option's: "false" counts as true, and true as 1."""
+    parameters = inspect.signature(function, eval_str=True).parameters
+    for option, value in options.items():
+        hint = parameters[option].annotation
+        allowed = (str,) if get_origin(hint) is Literal else get_args(hint) or (hint,)
+        if not (type(value) in allowed or (type(value) is int and float in allowed)):
+            expected = " or ".join(kind.__name__ for kind in allowed)
+            raise ReaderError(f"{source}: got {option}={value!r}; expected {expected}")
 
 
 def find_reader(source: str) -> Callable[..., Manifest]:
