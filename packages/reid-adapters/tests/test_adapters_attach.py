@@ -123,6 +123,26 @@ def test_prompts_of_one_platform_leave_the_other_s_features_alone(vit: nn.Module
     assert (before[1] - after[1]).abs().max() > 1e-3
 
 
+def test_platforms_may_be_given_by_name(vit: nn.Module) -> None:
+    encoder = trained(attach(vit, SMALL, PBPConfig(depth=1)))
+    clips = torch.randn(2, 2, 3, 32, 32)
+    by_index = encoder(clips, torch.tensor([1, 0]))
+    torch.testing.assert_close(encoder(clips, ["uav", "ground"]), by_index)
+    torch.testing.assert_close(encoder(clips, "uav"), encoder(clips, torch.tensor([1, 1])))
+    with pytest.raises(ValueError, match=r"platform 'drone' has no prompts; .*\('ground', 'uav'\)"):
+        encoder(clips, "drone")
+    with pytest.raises(ValueError, match=r"platform must be int64 \[2\]"):
+        encoder(clips, ["uav"])
+
+
+def test_a_classifier_is_refused_for_logits_are_no_features() -> None:
+    vit = timm_vit(num_classes=5)
+    with pytest.raises(ValueError, match="still has a classifier of 5 classes.*reset_classifier"):
+        attach(vit, SMALL)
+    vit.reset_classifier(0)
+    assert attach(vit, SMALL).features == 32
+
+
 def test_prompts_are_in_the_first_layers_alone_and_get_gradients_by_platform(vit: nn.Module) -> None:
     encoder = attach(vit, None, PBPConfig(depth=2, length=3))
     features = encoder(torch.randn(1, 2, 3, 32, 32), torch.tensor([1]))

@@ -266,6 +266,9 @@ def test_torchvisions_detector_is_filled_from_a_file_and_gives_persons_alone(tmp
         PersonDetector(tmp_path / "other.pth")
     with pytest.raises(FileNotFoundError, match="none.pth"):
         PersonDetector(tmp_path / "none.pth")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="torch sees no GPU here"):
+            PersonDetector(tmp_path / "weights.pth", device="cuda:0")
     with pytest.raises(ValueError, match="no detector of torchvision is named 'yolo'"):
         PersonDetector(tmp_path / "weights.pth", "yolo")
 

@@ -235,6 +235,12 @@ def change(**columns):
         (change(camid=None), [], "camid"),
         (swap_rows, [], r"g.npy: row 3 is of 'images/2_1_1.png' .*different order"),
         (lambda folder: None, ["--top", "0"], "top=0"),
+        (
+            lambda folder: None,
+            ["--device", "cuda:99"],
+            r"device=cuda:99, but torch sees \d GPUs",
+        ),
+        (lambda folder: None, ["--device", "gpu"], "device=gpu: expected cpu or cuda"),
         (lambda folder: None, ["--protocol", "duke"], "protocol=duke: expected one of market1501"),
     ],
 )
@@ -244,6 +250,11 @@ def test_bad_input_is_named_and_nothing_is_written(data, capsys, monkeypatch, sp
     assert main(command(data, "--json", data / "a.json", "--report", data / "a.html", *options)) == 1
     assert re.search(message, capsys.readouterr().err)
     assert not (data / "a.json").exists() and not (data / "a.html").exists()
+
+
+def test_re_ranking_refuses_a_device_that_is_not_there(data, capsys):
+    assert main(["rerank", *command(data)[1:], "--k1", "4", "--k2", "2", "--device", "cuda:99"]) == 1
+    assert "device=cuda:99, but torch sees" in capsys.readouterr().err
 
 
 def test_a_byte_order_mark_belongs_to_no_path(data):

@@ -46,8 +46,9 @@ def attach(
     Raises:
         TypeError: the model is of no known kind.
         ImportError: LoRAConfig without peft.
-        ValueError: adapters are attached already, the prompts are deeper than the model, the size or the
-            stride doesn't fit its patches, or LoRA's dropout its attention. The model is then unchanged.
+        ValueError: adapters are attached already, a timm model still has a classifier, the prompts are deeper
+            than the model, the size or the stride doesn't fit its patches, or LoRA's dropout its attention.
+            The model is then unchanged.
 
     Example:
         >>> import timm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from reid_adapters.config import LoRAConfig, PBPConfig, VSLAConfig
 PARTS = ("ifa", "cfaa", "prompts", "lora", "base")
 """Where a parameter can belong."""
 
+Platform = Tensor | str | Sequence[str]
+"""Platforms of sets: indices int64 [b], names [b], or one name of all."""
 ATTRIBUTE = "reid_adapters"
 """Of a base, holds its Attachment."""
 
@@ -84,12 +87,13 @@ class SetEncoder(nn.Module):
         """Trade time for memory in training, called as open_clip and timm call theirs."""
         self.grad_checkpointing = enable
 
-    def forward(self, clips: Tensor, platform: Tensor | None = None) -> Tensor:
+    def forward(self, clips: Tensor, platform: Platform | None = None) -> Tensor:
         """Features of sets of frames: the mean over frames of the base's features (VSLA-CLIP Eq. 6).
 
         Args:
             clips: float [b t 3 h w], t frames a set, any t; or images [b 3 h w], sets of one.
-            platform: int64 [b], index into the PBPConfig's platforms of each set; needed with prompts.
+            platform: of each set, needed with prompts: int64 [b], index into the PBPConfig's platforms; their
+                names [b]; or one name for all.
 
         Returns:
             [b e]: the same for any order of the frames.
@@ -120,16 +124,18 @@ class SetEncoder(nn.Module):
         return rearrange(backbone.head(self.base, tokens), "(b t) e -> b t e", t=frames).mean(1)
 
 
-def checked_platform(platform: Tensor | None, sets: int, pbp: PBPConfig) -> Tensor:
+def checked_platform(platform: Platform | None, sets: int, pbp: PBPConfig) -> Tensor:
     """Platform ids after a look at them.
 
     With gradients on a GPU the device itself looks, so that no training step waits for it: an id out of range
     is then a device-side assertion, as a label out of range is in torch's own losses.
 
     Raises:
-        ValueError: none given, not one a set, or out of range.
+        ValueError: none given, not one a set, or unknown.
 
     Example:
+        >>> checked_platform("uav", 2, PBPConfig())
+        tensor([1, 1])
         >>> checked_platform(torch.tensor([0, 2]), 2, PBPConfig())
         Traceback (most recent call last):
         ValueError: platform ids must be 0 to 1 for ('ground', 'uav'), got 2
@@ -137,6 +143,11 @@ def checked_platform(platform: Tensor | None, sets: int, pbp: PBPConfig) -> Tens
     last = len(pbp.platforms) - 1
     if platform is None:
         raise ValueError(f"platform is needed: one id a set, 0 to {last} for {pbp.platforms}")
+    if not isinstance(platform, Tensor):
+        names = [platform] * sets if isinstance(platform, str) else list(platform)
+        if unknown := [name for name in names if name not in pbp.platforms]:
+            raise ValueError(f"platform {unknown[0]!r} has no prompts; expected names out of {pbp.platforms}")
+        platform = torch.tensor([pbp.platforms.index(name) for name in names])
     if platform.shape != (sets,) or platform.is_floating_point() or platform.dtype == torch.bool:
         raise ValueError(
             f"platform must be int64 [{sets}], one id a set, got {platform.dtype} {list(platform.shape)}"

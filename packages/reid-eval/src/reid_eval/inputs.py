@@ -95,7 +95,7 @@ def checked(
     query, gallery, query_norms, gallery_norms, *masks = checked_features(
         query_features, gallery_features, metric, query_valid, gallery_valid
     )
-    device = torch.device(device)
+    device = as_device(device)
     given = [
         {"pid": pids, **({} if camids is None else {"camid": camids}), **(more or {})}
         for pids, camids, more in (
@@ -232,6 +232,25 @@ def _from_numpy(array: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(array)
+
+
+def as_device(device: str | torch.device) -> torch.device:
+    """The device by its name.
+
+    Raises:
+        ValueError: no such device, or a GPU that isn't there.
+
+    Example:
+        >>> as_device("cpu")
+        device(type='cpu')
+    """
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device={device}: expected cpu or cuda ({str(error).splitlines()[0]})") from error
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device={device}, but torch sees {torch.cuda.device_count()} GPUs here: give cpu")
+    return chosen
 
 
 def as_valid(valid: Array | None, name: str, rows: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from scipy import sparse
 from torch import Tensor
 
 from reid_eval.defaults import K1, K2, LAMBDA, Metric
-from reid_eval.inputs import TILE_ROWS, Array, Features, Retrieval, checked_features
+from reid_eval.inputs import TILE_ROWS, Array, Features, Retrieval, as_device, checked_features
 
 PRODUCTS_AT_A_TIME = {"cpu": 2**24, "cuda": 2**28}
 """Distances among all rows held at a time: some hundred MB on a CPU, a few GB on a GPU."""
@@ -148,6 +148,7 @@ def k_reciprocal(
         >>> reranking.distances(0, 2).shape
         (2, 30)
     """
+    chosen = as_device(device)
     query, gallery, query_norms, gallery_norms, *valid = checked_features(
         query_features, gallery_features, metric, query_valid, gallery_valid
     )
@@ -170,7 +171,7 @@ def k_reciprocal(
         rows /= np.sqrt(norms)[:, None]
         norms = np.ones(count, dtype=np.float32)
 
-    neighbours, farthest = _nearest_and_farthest(rows, norms, k1 + 1, torch.device(device))
+    neighbours, farthest = _nearest_and_farthest(rows, norms, k1 + 1, chosen)
     reciprocal = _mutual(neighbours)
     near = _mutual(neighbours[:, : round(k1 / 2) + 1])
     # A neighbour's own neighbours join where over two thirds of them are already there (the paper's R*).

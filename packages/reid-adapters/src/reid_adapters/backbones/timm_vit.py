@@ -13,7 +13,7 @@ from reid_adapters.positions import grid_of, resize_positions
 class TimmViT:
     """`timm.models.VisionTransformer` with pre-norm blocks: DeiT, DINO, DINOv2, MAE, AugReg, CLIP and others.
 
-    Its head is the model's own: make the model with num_classes=0 for features.
+    Its head is the model's own; a classifier in it is refused, for logits are no features.
     """
 
     lora_targets: dict[str, tuple[str, ...]] = {
@@ -30,8 +30,12 @@ class TimmViT:
         ) and all(hasattr(block, "drop_path2") and hasattr(block, "ls2") for block in model.blocks)
 
     def shape(self, model: Any) -> Shape:
-        features = model.num_classes or model.num_features
-        return Shape(model.embed_dim, features, tuple(model.patch_embed.img_size))
+        if model.num_classes:
+            raise ValueError(
+                f"this {type(model).__name__} still has a classifier of {model.num_classes} classes, whose "
+                "logits are no features: call model.reset_classifier(0), or make it with num_classes=0"
+            )
+        return Shape(model.embed_dim, model.num_features, tuple(model.patch_embed.img_size))
 
     def blocks(self, model: Any) -> nn.Sequential:
         return model.blocks

@@ -11,6 +11,7 @@ import torch
 from torchvision.models import detection, get_model, list_models
 
 from reid_core.models.checkpoint_files import read_checkpoint_file
+from reid_core.processes import Machine, check_device
 
 PERSON = 1
 """COCO's label of persons, in all of torchvision's detectors."""
@@ -37,7 +38,7 @@ class PersonDetector:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: an unknown model, or weights that aren't this model's.
+        ValueError: an unknown model, weights that aren't this model's, or a GPU that isn't there.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class PersonDetector:
             raise ValueError(f"no detector of torchvision is named {model!r}; there are {known}")
         if not Path(weights).is_file():
             raise FileNotFoundError(f"there is no file {weights}: give the weights of {model}")
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if device != "auto":
-            self.device = torch.device(device)
+        check_device(Machine(accelerator=device.partition(":")[0]))
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
         self.model = get_model(model, weights=None, weights_backbone=None)
         try:
             self.model.load_state_dict(read_checkpoint_file(weights))
