@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from threading import Lock
 
 READ_AHEAD_AFTER = 8
 """Images after which all of a shard is asked for, in one go, as disks like it. Who draws from all shards at
@@ -38,7 +39,7 @@ def shard_bytes(shard: str, place: str) -> bytes:
         FileNotFoundError: no such file, or it ends before the image does.
     """
     start, plus, size = place.partition("/")[0].partition("+")
-    if not (start.isdigit() and plus and size.isdigit()):
+    if not (start.isdecimal() and plus and size.isdecimal()):
         raise FileNotFoundError(f"{shard}: got the place {place!r}; expected START+SIZE/NAME")
     data = _opened(shard).read(int(start), int(size))
     if len(data) < int(size):
@@ -51,13 +52,21 @@ class _Shard:
 
     def __init__(self, path: str) -> None:
         self.file = open(path, "rb", buffering=0)  # noqa: SIM115 - lives as long as the cache has it
+        self.size = os.fstat(self.file.fileno()).st_size
         self.reads = 0
+        self.lock = Lock()
 
     def read(self, start: int, size: int) -> bytes:
         self.reads += 1
+        if start + size > self.size:  # a place of anybody's making must not ask for so much memory
+            return b""
         if self.reads == READ_AHEAD_AFTER and hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self.file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
-        return os.pread(self.file.fileno(), size, start)  # no position: threads and forks may share the file
+        if hasattr(os, "pread"):  # no position: threads and forks may share the file
+            return os.pread(self.file.fileno(), size, start)
+        with self.lock:  # Windows, which has no forks
+            self.file.seek(start)
+            return self.file.read(size)
 
 
 @lru_cache(maxsize=OPEN_SHARDS)
