@@ -288,8 +288,19 @@ def test_the_limit_of_pixels_holds_for_every_decoder(tmp_path, monkeypatch, kind
     Image.new("RGB", (20, 10)).save(path)
     read_image(path)
     monkeypatch.setattr("reid_core.data.decoding.MAX_PIXELS", 199)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 199)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as programs do that meet one large picture
     with pytest.raises(UnreadableImage, match="pixels"):
+        read_image(path)
+
+
+def test_a_jpeg_whose_header_hides_its_size_is_held_to_the_limit(tmp_path, monkeypatch):
+    """libjpeg skips what lies between two segments."""
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (20, 10)).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + bytes(3) + data[2:])
+    monkeypatch.setattr("reid_core.data.decoding.MAX_PIXELS", 199)
+    with pytest.raises(UnreadableImage, match="20 x 10 pixels|of no format"):
         read_image(path)
 
 

@@ -65,6 +65,19 @@ def test_every_readable_image_is_packed_with_its_own_bytes_and_columns(manifest,
     assert Manifest.load(tmp_path / "out" / "manifest.parquet").digest == packed.digest
 
 
+def test_a_shard_is_read_where_the_system_has_no_pread(tmp_path, monkeypatch):
+    (tmp_path / "0.tar").write_bytes(bytes(range(256)))
+    monkeypatch.delattr("os.pread")
+    assert shard_images.shard_bytes(str(tmp_path / "0.tar"), "3+2/a.jpg") == b"\x03\x04"
+
+
+@pytest.mark.parametrize("place", ["0+9999999999999999/a.jpg", f"0+{'9' * 30}/a.jpg", "255+2/a.jpg"])
+def test_a_place_beyond_a_shard_asks_for_no_memory(place, tmp_path):
+    (tmp_path / "1.tar").write_bytes(bytes(256))
+    with pytest.raises(OSError, match="1.tar: ends before the image"):
+        shard_images.shard_bytes(str(tmp_path / "1.tar"), place)
+
+
 def test_webdataset_reads_the_shards(manifest, tmp_path):
     pack(manifest, tmp_path / "out", shard_images=10, progress=False)
     shards = [str(path) for path in sorted((tmp_path / "out").glob("*.tar"))]

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from reid_denoise import Criteria, calibrate_criteria, denoise, saved, score, simultaneous
+from reid_denoise import Criteria, calibrate_criteria, denoise, inspection, saved, score, simultaneous
 from reid_denoise.cli import main
 from reid_denoise.inspection import write_inspection
 
@@ -325,3 +325,13 @@ def test_inspect_refuses_a_path_that_leaves_the_root(
     (tmp_path / "i.json").write_text("{}")
     assert main(["inspect", f"--identities={tmp_path}/i.parquet", f"--out={tmp_path}/page.html"]) == 1
     assert "row 0: path '../secret.png' leaves the root" in capsys.readouterr().err
+
+
+def test_a_picture_of_too_many_pixels_is_missing_from_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (20, 10)).save(tmp_path / "large.png")
+    page = inspection.Album(tmp_path, 1)
+    assert "<img" in page._picture("large.png") and page.unreadable == 0
+    monkeypatch.setattr(inspection, "MAX_PIXELS", 199)
+    assert "<img" not in page._picture("large.png") and page.unreadable == 1

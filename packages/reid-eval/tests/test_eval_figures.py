@@ -200,3 +200,13 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(call, message, tmp_pa
     with pytest.raises(ValueError, match=message):
         call(tmp_path / "figure.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_of_too_many_pixels_or_damaged_is_an_error_of_its_file(tmp_path, monkeypatch):
+    Image.new("RGB", (20, 10)).save(tmp_path / "large.png")
+    monkeypatch.setattr("reid_eval.figures.pictures.MAX_PIXELS", 199)
+    with pytest.raises(OSError, match="large.png: 20 x 10 pixels; expected at most 199"):
+        as_picture(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 99)  # Pillow's own error is no OSError
+    with pytest.raises(OSError, match="large.png: can't be read"):
+        as_picture(tmp_path / "large.png")

@@ -17,6 +17,8 @@ from reid_denoise.files import check_paths
 from reid_denoise.saved import write_whole
 
 THUMBNAIL = (64, 128)
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26
+"""Pixels of an image beyond which it is taken for a decompression bomb: Pillow's limit."""
 """Largest width and height of a picture, pixels."""
 
 PAGE = """<!doctype html>
@@ -118,6 +120,8 @@ class Album:
     def _picture(self, path: str) -> str:
         try:
             with Image.open(self.root / path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS}")
                 thumbnail = image.convert("RGB")
                 thumbnail.thumbnail(THUMBNAIL)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):

@@ -17,8 +17,8 @@ from torch import Tensor
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
-MAX_PIXELS = 64_000_000
-"""Larger pictures are no person crops, and a few of them would fill the memory."""
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26
+"""Pixels of an image beyond which it is taken for a decompression bomb: Pillow's limit."""
 
 
 class UnreadableImage(ValueError):

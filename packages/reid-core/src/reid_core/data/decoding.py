@@ -95,9 +95,8 @@ def decode(data: bytes, path: str) -> Tensor:
         if not data:
             raise ValueError("the file is empty")
         width, height = _header_size(data)
-        if width * height > MAX_PIXELS:
-            raise ValueError(f"{width} x {height} pixels; expected at most {MAX_PIXELS:,}")
-        if data.startswith(_TORCHVISION_MAGIC):
+        _check_pixels(width, height)
+        if width and height:
             image = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
         else:
             image = _decode_with_pillow(data)
@@ -108,8 +107,13 @@ def decode(data: bytes, path: str) -> Tensor:
     return image
 
 
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width} x {height} pixels; expected at most {MAX_PIXELS:,}")
+
+
 def _header_size(data: bytes) -> tuple[int, int]:
-    """Width and height as a PNG's or JPEG's header says; (0, 0) for other formats, which Pillow checks."""
+    """Width and height as a PNG's or JPEG's header says; (0, 0) where it can't be told, which is Pillow's."""
     if data.startswith(_TORCHVISION_MAGIC[1]):
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     at = 2 if data.startswith(_TORCHVISION_MAGIC[0]) else len(data)
@@ -126,6 +130,7 @@ def _decode_with_pillow(data: bytes) -> Tensor:
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow refuses twice its limit only
         try:
             with Image.open(BytesIO(data)) as opened:
+                _check_pixels(opened.width, opened.height)  # whatever Pillow's own limit was set to
                 return from_pillow(opened)
         except UnidentifiedImageError as error:  # whose text holds an object's address
             raise ValueError("of no format that Pillow knows") from error

@@ -16,6 +16,8 @@ from reid_eval.figures.style import DPI
 
 CELL_INCHES = 0.9
 """Width of one picture of a grid."""
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26
+"""Pixels of an image beyond which it is taken for a decompression bomb: Pillow's limit."""
 TALLEST = 3.0
 """Height over width above which a picture's cell grows no further."""
 
@@ -27,7 +29,7 @@ def as_picture(image: object) -> np.ndarray:
         image: path, uint8 [h w 3] array, uint8 [3 h w] tensor, or a clip of them ([t ...], or a sequence).
 
     Raises:
-        FileNotFoundError: no such file.
+        OSError: no such file, no image, or one of more than MAX_PIXELS.
         ValueError: anything else; it says what it got.
 
     Example:
@@ -35,8 +37,7 @@ def as_picture(image: object) -> np.ndarray:
         (32, 16, 3)
     """
     if isinstance(image, str | os.PathLike):
-        with Image.open(image) as file:
-            return np.asarray(file.convert("RGB"))
+        return _read_picture(image)
     if isinstance(image, torch.Tensor):
         frame = image[len(image) // 2] if image.ndim == 4 else image
         if frame.ndim == 3 and frame.shape[0] == 3 and frame.dtype == torch.uint8:
@@ -54,6 +55,16 @@ def as_picture(image: object) -> np.ndarray:
         "an image is a path, a uint8 array [h w 3] or a uint8 tensor [3 h w], and a clip a sequence of them; "
         f"got {given}"
     )
+
+
+def _read_picture(path: str | os.PathLike[str]) -> np.ndarray:
+    try:
+        with Image.open(path) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise OSError(f"{path}: {file.width} x {file.height} pixels; expected at most {MAX_PIXELS:,}")
+            return np.asarray(file.convert("RGB"))
+    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's, of damaged files
+        raise OSError(f"{path}: can't be read as an image ({error})") from error
 
 
 def picture_grid(rows: int, columns: int, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, Figure]:
