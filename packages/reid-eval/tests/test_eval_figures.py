@@ -18,6 +18,7 @@ from reid_eval.figures import (
     sample_identities,
     save_figure,
     score_histogram_figure,
+    tsne,
     tsne_figure,
 )
 
@@ -210,3 +211,8 @@ def test_a_picture_of_too_many_pixels_or_damaged_is_an_error_of_its_file(tmp_pat
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 99)  # Pillow's own error is no OSError
     with pytest.raises(OSError, match="large.png: can't be read"):
         as_picture(tmp_path / "large.png")
+
+
+def test_tsne_of_rows_that_are_all_the_same_is_an_error():
+    with pytest.raises(ValueError, match="all rows are the same"):
+        tsne(np.ones((8, 6)))

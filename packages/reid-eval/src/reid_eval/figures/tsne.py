@@ -84,7 +84,8 @@ def tsne(
         float32 [n 2]; NaN for a row without a feature.
 
     Raises:
-        TypeError, ValueError: features that are no float [n d] of 4 rows or more, or hold NaN or a zero row.
+        TypeError, ValueError: features that are no float [n d] of 4 rows or more, hold NaN or a zero row, or
+            are all the same.
 
     Example:
         >>> tsne(np.eye(6)).shape
@@ -102,6 +103,8 @@ def tsne(
             f"features: row {bad[0]} holds NaN or infinite values, or is all zero; mark rows without a "
             "feature by `valid`"
         )
+    if not np.ptp(points, axis=0).any():  # scikit-learn divides by their spread, and crashes on the NaN
+        raise ValueError("features: all rows are the same, and so have no places; were they extracted?")
     few = min(perplexity, (len(points) - 1) / 3)
     places = np.full((len(features), 2), np.nan, dtype=np.float32)
     places[readable] = TSNE(metric="cosine", perplexity=few, random_state=seed).fit_transform(points)
