@@ -278,7 +278,7 @@ def bomb(folder, width=30_000, height=30_000):
 
 @pytest.mark.faults
 def test_a_bomb_is_refused_by_its_header(tmp_path):
-    with pytest.raises(UnreadableImage, match=r"bomb.png.*30000 x 30000 pixels; expected at most"):
+    with pytest.raises(UnreadableImage, match=r"bomb.png.*pixels"):
         read_image(bomb(tmp_path))
 
 

@@ -88,6 +88,18 @@ def test_text_that_is_not_utf_8_is_refused_by_file_and_line(tmp_path):
         read(file)
 
 
+def test_a_row_that_is_not_utf8_and_lacks_cells_is_named(tmp_path):
+    (tmp_path / "mine.csv").write_bytes(HEADER.encode() + b"a,1,1,train\n\xf1\nb,1,1,train\n")
+    with pytest.raises(ReaderError, match=r"mine.csv: line 3 is '\\\\xf1', which is not UTF-8"):
+        read(tmp_path / "mine.csv")
+
+
+def test_a_header_that_is_none_is_an_error(tmp_path):
+    (tmp_path / "mine.csv").write_text("path\rpid,camid\n")
+    with pytest.raises(ManifestError, match="mine.csv: "):
+        read(tmp_path / "mine.csv")
+
+
 def test_absolute_paths_below_the_root_become_relative(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "images")

@@ -159,6 +159,6 @@ def _read_config(path: Path) -> dict[str, Any]:
         record["pbp"] = record["pbp"] and PBPConfig(**record["pbp"])
         [record[key] for key in ("image_size", "stride")]
         [record["base"][key] for key in ("name", "digest", "width", "depth")]
-    except (TypeError, KeyError, ValueError, json.JSONDecodeError) as error:
+    except (TypeError, KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not what save_pretrained writes ({error!r})") from error
     return record

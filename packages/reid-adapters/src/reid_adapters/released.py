@@ -200,11 +200,12 @@ def read_state(source: str | Path | State) -> dict[str, Tensor]:
     state: Any
     if isinstance(source, Mapping):
         state = source
-    elif Path(source).suffix == ".safetensors":
-        state = load_file(source)
     else:
         try:
-            state = torch.load(source, map_location="cpu", weights_only=True)
+            if Path(source).suffix == ".safetensors":
+                state = load_file(source)
+            else:
+                state = torch.load(source, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             raise
         except Exception as error:
@@ -213,8 +214,10 @@ def read_state(source: str | Path | State) -> dict[str, Tensor]:
                 'open_clip.create_model(..., pretrained="openai")'
             ) from error
     for wrapper in ("model", "state_dict"):
-        state = state.get(wrapper, state)
-    tensors = {key.removeprefix("module."): value for key, value in state.items() if torch.is_tensor(value)}
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    named = state.items() if isinstance(state, Mapping) else ()
+    tensors = {str(key).removeprefix("module."): value for key, value in named if torch.is_tensor(value)}
     if not tensors:
         raise ValueError(f"no tensors in {source if isinstance(source, str | Path) else 'the state dict'}")
     return tensors

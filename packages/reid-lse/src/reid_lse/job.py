@@ -94,11 +94,23 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the folder holds no extraction.
+        ValueError: its settings are damaged.
     """
     path = Path(folder) / SETTINGS_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a folder that `reid-lse extract` wrote")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        numbers = [settings["images"], settings["shard"]]
+        texts = [settings["root"], *settings["areas"]]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: is not what `reid-lse extract` wrote ({error!r}); extract again"
+        ) from error
+    whole = all(type(number) is int and number > 0 for number in numbers)
+    if not whole or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{path}: images and shard must be counts, root and areas text; extract again")
+    return settings
 
 
 def _is_due(file: Path, job: Job) -> bool:

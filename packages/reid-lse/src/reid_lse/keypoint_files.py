@@ -87,7 +87,7 @@ def read_keypoints(path: str | Path) -> KeypointTable:
         return _from_parquet(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected COCO keypoints as JSON, or *.parquet; {error}") from None
     return _from_coco(content, path)
 

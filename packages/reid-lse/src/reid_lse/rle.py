@@ -32,13 +32,22 @@ def decode_mask(counts: np.ndarray, height: int, width: int) -> np.ndarray:
         height, width: of the mask.
 
     Raises:
-        ValueError: counts that don't sum up to height * width.
+        ValueError: counts that are no integers from 0, or don't sum up to height * width.
 
     Example:
         >>> decode_mask(np.array([0, 2, 1, 1]), 2, 2).tolist()
         [[True, False], [True, True]]
     """
-    if int(np.sum(counts)) != height * width:
-        raise ValueError(f"run lengths sum up to {int(np.sum(counts))}, expected {height} x {width}")
+    counts = np.asarray(counts)
+    pixels = height * width
+    if counts.ndim != 1 or (counts.size and counts.dtype.kind not in "iu") or min(height, width) < 0:
+        raise ValueError(
+            f"run lengths: got {counts.dtype} {counts.shape} of {height} x {width}; expected int [n]"
+        )
+    # First each alone: a sum of 64 bits may go round to the right one.
+    if (counts < 0).any() or (counts > pixels).any() or int(counts.sum()) != pixels:
+        total = sum(counts.tolist())
+        raise ValueError(f"run lengths sum up to {total}, expected {height} x {width}, and none below 0")
+    counts = counts.astype(np.int64)
     runs = np.arange(len(counts)) % 2 == 1
     return np.repeat(runs, counts).reshape((height, width), order="F")

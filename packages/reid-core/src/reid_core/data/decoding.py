@@ -16,8 +16,8 @@ from torchvision.io import ImageReadMode, decode_image
 
 from reid_core.data.lmdb_images import image_bytes
 
-_TORCHVISION_MAGIC = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n")
-"""How JPEG and PNG begin; a file's suffix may lie, and a key of an LMDB has none."""
+_JPEG = b"\xff\xd8"
+"""How a JPEG begins; a file's suffix may lie, and a key of an LMDB has none."""
 
 
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -40,8 +40,8 @@ def read_image(path: str | Path) -> Tensor:
 
     Conversions: grey is repeated thrice; alpha is dropped (not composed); a palette is looked up; CMYK is
     turned into RGB; of 16-bit samples the high byte is kept. EXIF orientation is not applied, for boxes and
-    masks refer to the stored pixels. JPEG and PNG go through torchvision (twice as fast as Pillow), other
-    formats through Pillow.
+    masks refer to the stored pixels. JPEG goes through torchvision (twice as fast as Pillow), other formats
+    through Pillow: of a PNG with a damaged byte torchvision's decoder ends the process.
 
     Args:
         path: the file.
@@ -94,7 +94,7 @@ def decode(data: bytes, path: str) -> Tensor:
     try:
         if not data:
             raise ValueError("the file is empty")
-        width, height = _header_size(data)
+        width, height = _jpeg_size(data)
         _check_pixels(width, height)
         if width and height:
             image = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
@@ -102,8 +102,6 @@ def decode(data: bytes, path: str) -> Tensor:
             image = _decode_with_pillow(data)
     except (OSError, RuntimeError, ValueError, SyntaxError, *BOMBS) as error:
         raise UnreadableImage(f"{path}: can't be read as an image ({str(error).splitlines()[0]})") from error
-    if image.dtype == torch.uint16:
-        image = (image.to(torch.int32) >> 8).to(torch.uint8)
     return image
 
 
@@ -112,11 +110,9 @@ def _check_pixels(width: int, height: int) -> None:
         raise ValueError(f"{width} x {height} pixels; expected at most {MAX_PIXELS:,}")
 
 
-def _header_size(data: bytes) -> tuple[int, int]:
-    """Width and height as a PNG's or JPEG's header says; (0, 0) where it can't be told, which is Pillow's."""
-    if data.startswith(_TORCHVISION_MAGIC[1]):
-        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    at = 2 if data.startswith(_TORCHVISION_MAGIC[0]) else len(data)
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height as a JPEG's header says; (0, 0) where it can't be told, and of other formats."""
+    at = len(_JPEG) if data.startswith(_JPEG) else len(data)
     while at + 9 < len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of a frame

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from reid_core.models.model_config import refuse_placeholder
+
 HEAD = 512
 """First bytes of a file that are looked at."""
 ZIP, GZIP, HDF5 = b"PK\x03\x04", b"\x1f\x8b", b"\x89HDF\r\n\x1a\n"
 TAR_AT, TAR = 257, b"ustar"
-LFS = b"version https://git-lfs.github.com/spec/"
-PAGES = (b"<!doctype html", b"<html", b"<?xml")
 ENDINGS = ("EOF", "requires a buffer", "incomplete metadata", "not fully covered", "InvalidHeader")
 """What torch's and safetensors' errors say of a file that ends too early."""
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -89,11 +89,12 @@ def read_checkpoint_file(path: str | Path) -> Any:
         ...     _ = file.write_text("version https://git-lfs.github.com/spec/v1\\noid sha256:12")
         ...     read_checkpoint_file(file)
         Traceback (most recent call last):
-        ValueError: ...model.pth is a git-LFS pointer, not the weights: run `git lfs pull` ...
+        ValueError: ...model.pth is a git-LFS pointer, not the file itself: fetch it with `git lfs pull`
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}: give a file")
+    refuse_placeholder(path)
     with open(path, "rb") as file:
         head = file.read(HEAD)
     if cause := _diagnose(path, head):
@@ -125,12 +126,6 @@ def _diagnose(path: Path, head: bytes) -> str:
     """What is wrong with a file that is no checkpoint, told by its bytes; nothing where it may be one."""
     if not head:
         return "is empty: fetch it again"
-    if head.startswith(LFS):
-        return (
-            "is a git-LFS pointer, not the weights: run `git lfs pull` where it was cloned, or fetch the file"
-        )
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(PAGES):
-        return "is a web page, not the weights: the address gave a page, perhaps of a log-in; fetch the file"
     if head.startswith(ZIP):
         return _diagnose_zip(path)
     if head.startswith(GZIP) or head[TAR_AT:].startswith(TAR):

@@ -128,7 +128,7 @@ def read_config(path: Path) -> ModelConfig:
     refuse_placeholder(path)
     try:
         return ModelConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 

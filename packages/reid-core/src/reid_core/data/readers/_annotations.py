@@ -46,6 +46,10 @@ def annotated(root: Path, annotations: str, dataset: str) -> pd.DataFrame:
                 )
             paths.append(path.removeprefix("./"))
             people.append(pid)
+    except RecursionError as error:
+        raise ReaderError(
+            f"{file}: is nested too deeply after entry {len(paths)}; expected objects"
+        ) from error
     except UnicodeDecodeError as error:
         raise ReaderError(f"{file}: is not UTF-8 after entry {len(paths)}; save it as UTF-8") from error
     if not paths:

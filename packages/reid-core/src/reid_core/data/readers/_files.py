@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 MAX_DIGITS = 18
 """Every number of so many digits fits an int64."""
+BLOCK = 1 << 20
+"""Bytes of a text file that are looked at together."""
 
 
 class ReaderError(ValueError):
@@ -106,6 +108,18 @@ def text_lines(file: Path) -> list[str]:
                 f"{file}: line {number} is {shown!r}, which is not UTF-8; save the list as UTF-8"
             ) from error
     return lines
+
+
+def require_utf8_text(file: Path) -> None:
+    """ReaderError naming the first line of a text file that is not UTF-8; it is read a block at a time."""
+    decoder = getincrementaldecoder("utf-8")()
+    with open(file, "rb") as stream:
+        try:
+            while block := stream.read(BLOCK):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            text_lines(file)  # names the line
 
 
 def labelled_paths(file: Path, dataset: str) -> list[tuple[str, int]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
 
 from reid_core.data.readers._files import ReaderError
+from reid_core.data.readers._mat5 import check_structure
 
 LARGEST = 2**53
 """Integers up to it are all doubles, as MATLAB saves them."""
@@ -24,13 +26,20 @@ def matrix(path: Path, variable: str | None = None) -> np.ndarray:
         the matrix, int64.
 
     Raises:
-        ReaderError: no such variable, several where one is expected, a value that is no integer, or a 7.3
-            file without h5py.
+        ReaderError: a damaged file, no such variable, several where one is expected, a value that is no
+            integer, or a 7.3 file without h5py.
     """
     try:
-        values = {key: value for key, value in loadmat(path).items() if not key.startswith("__")}
+        data = path.read_bytes()
+        check_structure(data)
+        values = {key: value for key, value in loadmat(BytesIO(data)).items() if not key.startswith("__")}
     except NotImplementedError:  # how SciPy says "version 7.3"
         values = _hdf5(path)
+    except OSError:
+        raise
+    except Exception as error:  # of any kind: SciPy parses damaged files as they come
+        reason = str(error) or type(error).__name__
+        raise ReaderError(f"{path}: can't be read as a MATLAB file ({reason}); fetch it again") from error
     if variable is None and len(values) == 1:
         variable = next(iter(values))
     if variable not in values:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
 from reid_core.data.manifest import COLUMNS, INTEGERS, UNKNOWN, Manifest, ManifestError, saved_names
-from reid_core.data.readers._files import ReaderError, require_file, text_lines
+from reid_core.data.readers._files import ReaderError, require_file, require_utf8_text
 from reid_core.data.readers._own_split import FRACTION, draw_split
 
 REQUIRED = ("path", "pid", "camid")
@@ -128,9 +128,13 @@ def _fill_empty(arrow: pa.Table) -> pa.Table:
 
 def _read_csv(file: Path) -> pd.DataFrame:
     """All cells as text, indexed by their row in the file; rows without any content are left out."""
-    with open(file, "rb") as opened:
-        head = opened.readline().decode("utf-8-sig", "replace")
-    headers = [next(csv.reader([head], delimiter=delimiter), []) for delimiter in DELIMITERS]
+    require_utf8_text(file)
+    with open(file, encoding="utf-8-sig", newline="") as opened:
+        head = opened.readline()
+    try:
+        headers = [next(csv.reader([head], delimiter=delimiter), []) for delimiter in DELIMITERS]
+    except csv.Error as error:
+        raise ManifestError(f"{file}: can't read the header {head[:80]!r} ({error})") from error
     known = [sum(name.strip().lower() in COLUMNS for name in names) for names in headers]
     best = known.index(max(known))
     broken: list[str] = []
@@ -157,7 +161,6 @@ def _read_csv(file: Path) -> pd.DataFrame:
     except pa.ArrowInvalid as error:
         if broken:
             raise ManifestError(f"{file}: {broken[0]}") from None
-        text_lines(file)  # names the line that is not UTF-8
         raise ManifestError(f"{file}: can't be read as CSV ({error})") from error
     table = arrow.rename_columns([name.strip().lower() for name in arrow.column_names]).to_pandas()
     table.index = table.index + FIRST_ROW

@@ -56,6 +56,6 @@ def _listed(file: Path, split: int) -> list[int]:
     try:
         divisions = json.loads(file.read_text(encoding="utf-8-sig"))
         return [int(name.removeprefix("person_")) for name in divisions[split]["train"]]
-    except (ValueError, IndexError, KeyError, TypeError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError) as error:
         wanted = '[{"train": ["person_0001", ...], "test": [...]}, ...]'
         raise ReaderError(f"{file}: can't read division {split}; expected {wanted}") from error
