@@ -320,7 +320,23 @@ TARGETS: dict[str, tuple[Callable[[Path, bytes], None], bytes]] = {
     "keypoints, Parquet": (read_keypoint_table, parquet(MASKS)),
 }
 """What is read, and a good file of it."""
-FOUND: dict[str, list[list[Edit]]] = {}
+DEEP = b"[" * 5000
+FOUND: dict[str, list[list[Edit]]] = {
+    "manifest, CSV": [[(0.08243128726571136, "insert", b"\r")]],
+    "annotations, JSON": [[(0.38, "insert", DEEP)]],
+    "division, JSON": [[(0.04, "put", DEEP)]],
+    "matrix, MATLAB": [
+        [(0.7947901585625868, "drop", b"ZphAa\x07")],  # ended the process, in SciPy
+        [(0.976014758921182, "insert", b"\\")],
+        [(0.0, "put", b"-1")],
+    ],
+    "image, PNG": [[(0.7298317482601286, "drop", b"1e400")]],  # ended the process, in torchvision
+    "checkpoint, safetensors": [[(0.0, "put", b"-1")]],
+    "settings of an extraction": [[(0.25, "put", b"-1")], [(0.5, "insert", DEEP)]],
+    "keypoints, COCO": [[(0.5, "put", DEEP)]],
+    "saved result": [[(0.5, "put", DEEP)]],
+    "model folder's config": [[(0.5, "put", DEEP)]],
+}
 """Edits that once made a reader crash."""
 
 

@@ -74,8 +74,13 @@ def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 
 def _check_array(content: bytes, order: str) -> None:
     parts = list(_elements(content, order))
-    kinds = [kind for kind, _ in parts[:2]]
-    if len(parts) < 4 or kinds != [UINT32, INT32] or len(parts[0][1]) != 8 or len(parts[1][1]) % 4:
+    kinds = tuple(kind for kind, _ in parts[:2])
+    if (
+        len(parts) < 4
+        or kinds not in ((UINT32, INT32), (UINT32, UINT32))
+        or len(parts[0][1]) != 8
+        or len(parts[1][1]) % 4
+    ):
         raise ValueError("an array without class, shape, name or values")
     kind = parts[0][1][0 if order == "<" else 3]  # the class: the flags' lowest byte
     shape = struct.unpack(f"{order}{len(parts[1][1]) // 4}i", parts[1][1])
