@@ -25,6 +25,8 @@ FIELDS = [
     (reid_lse.extraction.Extraction, "segmenter_options"),
     (cion.config.Network, "options"),
     (vills.config.ModelConfig, "options"),
+    (vills.config.LSEConfig, "keypoint_options"),
+    (vills.config.LSEConfig, "segmenter_options"),
     (vsla_clip.config.Captioned, "world"),
     (vsla_clip.config.CLIPConfig, "small"),
 ]

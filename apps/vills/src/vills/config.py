@@ -68,11 +68,11 @@ class LSEConfig:
 
     keypoints: str = "prior"
     """Keypoint predictor of reid-lse, or a file of keypoints; the paper's is Keypoint R-CNN."""
-    keypoint_options: dict[str, Any] = field(default_factory=dict)
+    keypoint_options: Options = field(default_factory=dict)
     """Of the predictor, such as checkpoint."""
     segmenter: str = "crf"
     """Interactive segmentation model of reid-lse; the paper's is SAM (sam_vit_b, sam_vit_l, sam_vit_h)."""
-    segmenter_options: dict[str, Any] = field(default_factory=dict)
+    segmenter_options: Options = field(default_factory=dict)
     """Of the segmenter, such as checkpoint, precision and pack of SAM."""
     areas: list[str] = field(default_factory=lambda: ["head", "torso", "legs"])
     """Areas A of Eq. 5; the paper's best number is three."""
