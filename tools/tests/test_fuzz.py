@@ -334,7 +334,15 @@ FOUND: dict[str, list[list[Edit]]] = {
     "checkpoint, safetensors": [[(0.0, "put", b"-1")]],
     "settings of an extraction": [[(0.25, "put", b"-1")], [(0.5, "insert", DEEP)]],
     "keypoints, COCO": [[(0.5, "put", DEEP)]],
-    "saved result": [[(0.5, "put", DEEP)]],
+    "features": [
+        [
+            (0.12432480215345709, "put", b"\xd0\xdb\xae\t\x85IM"),
+            (0.3350819106008931, "insert", b"\x07\xc8]\xce\xcc|\xf9"),
+        ]
+    ],
+    "saved result": [[(0.5, "put", DEEP)], [(0.8365998776746773, "put", b"1e400")]],
+    "shard of masks": [[(0.6610320334662844, "put", b"/")]],
+    "keypoints, Parquet": [[(0.9457008337921955, "put", b"/")]],
     "model folder's config": [[(0.5, "put", DEEP)]],
 }
 """Edits that once made a reader crash."""

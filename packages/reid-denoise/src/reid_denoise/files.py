@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -110,7 +109,9 @@ def read_array(path: str | Path) -> np.ndarray:
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, BadZipFile) as error:
+    except OSError:
+        raise
+    except Exception as error:  # of any kind: NumPy parses damaged headers as they come
         raise ValueError(f"{path}: expected a NumPy file (*.npy) of numbers; {error}") from None
     if not isinstance(array, np.ndarray):
         array.close()
@@ -126,7 +127,7 @@ def read_table(path: str | Path, integers: tuple[str, ...]) -> pa.Table:
     """
     try:
         table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise ValueError(f"{path}: expected a table in Parquet; {error}") from None
     for name in integers:
         if name not in table.column_names:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -111,7 +110,7 @@ def read_manifest(path: str | Path) -> tuple[pd.DataFrame, Path]:
     """
     try:
         arrow = pq.read_table(path)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except pa.ArrowException as error:
         raise ValueError(f"{path}: expected a manifest in Parquet; {error}") from None
     table = arrow.to_pandas()
     missing = [name for name in NEEDED if name not in table]
@@ -158,7 +157,9 @@ def _side(
 def _load(path: Path) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, BadZipFile) as error:
+    except OSError:
+        raise
+    except Exception as error:  # of any kind: NumPy parses damaged headers as they come
         raise ValueError(f"{path}: expected a NumPy file (.npy) of numbers; {error}") from None
     if not isinstance(array, np.ndarray):
         names = ", ".join(array.files)

@@ -75,7 +75,7 @@ def load_result(path: str | Path) -> tuple[Result, str]:
     try:
         found = json_format.loads(Path(path).read_text(encoding="utf-8"))
         return Result.from_dict(found), str(found.get("digest", ""))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: expected a result that `reid-eval run --json` wrote; {error}") from None
 
 

@@ -39,6 +39,7 @@ class SavedMasks:
 
     Raises:
         FileNotFoundError: the folder holds no extraction, or one that isn't finished.
+        ValueError: its settings or shards are damaged.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -49,10 +50,13 @@ class SavedMasks:
             raise FileNotFoundError(
                 f"{folder} holds {len(files)} of {needed} shards: call `reid-lse extract` again to finish it"
             )
-        self.shards = [pq.read_table(file) for file in files]
+        try:
+            self.shards = [pq.read_table(file) for file in files]
+            self.names = tuple(json.loads((self.shards[0].schema.metadata or {})[NAMES_FIELD]))
+        except (pa.ArrowException, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"{folder}: holds damaged shards of masks ({error!r}); extract again") from error
         self.size, self.per_shard = settings["images"], settings["shard"]
         self.root, self.areas = Path(settings["root"]), tuple(settings["areas"])
-        self.names = tuple(json.loads(self.shards[0].schema.metadata[NAMES_FIELD]))
 
     def __len__(self) -> int:
         return int(self.size)

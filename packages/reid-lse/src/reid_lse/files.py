@@ -104,7 +104,7 @@ def list_images(source: str | Path) -> Images:
 def _from_manifest(source: Path) -> Images:
     try:
         table = pq.read_table(source, columns=["path"])
-    except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError) as error:
+    except (pa.ArrowException, KeyError) as error:
         raise ValueError(f"{source}: expected a folder, or Parquet with a column 'path'; {error}") from None
     if table.num_columns == 0:
         raise ValueError(f"{source}: column 'path' is missing; it names an image a row")

@@ -95,7 +95,7 @@ def read_keypoints(path: str | Path) -> KeypointTable:
 def _from_parquet(path: Path) -> KeypointTable:
     try:
         table = pq.read_table(path, columns=["path", "keypoints"])
-    except (pa.ArrowInvalid, KeyError) as error:
+    except (pa.ArrowException, KeyError) as error:
         raise ValueError(f"{path}: expected Parquet with columns path and keypoints; {error}") from None
     if table.num_columns < 2:
         raise ValueError(f"{path}: expected columns path and keypoints, got {table.column_names}")

@@ -61,7 +61,7 @@ def read_manifest_file(
     if file.suffix.lower() == ".parquet":
         try:
             arrow = pq.read_table(file)
-        except pa.ArrowInvalid as error:
+        except pa.ArrowException as error:
             raise ManifestError(f"{file}: can't be read as Parquet ({error})") from error
         saved = arrow.schema.metadata or {}
         table = _fill_empty(arrow).to_pandas(split_blocks=True, self_destruct=True)
