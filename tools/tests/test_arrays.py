@@ -94,6 +94,15 @@ def both(kind: str) -> dict[str, Any]:
     return {name: value for name, value in sides(kind).items() if name.endswith("features")}
 
 
+def held_features(kind: str) -> Any:
+    """Features with their rows and mask, as reid-core hands them on."""
+    from reid_core.data import Manifest
+    from reid_core.models import Features
+
+    table = pd.DataFrame({"path": ["a", "b"], "split": "query", "pid": 3, "camid": [0, 1]})
+    return Features(values(kind, 2, 4), Manifest(table, Path()), np.array([True, True]))
+
+
 def tracked(kind: str) -> dict[str, Any]:
     return {"features": values(kind, 24, 6), "tracklets": TRACKLETS, "videos": VIDEOS, "valid": None}
 
@@ -157,6 +166,10 @@ CASES: dict[str, tuple[Callable[[str], dict[str, Any]], Callable[..., Any]]] = {
     "reid_core.data.collate": (
         lambda kind: {"items": [{"image": image, "pid": 1} for image in crops(kind)]},
         plain("reid_core.data", "collate"),
+    ),
+    "reid_core.models.retrieval_arguments": (
+        lambda kind: {"query": held_features(kind), "gallery": held_features(kind)},
+        plain("reid_core.models", "retrieval_arguments"),
     ),
     "reid_core.training.unsupervised.centroids": (
         lambda kind: {"features": values(kind, 8, 6), "labels": np.array([0, 0, 1, 1, 2, 2, -1, -1])},
@@ -239,11 +252,6 @@ CASES: dict[str, tuple[Callable[[str], dict[str, Any]], Callable[..., Any]]] = {
             "prompts": prompts(kind),
         },
         plain("reid_lse", "mask_quality"),
-    ),
-    "reid_lse.pack_masks": (lambda kind: {"masks": masks()}, plain("reid_lse", "pack_masks")),
-    "reid_lse.unpack_masks": (
-        lambda kind: {"packed": torch.randint(8, (1, 32, 16)).byte()},
-        plain("reid_lse", "unpack_masks", areas=3),
     ),
     "reid_lse.prior": (lambda kind: {"images": crops(kind)}, plain("reid_lse", "prior")),
     "reid_lse.prompt_boxes": (
@@ -333,6 +341,7 @@ CASES: dict[str, tuple[Callable[[str], dict[str, Any]], Callable[..., Any]]] = {
 }
 """Function -> its arguments of a kind, and how it is called; losses with their gradients."""
 LEFT_OUT = {
+    "reid_core.models.extract": "runs a model over a data set: what comes of finite images is the model's",
     "reid_core.training.clip_each": "changes gradients in place: that is what it is for",
     "reid_core.recipe.save_features": "writes its arrays to a file; reid-core's tests read them back",
     "reid_lse.label_map": "takes what extraction yields, an object with masks packed in a shard",
