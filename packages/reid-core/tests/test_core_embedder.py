@@ -82,7 +82,9 @@ def test_descriptors_are_those_that_extract_gives(folder) -> None:
     preprocessing = Preprocessing((24, 12))
     rows = embedder(preprocessing, flip=True).embed(manifest(folder), batch_size=4)
     dataset = ImageDataset(manifest(folder), eval_transform((24, 12)))
-    expected = extract(Colours(), dataset, folder / "features.npy", batch_size=4, flip=True, device="cpu")
+    expected = extract(
+        Colours(), dataset, folder / "features.npy", batch_size=4, flip=True, device="cpu"
+    ).array
     assert np.array_equal(rows, expected)
 
 
