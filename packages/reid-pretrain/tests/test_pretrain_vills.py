@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from reid_pretrain import VILLS, PerceiverResampler, VideoImageEncoder, VILLSConfig
+from reid_pretrain import CION, VILLS, CIONConfig, PerceiverResampler, VideoImageEncoder, VILLSConfig
 from reid_pretrain.heads import EmbeddingHead, PrototypeHead
 from reid_pretrain.schedules import cosine
 
@@ -272,6 +272,34 @@ def test_the_teacher_starts_as_the_student_and_apart_from_it():
     pairs = list(zip(vills.teacher.parameters(), vills.student.parameters(), strict=True))
     assert all(torch.equal(t, s) for t, s in pairs)
     assert all(t.data_ptr() != s.data_ptr() for t, s in pairs)
+
+
+def drops(encoder: nn.Module) -> nn.Module:
+    """An encoder with dropout and a batch norm."""
+    encoder.linear = nn.Sequential(encoder.linear, nn.Dropout(0.5), nn.Flatten(0, 1), nn.BatchNorm1d(DIM))
+    encoder.linear.append(nn.Unflatten(0, (-1, PATCHES)))
+    return encoder
+
+
+@pytest.mark.parametrize("trained", [False, True], ids=["made", "train()"])
+def test_a_teacher_drops_nothing_and_its_batch_norms_see_the_batch(trained):
+    """VILLS' and CION's teachers alike."""
+    torch.manual_seed(0)
+    sizes = {"prototypes": K, "head_hidden": 16}
+    model = VideoImageEncoder(drops(Patches()), PerceiverResampler(DIM, TOKENS, heads=2, max_frames=FRAMES))
+    vills = VILLS(model, VILLSConfig(**sizes, head_bottleneck=6, embedding=5), 10)
+    cion = CION(drops(Patches()), CIONConfig(**sizes, head_bottleneck=6), 10)
+    images = torch.randn(IMAGES, 3, 8, 4)
+    for module, encode in ((vills, lambda one: one.model.encoder), (cion, lambda one: one.backbone)):
+        if trained:
+            module.eval().train()
+        teacher, student = encode(module.teacher), encode(module.student)
+        assert torch.equal(teacher(images).cls, teacher(images).cls)
+        assert not torch.equal(student(images).cls, student(images).cls)
+        before = teacher.linear[3].running_mean.clone()
+        teacher(images + 1)
+        assert not torch.equal(before, teacher.linear[3].running_mean)
+        assert not any(one.training for one in module.eval().teacher.modules())
 
 
 @pytest.mark.parametrize("step", [0, 3, 9])

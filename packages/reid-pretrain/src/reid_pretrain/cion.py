@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from reid_pretrain.config import CIONConfig
 from reid_pretrain.heads import PrototypeHead
@@ -80,15 +79,6 @@ class CION(SelfDistillation):
             config.teacher_temperature,
             config.centre_momentum,
         )
-
-    def train(self, mode: bool = True) -> CION:
-        """As `nn.Module.train`, but of the teacher only batch norms train."""
-        super().train(mode)
-        self.teacher.eval()
-        for module in self.teacher.modules():
-            if isinstance(module, _BatchNorm):
-                module.train(mode)
-        return self
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """

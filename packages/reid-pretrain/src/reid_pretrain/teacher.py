@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from reid_pretrain.schedules import cosine
 
@@ -31,9 +32,16 @@ class SelfDistillation(nn.Module):
         self.steps, self.momentum, self.freeze_prototypes_steps = steps, momentum, freeze_prototypes_steps
         self.student = student
         self.teacher = copy.deepcopy(student).requires_grad_(False)
+        _settle(self.teacher, self.training)
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.freeze_prototypes = freeze_prototypes_steps > 0
         self.register_load_state_dict_post_hook(_resume)
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`, but of the teacher only batch norms train: it drops nothing."""
+        super().train(mode)
+        _settle(self.teacher, mode)
+        return self
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
@@ -44,6 +52,13 @@ class SelfDistillation(nn.Module):
         torch._foreach_lerp_(list(teacher), list(student), 1 - momentum)
         self.step.fill_(step + 1)
         self.freeze_prototypes = step + 1 < self.freeze_prototypes_steps
+
+
+def _settle(teacher: nn.Module, mode: bool) -> None:
+    teacher.eval()
+    for module in teacher.modules():
+        if isinstance(module, _BatchNorm):
+            module.train(mode)
 
 
 def _resume(module: Any, _: Any) -> None:
