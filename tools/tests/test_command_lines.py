@@ -147,11 +147,6 @@ def test_tables_are_listed_with_the_papers_numbers(app: str) -> None:
     assert done.returncode == 0 and "in per cent" in done.stdout
 
 
-def hears_interrupts() -> None:
-    """Undo what a shell does to its background jobs, of which this test may be one."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 class Run:
     """A tiny recipe in a process of its own."""
 
@@ -164,7 +159,6 @@ class Run:
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
-            preexec_fn=hears_interrupts,
         )
 
     def until(self, sign: str, runs: Path) -> None:

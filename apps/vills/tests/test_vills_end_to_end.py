@@ -212,3 +212,22 @@ def test_an_unreadable_query_counts_as_a_miss_and_is_told_with_the_results(tiny,
     assert named == f"{broken}\n"
     assert (folder / "figures" / "ranked_image.png").exists()
     assert main([*command, "--allow_unreadable", "0.5"]) == 0
+
+
+def test_without_labelled_data_a_run_is_pretraining_alone(tiny, capsys):
+    alone = ["--name", "alone", "--data.image", "null", "--data.video", "null", "--data.same_people", "false"]
+    assert main(["run", *tiny.on_disk, *alone]) == 0
+    folder = tiny.runs / "vills_tiny" / "alone"
+    assert {path.name for path in folder.iterdir() if path.is_symlink()} == {"prepare", "lse", "pretrain"}
+    shown = json.loads((folder / "pretrain" / "stage.json").read_text())["summary"]
+    assert shown["sources"] == ["folder"] and (folder / "pretrain" / "teacher.pt").exists()
+    capsys.readouterr()
+    assert main(["finetune", *tiny.on_disk, *alone]) == 1
+    assert "no stage 'finetune'; there are prepare, lse, pretrain" in capsys.readouterr().err
+
+
+def test_labelled_images_can_be_kept_out_of_pretraining(tiny):
+    options = ["--data.pretrain_splits", "[]", "--name", "kept_out"]
+    assert main(["pretrain", *tiny.on_disk, *options]) == 0
+    record = json.loads((tiny.runs / "vills_tiny" / "kept_out" / "pretrain" / "stage.json").read_text())
+    assert record["summary"]["sources"] == ["folder"]

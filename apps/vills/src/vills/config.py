@@ -31,7 +31,8 @@ class DataConfig:
     root: str = ""
     """Folder for each source that names none of its own."""
     image: PoolSource | None = None
-    """Labelled images: train, query and gallery. None leaves images out."""
+    """Labelled images: train, query and gallery. None leaves images out; with neither these nor videos, a run
+    ends with pre-training."""
     video: PoolSource | None = None
     """Labelled tracklets: train, query and gallery. None leaves videos out."""
     same_people: bool = False
@@ -39,7 +40,8 @@ class DataConfig:
     pretrain: list[PoolSource] = field(default_factory=list)
     """Further unlabeled sources: single images are pre-trained on as images, sub-folders as videos."""
     pretrain_splits: list[str] = field(default_factory=lambda: ["train"])
-    """Splits of image and video that are pre-trained on, without their labels."""
+    """Splits of image and video that are pre-trained on, without their labels; [] keeps them out (VILLS 4.1
+    pre-trains on unlabeled data alone)."""
     synthetic: Synthetic | None = None
     """Write a synthetic world first; a source without a root whose name is a written layout reads it."""
 
@@ -193,7 +195,9 @@ class Config(RecipeConfig):
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """What is fine-tuned: "pretrained", "scratch" or both."""
+        """What is fine-tuned: "pretrained", "scratch" or both; nothing without labelled data."""
+        if self.data.image is None and self.data.video is None:
+            return ()
         init = self.finetune.init
         return ("pretrained", "scratch") if init == "both" else (init,)
 

@@ -61,6 +61,8 @@ def _stages(config: Config) -> list[Stage]:
         elif section.pretrained:
             files["teacher"] = Path(str(tune.checkpoint))
         result.append(Stage(f"finetune/{variant}", finetune, section, reads, files, collective=True))
+    if not labelled:  # pre-training alone
+        return result
     tests = [part(name, split) for name in labelled for split in ("query", "gallery")]
     shapes = evaluation_shapes(config)
     result.append(
@@ -108,14 +110,15 @@ def _check(config: Config) -> None:
     from reid_eval import PROTOCOLS
 
     data, tune, before = config.data, config.finetune, config.pretrain
-    if data.image is None and data.video is None:
-        raise ValueError("data.image and data.video are both missing: give at least one source")
+    if not (data.image or data.video or data.pretrain):
+        raise ValueError("data.image, data.video and data.pretrain are all missing: give at least one source")
+    pretrains = not config.variants or ("pretrained" in config.variants and tune.checkpoint is None)
     for name, path in (("pretrain.checkpoint", before.checkpoint), ("finetune.checkpoint", tune.checkpoint)):
         if path is not None and not Path(path).is_file():
             raise FileNotFoundError(f"{name}: there is no file {path}; give a teacher.pt")
     if tune.init == "scratch" and tune.checkpoint is not None:
         raise ValueError("finetune.init=scratch takes no finetune.checkpoint: leave one of them out")
-    if "pretrained" in config.variants and tune.checkpoint is None and not pool_parts(config):
+    if pretrains and not pool_parts(config):
         raise ValueError(
             "nothing to pre-train on: data.pretrain is empty, and data.pretrain_splits names no split of "
             "data.image and data.video"
@@ -129,7 +132,6 @@ def _check(config: Config) -> None:
     if before.views < 2 and not config.lse.areas:
         raise ValueError("pretrain.views=1 without areas leaves the student nothing to match")
     shapes = [pretraining_shapes(config), finetuning_shapes(config), evaluation_shapes(config)]
-    pretrains = "pretrained" in config.variants and tune.checkpoint is None
     if pretrains:
         shapes.append(Shapes(before.region_size, before.frame_region_size, before.frames))
     check_model(config.model, *shapes, masks=pretrains)
@@ -139,7 +141,7 @@ def _check_batches(config: Config) -> None:
     data, tune, before = config.data, config.finetune, config.pretrain
     images = tune.image_instances if data.image is not None else 0
     clips = tune.clip_instances if data.video is not None else 0
-    if images + clips < 2:
+    if config.variants and images + clips < 2:
         raise ValueError(
             f"finetune.image_instances={tune.image_instances} and clip_instances={tune.clip_instances} leave "
             f"{images + clips} examples per identity; the triplet loss needs at least 2"
@@ -174,7 +176,9 @@ def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
 
 
 def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:
-    """Print the table and log the pictures."""
+    """Print the table and log the pictures, where there is anything to evaluate on."""
+    if "evaluate" not in summaries:
+        return
     for picture in sorted((folder("evaluate") / "figures").glob("*.png")):
         tracker.artifact(picture, "figures")
     print_table(summaries["evaluate"])
