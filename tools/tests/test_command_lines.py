@@ -185,7 +185,7 @@ def test_a_stopped_training_says_how_to_resume_and_its_run_is_killed(
     one = Run(app, tmp_path)
     one.until("last.ckpt", tmp_path)
     code, said = one.end(number)
-    assert code == status
+    assert code == status, said
     assert said.splitlines()[-1] == f"{app}: stopped; the same command resumes"
     assert set(statuses(tmp_path)) <= {"KILLED", "FINISHED"} and "KILLED" in statuses(tmp_path)
     assert Run(app, tmp_path).end()[0] == 0

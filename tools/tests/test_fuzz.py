@@ -323,6 +323,7 @@ TARGETS: dict[str, tuple[Callable[[Path, bytes], None], bytes]] = {
 DEEP = b"[" * 5000
 FOUND: dict[str, list[list[Edit]]] = {
     "manifest, CSV": [[(0.08243128726571136, "insert", b"\r")]],
+    "manifest, Parquet": [[(0.95, "put", b"NaN")]],
     "annotations, JSON": [[(0.38, "insert", DEEP)]],
     "division, JSON": [[(0.04, "put", DEEP)]],
     "matrix, MATLAB": [
@@ -341,7 +342,10 @@ FOUND: dict[str, list[list[Edit]]] = {
         ]
     ],
     "saved result": [[(0.5, "put", DEEP)], [(0.8365998776746773, "put", b"1e400")]],
-    "shard of masks": [[(0.6610320334662844, "put", b"/")]],
+    "shard of masks": [
+        [(0.6610320334662844, "put", b"/")],
+        *([(at, "put", b"-1")] for at in (0.22503567234341196, 0.234375, 0.21875, 0.25)),
+    ],
     "keypoints, Parquet": [[(0.9457008337921955, "put", b"/")]],
     "model folder's config": [[(0.5, "put", DEEP)]],
 }

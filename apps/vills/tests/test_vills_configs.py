@@ -68,6 +68,7 @@ def test_paper_configs_build_and_take_two_real_steps_on_the_cpu(tiny, tmp_path, 
     command += ["--data.video.root", str(tiny.data / "mars")]
     command += ["--pretrain.image_batch", "2", "--pretrain.video_batch", "2", "--pretrain.train.steps", "2"]
     command += ["--pretrain.train.precision", "32-true", "--runtime.accelerator", "cpu"]
+    command += ["--finetune.identities", "4"]  # there are eight people
     command += ["--runtime.workers", "0", "--runtime.threads", "2"]
     assert main([*command, "--traceback"]) == 0
     folder = tmp_path / "paper" / name / "pretrain"

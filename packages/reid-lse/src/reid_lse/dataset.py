@@ -21,6 +21,7 @@ from reid_lse.keypoint_files import NAMES_FIELD
 from reid_lse.regions import REGION_SIZE, Fill, check_fill, crop_regions
 from reid_lse.results import Found
 from reid_lse.rle import decode_mask
+from reid_lse.shards import SCHEMA
 
 
 class SavedMasks:
@@ -51,7 +52,7 @@ class SavedMasks:
                 f"{folder} holds {len(files)} of {needed} shards: call `reid-lse extract` again to finish it"
             )
         try:
-            self.shards = [pq.read_table(file) for file in files]
+            self.shards = [pq.read_table(file).select(SCHEMA.names) for file in files]
             self.names = tuple(json.loads((self.shards[0].schema.metadata or {})[NAMES_FIELD]))
         except (pa.ArrowException, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{folder}: holds damaged shards of masks ({error!r}); extract again") from error

@@ -229,7 +229,10 @@ class Manifest:
             FileNotFoundError: no such file.
             ManifestError: the table is no manifest.
         """
-        arrow = pq.read_table(path)
+        try:
+            arrow = pq.read_table(path)
+        except pa.ArrowNotImplementedError as error:  # no ValueError, as other damage is
+            raise ManifestError(f"{path} can't be read as Parquet ({error})") from error
         metadata = arrow.schema.metadata or {}
         saved = metadata.get(b"reid.root", b"").decode() or Path(path).parent
         table = arrow.to_pandas(split_blocks=True, self_destruct=True)
