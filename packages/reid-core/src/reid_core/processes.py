@@ -126,6 +126,23 @@ def check_device(runtime: Machine) -> None:
             )
 
 
+def local_device(accelerator: str) -> str:
+    """The device of this process: "cpu", or the GPU of its rank on this machine.
+
+    Args:
+        accelerator: as in `Machine`; "auto" takes a GPU where torch sees one.
+
+    Example:
+        >>> local_device("cpu")
+        'cpu'
+    """
+    import torch
+
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+
+
 def share(make: Callable[[], Any]) -> Any:
     """Let rank 0 decide or do something, and tell every process what came of it.
 

@@ -30,7 +30,7 @@ def run(
 
     Args:
         criteria: thresholds, range and metric.
-        features: *.npy, float [n d], a row an image of the manifest
+        features: *.npy, float [n d], one row per image of the manifest
         manifest: Parquet with tracklet and video, and path for `inspect`; -1 for an image without a tracklet
         out: Parquet file to write: the manifest with the column identity, -1 for discarded images
         level: last level to apply
@@ -94,7 +94,7 @@ def calibrate(
     """Choose consistency and discrimination for features, and say what to expect of them.
 
     Args:
-        features: *.npy, float [n d], a row an image of the manifest
+        features: *.npy, float [n d], one row per image of the manifest
         manifest: Parquet with tracklet and video; -1 for an image without a tracklet
         out: JSON file to write the criteria and the report to
         pids: choose by the labelled people in the manifest's column pid, -1 for unknown

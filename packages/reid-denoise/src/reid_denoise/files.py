@@ -49,7 +49,7 @@ def read_inputs(features: str | Path, manifest: str | Path) -> Inputs:
 
     Args:
         features: *.npy, float [n d].
-        manifest: Parquet with the columns tracklet and video, a row an image in the order of the features.
+        manifest: Parquet with the columns tracklet and video, one row per row of features.
 
     Raises:
         FileNotFoundError: no such file.

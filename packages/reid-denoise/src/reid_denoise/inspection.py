@@ -54,7 +54,7 @@ def write_inspection(
 
     Args:
         path: the HTML file; its folder is made, and it is written whole or not at all.
-        table: path, tracklet, video and identity; a row an image.
+        table: path, tracklet, video and identity; one row per image.
         root: folder of the paths.
         report: `Report.to_dict()`; without it there is no summary and no borderline links.
         count: identities and links shown.

@@ -24,7 +24,7 @@ ARRAYS = {
     **{"valid_queries": np.int64, "ap": np.float64, "inp": np.float64, "first_ranks": np.int64},
     **{"unreadable_queries": np.int64, "unreadable_gallery": np.int64},
 }
-"""Arrays of a result; the first four have an entry a valid query."""
+"""Arrays of a result; the first four have one entry per valid query."""
 
 
 def _none() -> np.ndarray:

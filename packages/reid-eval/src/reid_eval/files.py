@@ -63,8 +63,9 @@ def read_sides(
 
     Rows of features are in the order of the manifest's rows of that split; tracklets in the order of their
     ids. Beside q.npy may lie q.valid.npy, bool [n], which marks the rows that hold a feature (a picture that
-    could not be read has none), and q.paths.txt with a line a row, by which the order is checked. A path that
-    is in both splits (MARS' queries are in its gallery too) is one item: a query never meets itself.
+    could not be read has none), and q.paths.txt with one line per row, by which the order is checked. A
+    path that is in both splits (MARS' queries are in its gallery too) is one item: a query never meets
+    itself.
 
     Args:
         query: *.npy, float [q d].

@@ -51,7 +51,7 @@ def ranked(
     `query_valid` marks as unreadable has no answers, and an unreadable gallery row is none.
 
     Args:
-        k: rows a query; the other arguments are those of `evaluate`.
+        k: rows per query; the other arguments are those of `evaluate`.
 
     Returns:
         Ranked(indices int64 [q k], correct bool [q k]).

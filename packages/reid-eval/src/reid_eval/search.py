@@ -53,7 +53,7 @@ def exact_search(
     Args:
         query_features: float [q d].
         gallery_features: float [g d], in memory or memory-mapped, in half precision too.
-        k: rows a query, at most g.
+        k: rows per query, at most g.
         metric: "cosine" or "euclidean".
         query_valid: bool [q], False where a row holds no feature; None for all True.
         gallery_valid: bool [g], the same of the gallery; such a row is never found.
@@ -155,7 +155,7 @@ def index_search(
     Args:
         query_features: float [q d].
         path: the file.
-        k: rows a query.
+        k: rows per query.
         metric: that of the file.
         query_valid: bool [q], False where a row holds no feature; None for all True.
         probes: inverted lists searched for each query; all of them gives the exact answer in half precision.

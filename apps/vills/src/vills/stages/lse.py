@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from reid_core.data.decoding import UnreachableImage, UnreadableImage, read_image
 from reid_core.data.transforms import resize
 from reid_core.files import write_atomically
+from reid_core.processes import local_device
 from reid_core.recipe import Job
 from reid_lse import AREAS, Extraction, Images, SavedMasks, Summary, extract_images
 from reid_lse import UnreadableImage as NoImage
@@ -71,14 +71,13 @@ def extract_regions(job: Job) -> dict[str, Any]:
         OSError: the storage does not give some images; the same command goes on.
     """
     config = job.section.lse
-    on_cpu = job.runtime.accelerator == "cpu" or not torch.cuda.is_available()
     extraction = Extraction(
         config.keypoints,
         config.keypoint_options,
         config.segmenter,
         config.segmenter_options,
         list(config.areas),
-        device="cpu" if on_cpu else "cuda",
+        device=local_device(job.runtime.accelerator),
     )
     read = partial(read_resized, size=config.size)
     made: list[Summary] = []

@@ -1,4 +1,4 @@
-"""The manifest: one validated table, a row an image, which every reader makes and everything else takes."""
+"""The manifest: one validated table with one row per image; readers make it, all else takes it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reid_core.files import atomic, create_memmap, write_atomically
-from reid_core.processes import process_rank, ranks, share, wait_for_all
+from reid_core.processes import local_device, process_rank, ranks, share, wait_for_all
 from reid_core.recipe.stage import Job
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def extract_features(job: Job, model: nn.Module, dataset: Any, path: Path, flip:
             files[rank],
             batch_size=max(1, job.runtime.batch_size // getattr(dataset, "frames", 1)),
             workers=job.runtime.workers,
-            device=_device(job.runtime.accelerator),
+            device=local_device(job.runtime.accelerator),
             flip=flip,
             fingerprint=job.digest,
             items=None if world == 1 else parts[rank],
@@ -92,11 +91,3 @@ def _join(files: Sequence[Path], path: Path) -> None:
 
     valid = np.concatenate([np.load(valid_path(file)) for file in files])
     save_features(path, [np.load(file, mmap_mode="r") for file in files], valid)
-
-
-def _device(accelerator: str) -> str:
-    import torch
-
-    if accelerator == "cpu" or not torch.cuda.is_available():
-        return "cpu"
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}"

@@ -1,6 +1,6 @@
 """Writes the world out in the layouts of real datasets, so that work on it goes through the real readers.
 
-Every layout also holds `truth.parquet`: a row an image with its path and what is true of it (identity,
+Every layout also holds `truth.parquet`: one row per image with its path and what is true of it (identity,
 camera, tracklet, frame, clothes, platform, occlusion). With `truth=True` there are `truth_keypoints.npy`
 (float32 [n 17 3]) and `truth_labels.npy` (uint8 [n h w], indices into PARTS) too, in the order of its rows.
 """
