@@ -58,7 +58,9 @@ def write_record(path: Path, claim: str, machine: dict[str, Any] | None = None, 
 
 
 def _revision() -> str:
-    """The commit at hand; empty where git or its folder is missing."""
+    """The commit at hand: the variable REVISION where a copy has no git folder, empty where neither is."""
+    if told := os.environ.get("REVISION"):
+        return told
     command = ["git", "rev-parse", "--short", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip()

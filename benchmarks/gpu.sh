@@ -7,7 +7,8 @@
 # Needs Python 3.11 or 3.12 with torch >= 2.6, torchvision, lightning, timm, einops, transformers, peft, opencv, pandas,
 # pyarrow, safetensors, scipy and pytest; the packages themselves need not be installed. --wheels names a folder that
 # tools/gpu_wheels.sh has filled: of its wheels, those of distributions that this Python lacks are used. A part that
-# lacks a module all the same is left out and says so. PYTHON chooses the interpreter.
+# lacks a module all the same is left out and says so. PYTHON chooses the interpreter; REVISION names the commit where the
+# copy has no git folder.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
