@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from reid_core.models.backbones import build_backbone
 from reid_core.training.config import TrainConfig
+from reid_core.training.loop import convolutions_overlap
 from reid_core.training.optimisers import build_optimizer
 
 SIZE = (256, 128)
@@ -61,6 +62,8 @@ class Training:
         waits: bool = False,
     ) -> None:
         self.objective = objective.to(device).train()
+        if device == "cuda" and convolutions_overlap(objective):  # as `fit` does
+            self.objective.to(memory_format=torch.channels_last)
         self.batch = {name: x.to(device) if torch.is_tensor(x) else x for name, x in batch.items()}
         self.device, self.items, self.clip, self.waits = device, items, clip, waits
         self.config = TrainConfig(optimizer=optimizer, lr=1e-4)

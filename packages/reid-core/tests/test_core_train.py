@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import nn
 
+from reid_core.models.backbones import build_backbone
 from reid_core.training.config import TrainConfig
-from reid_core.training.loop import fit
+from reid_core.training.loop import convolutions_overlap, fit
 from reid_core.training.optimisers import parameter_groups
 from reid_core.training.schedules import cosine, schedule
 
@@ -334,3 +335,10 @@ if __name__ == "__main__":  # trainings that end themselves, each in a process o
             train(Path(sys.argv[1]) / name, Student(signal_at_9=getattr(signal, name)))
             sys.exit("fit returned")
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+@pytest.mark.parametrize(
+    "name, overlaps", [("resnet18_ibn", True), ("vit_nano_patch8", False), ("vit_nano_conv8", True)]
+)
+def test_networks_whose_convolutions_overlap_are_told_from_those_that_cut_patches(name, overlaps):
+    assert convolutions_overlap(build_backbone(name, (64, 32))) == overlaps

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from reid_adapters.backbones.protocol import Change, Shape, with_prompts
@@ -40,7 +42,9 @@ class OpenClipViT:
 
     def attention(self, block: Any, tokens: Tensor, prompts: Tensor | None) -> Tensor:
         inputs = with_prompts(block.ln_1(tokens), prompts)
-        if hasattr(block, "attention"):
+        if type(block.attn) is nn.MultiheadAttention:
+            mixed = self_attention(block.attn, inputs)
+        elif hasattr(block, "attention"):  # such as one with LoRA
             # Laid out as torch's attention takes it: otherwise it multiplies frozen weights image by image.
             mixed = block.attention(inputs.transpose(0, 1).contiguous().transpose(0, 1))
         else:  # blocks with open_clip's own attention normalise behind it and have no method for it
@@ -60,3 +64,22 @@ class OpenClipViT:
             (model, "grid_size", grid),
             (model, "image_size", image_size),
         ]
+
+
+def self_attention(attention: nn.MultiheadAttention, tokens: Tensor) -> Tensor:
+    """What torch's attention gives for tokens [n l width] that attend to themselves, without its copies.
+
+    torch lays queries, keys and values out anew before the product and the result after it: a fifth of a
+    step's time on a GPU.
+
+    Example:
+        >>> import torch
+        >>> attention, tokens = nn.MultiheadAttention(8, 2, batch_first=True), torch.randn(3, 5, 8)
+        >>> torch.allclose(self_attention(attention, tokens), attention(tokens, tokens, tokens)[0], atol=1e-6)
+        True
+    """
+    qkv = F.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
+    query, key, value = rearrange(qkv, "n l (three h c) -> three n h l c", three=3, h=attention.num_heads)
+    dropout = attention.dropout if attention.training else 0.0
+    mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+    return attention.out_proj(rearrange(mixed, "n h l c -> n l (h c)"))
