@@ -322,8 +322,11 @@ TARGETS: dict[str, tuple[Callable[[Path, bytes], None], bytes]] = {
 """What is read, and a good file of it."""
 DEEP = b"[" * 5000
 FOUND: dict[str, list[list[Edit]]] = {
-    "manifest, CSV": [[(0.08243128726571136, "insert", b"\r")]],
-    "manifest, Parquet": [[(0.95, "put", b"NaN")]],
+    "manifest, CSV": [
+        [(0.08243128726571136, "insert", b"\r")],
+        [(0.0, "put", b"9" * 5000), (0.0, "put", b"\n")],
+    ],
+    "manifest, Parquet": [[(at, "put", b"NaN")] for at in (0.95, 0.6754634541433195, 0.671875)],
     "annotations, JSON": [[(0.38, "insert", DEEP)]],
     "division, JSON": [[(0.04, "put", DEEP)]],
     "matrix, MATLAB": [

@@ -158,7 +158,7 @@ def inspect(
     if report is None and not told.exists():
         raise ValueError(f"{told}: no such file; give --report, which `run` wrote beside the identities")
     saved = (table.schema.metadata or {}).get(ROOT, b"").decode()
-    frame = table.select(["path", "tracklet", "video", "identity"]).to_pandas()
+    frame = table.select(["path", "tracklet", "video", "identity"]).to_pandas(ignore_metadata=True)
     home = root or saved or Path(identities).absolute().parent
     missing = write_inspection(out, frame, home, json.loads(told.read_text()), count=count, images=images)
     say(f"{out}: {missing} pictures could not be read." if missing else out)

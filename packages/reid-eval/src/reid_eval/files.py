@@ -113,7 +113,7 @@ def read_manifest(path: str | Path) -> tuple[pd.DataFrame, Path]:
         arrow = pq.read_table(path)
     except pa.ArrowException as error:
         raise ValueError(f"{path}: expected a manifest in Parquet; {error}") from None
-    table = arrow.to_pandas()
+    table = arrow.to_pandas(ignore_metadata=True)
     missing = [name for name in NEEDED if name not in table]
     if missing:
         raise ValueError(f"{path}: column {missing[0]!r} is missing; expected at least {', '.join(NEEDED)}")

@@ -235,7 +235,7 @@ class Manifest:
             raise ManifestError(f"{path} can't be read as Parquet ({error})") from error
         metadata = arrow.schema.metadata or {}
         saved = metadata.get(b"reid.root", b"").decode() or Path(path).parent
-        table = arrow.to_pandas(split_blocks=True, self_destruct=True)
+        table = arrow.to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
         del arrow  # two copies of 4.2 million rows are enough while they are validated
         return cls(
             table, Path(root or saved), metadata.get(b"reid.name", b"").decode(), saved_names(metadata)

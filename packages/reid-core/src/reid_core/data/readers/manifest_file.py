@@ -18,6 +18,8 @@ REQUIRED = ("path", "pid", "camid")
 MAY_BE_EMPTY = tuple(column for column in INTEGERS if column != "pid")
 """Integer columns in which an empty cell is UNKNOWN."""
 DELIMITERS = (",", ";", "\t")
+PANDAS_INDEX = "__index_level_"
+"""How a column's name begins in which pandas saved a table's index."""
 FIRST_ROW = 2
 """Number of the first row below a CSV file's header, as a spreadsheet counts."""
 
@@ -64,7 +66,8 @@ def read_manifest_file(
         except pa.ArrowException as error:
             raise ManifestError(f"{file}: can't be read as Parquet ({error})") from error
         saved = arrow.schema.metadata or {}
-        table = _fill_empty(arrow).to_pandas(split_blocks=True, self_destruct=True)
+        arrow = arrow.drop_columns([name for name in arrow.column_names if name.startswith(PANDAS_INDEX)])
+        table = _fill_empty(arrow).to_pandas(split_blocks=True, self_destruct=True, ignore_metadata=True)
         del arrow  # two copies of millions of rows are enough while they are validated
     else:
         saved, table = {}, _read_csv(file)
@@ -162,7 +165,9 @@ def _read_csv(file: Path) -> pd.DataFrame:
         if broken:
             raise ManifestError(f"{file}: {broken[0]}") from None
         raise ManifestError(f"{file}: can't be read as CSV ({error})") from error
-    table = arrow.rename_columns([name.strip().lower() for name in arrow.column_names]).to_pandas()
+    names = [name.strip().lower() for name in arrow.column_names]
+    # Where a line is empty or broken, Arrow's names are not those of the head, and it chooses types itself.
+    table = arrow.rename_columns(names).cast(pa.schema([(name, pa.string()) for name in names])).to_pandas()
     table.index = table.index + FIRST_ROW
     if not table.columns.is_unique:
         return table
