@@ -62,7 +62,8 @@ bench: $(STAMP) ## run every benchmark; each writes benchmarks/results/NAME.json
 .PHONY: ui
 ui: $(STAMP) ## MLflow's UI on 127.0.0.1 (MLFLOW_PORT, 5000)
 	@mkdir -p runs
-	.venv/bin/mlflow ui --host 127.0.0.1 --port $(MLFLOW_PORT) --backend-store-uri sqlite:///runs/mlflow.db
+	MLFLOW_DISABLE_TELEMETRY=true .venv/bin/mlflow ui --app-name reid --workers 1 --host 127.0.0.1 --port $(MLFLOW_PORT) \
+		--backend-store-uri sqlite:///runs/mlflow.db
 
 .PHONY: lock
 lock: $(STAMP) ## renew requirements.lock with the newest versions the members allow

@@ -275,7 +275,19 @@ def _command(app: App, name: str, parser: ArgumentParser, parsed: Namespace) -> 
     from reid_core.recipe.runner import run
 
     summaries = run(load(app.recipe), config, None if name == "run" else name, parsed.force or ())
+    _say_where(config)
     return int(any(incomplete_results(summaries, config.allow_unreadable)))
+
+
+def _say_where(config: RecipeConfig) -> None:
+    from reid_core.processes import process_rank
+    from reid_core.recipe.config import tracking_uri
+    from reid_core.tracking.links import describe_page
+
+    if process_rank() == 0:
+        print(f"outputs: {config.folder}", file=sys.stderr)
+        if page := describe_page(config.folder, tracking_uri(config)):
+            print(f"charts: {page}", file=sys.stderr)
 
 
 def _config(app: App, parser: ArgumentParser, parsed: Namespace) -> Any:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+COUNT = "num_"
+"""How the name of a count in a result begins: a parameter of the evaluation, no metric."""
+
 
 def flatten_results(found: Mapping[str, Any], main: str | None = None) -> dict[str, float]:
     """Nested results as metrics by name; those of the main model have no prefix, others stand behind theirs.
+
+    Counts are left out: `flatten_counts` gives them.
 
     Args:
         found: model -> name -> number, or further mappings of these; what is no number is passed over.
@@ -18,7 +23,7 @@ def flatten_results(found: Mapping[str, Any], main: str | None = None) -> dict[s
 
     Example:
         >>> found = {
-        ...     "scratch": {"image": {"mAP": 0.25}},
+        ...     "scratch": {"image": {"mAP": 0.25, "num_queries": 240}},
         ...     "pretrained": {"image": {"mAP": 0.5, "by": "cosine"}},
         ... }
         >>> flatten_results(found, "pretrained")
@@ -29,7 +34,19 @@ def flatten_results(found: Mapping[str, Any], main: str | None = None) -> dict[s
         name.removeprefix(f"{main}/") if model == main else name: number
         for model, values in found.items()
         for name, number in _numbers(model, values)
+        if not _is_count(name)
     }
+
+
+def flatten_counts(found: Mapping[str, Any]) -> dict[str, int]:
+    """Counts of queries, gallery rows and unreadable ones in nested results, by name.
+
+    Example:
+        >>> flatten_counts({"evaluate": {"scratch": {"image": {"mAP": 0.25, "num_queries": 240}}}})
+        {'evaluate/scratch/image/num_queries': 240}
+    """
+    named = (pair for name, values in found.items() for pair in _numbers(name, values))
+    return {name: int(number) for name, number in named if _is_count(name)}
 
 
 def incomplete_results(found: Any, allowed: float, name: str = "") -> Iterator[str]:
@@ -56,6 +73,10 @@ def incomplete_results(found: Any, allowed: float, name: str = "") -> Iterator[s
             yield f"{name}: {missing} of {size} {side} could not be read"
     for key, inner in found.items():
         yield from incomplete_results(inner, allowed, f"{name}/{key}".lstrip("/"))
+
+
+def _is_count(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(COUNT)
 
 
 def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:

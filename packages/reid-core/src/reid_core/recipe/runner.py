@@ -18,7 +18,7 @@ from reid_core.processes import check_device, check_processes, process_rank, sha
 from reid_core.recipe import store
 from reid_core.recipe.config import RecipeConfig, check_names, public, tracking_uri
 from reid_core.recipe.lease import hold
-from reid_core.recipe.results import incomplete_results
+from reid_core.recipe.results import flatten_counts, incomplete_results
 from reid_core.recipe.rows import PREPARE, load_rows
 from reid_core.recipe.sources import Sources, scan
 from reid_core.recipe.stage import Job, Stage
@@ -105,6 +105,7 @@ def run(
             if stage.name == PREPARE:
                 session.check_data()
         tracker.metrics(recipe.results(session.summaries))
+        tracker.params(flatten_counts(session.summaries))
         session.report_incomplete()
         if until is None or order[-1] is stages[-1]:
             share(lambda: recipe.publish(config, session.folders.__getitem__, session.summaries, tracker))
