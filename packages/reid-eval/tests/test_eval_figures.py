@@ -124,7 +124,7 @@ def test_ranked_list_has_more_green_when_more_is_right(tmp_path):
         )
         for correct in (wrong, right)
     ]
-    assert green[0] == 0 < green[1]
+    assert green[0] < 0.5 * green[1]  # the legend alone, and three borders
 
 
 def test_wrong_answers_are_dashed(tmp_path):

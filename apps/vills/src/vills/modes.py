@@ -8,6 +8,7 @@ from typing import NamedTuple
 from vills.config import EvaluateConfig, Shapes
 
 TITLES = {"image": "image", "video": "video", "mix": "image-to-video"}
+NAMES = {"pretrained": "VILLS", "scratch": "from scratch"}
 
 
 class Mode(NamedTuple):
@@ -31,7 +32,7 @@ class Evaluation:
 
     Attributes:
         evaluate: how.
-        variants: fine-tuned models, the first of which gets figures.
+        variants: fine-tuned models, the main one first.
         protocols: source -> name of the protocol.
         shapes: sizes of images and clips.
     """

@@ -19,17 +19,16 @@ from reid_core.recipe import Job, extract_features, flatten_results
 from reid_eval import PROTOCOLS, Result
 from reid_eval import evaluate as score
 from vills.figures import draw_figures
-from vills.modes import MODES, TITLES, Evaluation, Mode
+from vills.modes import MODES, NAMES, TITLES, Evaluation, Mode
 from vills.stages.finetune import MODEL_FOLDER
 
 RANKS = (1, 5, 10, 20)
 """Ranks that VILLS' tables print."""
 RESULTS_FILE = "results.json"
-NAMES = {"pretrained": "VILLS", "scratch": "from scratch"}
 
 
 def evaluate(job: Job) -> dict[str, Any]:
-    """Score each fine-tuned model and draw figures of the first.
+    """Score each fine-tuned model and draw figures of them.
 
     Args:
         job: its section is an `Evaluation`; its folder gets features, results.json and figures/.
@@ -58,8 +57,8 @@ def evaluate(job: Job) -> dict[str, Any]:
     }
     if process_rank() == 0:
         write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
-        first = section.variants[0]
-        draw_figures(section, load_model(job, first), sides, features[first], results[first], job.folder)
+        models = {variant: load_model(job, variant) for variant in section.variants}
+        draw_figures(section, models, sides, features, results, job.folder)
         job.logger.metrics(flatten_results(found), step=0)
     return found
 

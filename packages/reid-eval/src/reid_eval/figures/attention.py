@@ -8,10 +8,15 @@ from typing import Literal
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
 from reid_eval.figures.pictures import as_picture, picture_grid, show_picture
+
+COLOURS = "inferno"
+"""Matplotlib's name of the colours of attention, which grow lighter with it."""
 
 
 def attention_figure(
@@ -61,6 +66,10 @@ def attention_figure(
             heat = (weights[column] - scope.min()) / max(float(scope.max() - scope.min()), 1e-12)
             _overlay(grid[row][column], heat, picture.shape[:2], alpha)
         grid[row][0].set_ylabel(name, fontsize=8)
+    shades = ScalarMappable(Normalize(0, 1), COLOURS)
+    bar = figure.colorbar(shades, ax=grid.ravel().tolist(), location="bottom", aspect=40, pad=0.01)
+    scope = "row" if normalise == "row" else "picture"
+    bar.set_ticks([0, 1], labels=[f"least of the {scope}", "most attention"], fontsize=7)
     return figure
 
 
@@ -69,4 +78,4 @@ def _overlay(axes: Axes, heat: np.ndarray, shape: tuple[int, ...], alpha: float)
     height, width = shape
     small = Image.fromarray(heat.astype(np.float32), mode="F")
     wide = np.clip(np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)), 0, 1)
-    axes.imshow(wide, cmap="inferno", vmin=0, vmax=1, alpha=alpha * np.sqrt(wide))
+    axes.imshow(wide, cmap=COLOURS, vmin=0, vmax=1, alpha=alpha * np.sqrt(wide))

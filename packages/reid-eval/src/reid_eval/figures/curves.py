@@ -10,17 +10,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterMathtext
 
 from reid_eval.evaluation import Result
-from reid_eval.figures.style import COLOURS, line_style, new_axes
+from reid_eval.figures.style import COLOURS, line_style, new_axes, new_row
 
 SCORES = {"cosine": "Cosine similarity", "euclidean": "Negative squared distance"}
 """What a score is, by a result's metric."""
 
 
-def cmc_figure(results: Mapping[str, Result], max_rank: int = 20) -> Figure:
+def cmc_figure(
+    results: Mapping[str, Result] | Mapping[str, Mapping[str, Result]], max_rank: int = 20
+) -> Figure:
     """Draw cumulative match curves, one a named result, with their mAP in the legend.
 
     Args:
-        results: from a name for the legend to a result.
+        results: from a name for the legend to a result; or from the title of a panel to such a mapping, for
+            panels side by side.
         max_rank: last rank shown; galleries may be smaller.
 
     Returns:
@@ -29,22 +32,29 @@ def cmc_figure(results: Mapping[str, Result], max_rank: int = 20) -> Figure:
     Raises:
         ValueError: no result, or a max_rank below 1.
     """
-    if not results or max_rank < 1:
+    panels: dict[str, dict[str, Result]] = {}
+    for name, found in results.items():
+        if isinstance(found, Mapping):
+            panels[name] = dict(found)
+        else:
+            panels.setdefault("", {})[name] = found
+    if not any(panels.values()) or max_rank < 1:
         raise ValueError(f"give at least one result and a max_rank from 1, got {len(results)} and {max_rank}")
-    figure, axes = new_axes()
-    for number, (name, result) in enumerate(results.items()):
-        curve = 100 * result.cmc_curve[:max_rank]
-        axes.plot(
-            np.arange(1, len(curve) + 1),
-            curve,
-            **line_style(number),
-            markevery=max(1, max_rank // 10),
-            label=f"{name}: Rank-1 {100 * result.cmc_curve[0]:.1f} %, mAP {100 * result.mAP:.1f} %",
-        )
-    ticks = [rank for rank in (1, 5, 10, 15, 20, 30, 40, 50) if rank <= max_rank]
-    axes.set(xlabel="Rank", ylabel="Matched queries (%)", xticks=ticks, xlim=(0.5, max_rank + 0.5))
-    axes.set_ylim(top=101)
-    axes.legend(fontsize=8, frameon=False, loc="best")
+    figure, row = new_row(len(panels))
+    for axes, (title, named) in zip(row, panels.items(), strict=True):
+        for number, (name, result) in enumerate(named.items()):
+            curve = 100 * result.cmc_curve[:max_rank]
+            axes.plot(
+                np.arange(1, len(curve) + 1),
+                curve,
+                **line_style(number),
+                markevery=max(1, max_rank // 10),
+                label=f"{name}: Rank-1 {100 * result.cmc_curve[0]:.1f} %, mAP {100 * result.mAP:.1f} %",
+            )
+        ticks = [rank for rank in (1, 5, 10, 15, 20, 30, 40, 50) if rank <= max_rank]
+        axes.set(xlabel="Rank", xticks=ticks, xlim=(0.5, max_rank + 0.5), ylim=(0, 101), title=title)
+        axes.legend(fontsize=8, frameon=False, loc="lower right")
+    row[0].set_ylabel("Queries with a right answer so far (%)")
     return figure
 
 

@@ -70,7 +70,7 @@ def _read_picture(path: str | os.PathLike[str]) -> np.ndarray:
 def picture_grid(rows: int, columns: int, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, Figure]:
     """Axes [rows columns] without ticks, in cells of the shape of the tallest of some pictures."""
     aspect = min(max(picture.shape[0] / picture.shape[1] for picture in pictures), TALLEST)
-    size = (columns * CELL_INCHES * 1.1 + 0.5, rows * CELL_INCHES * aspect * 1.1 + 0.3)
+    size = (columns * CELL_INCHES * 1.1 + 0.5, rows * CELL_INCHES * aspect * 1.1 + 0.6)
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
     figure = Figure(figsize=size, dpi=DPI, layout=layout)
     grid = figure.subplots(rows, columns, squeeze=False)

@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from reid_eval.figures.pictures import as_picture, picture_grid, show_picture
 
 RIGHT, WRONG, QUERY = "#009E73", "#D55E00", "#000000"
 """Borders: bluish green and vermilion of Okabe and Ito's palette, and black."""
+DASHES = (0, (2.2, 1.4))
+"""Of the border around a wrong answer."""
 
 
 def ranked_list_figure(
@@ -20,6 +23,8 @@ def ranked_list_figure(
     gallery_images: Sequence[object] | Mapping[int, object],
     indices: np.ndarray,
     correct: np.ndarray,
+    labels: Sequence[str] = (),
+    title: str = "",
 ) -> Figure:
     """Draw queries with their first answers: right solid green with a tick, wrong dashed red with a cross.
 
@@ -31,9 +36,11 @@ def ranked_list_figure(
         gallery_images: images or clips, looked up by the gallery rows in `indices`; only those are read.
         indices: int [q k] from `ranked`; -1 leaves the place empty.
         correct: bool [q k] from `ranked`.
+        labels: what to write beside each query, such as its average precision; none by default.
+        title: over the figure.
 
     Returns:
-        The figure.
+        The figure, with a legend of the borders.
 
     Raises:
         ValueError: shapes that do not fit together, or something that is no image.
@@ -49,6 +56,8 @@ def ranked_list_figure(
             "indices and correct must both be [q k] with one row for each of the "
             f"{len(query_images)} query_images, got {indices.shape} and {correct.shape}"
         )
+    if len(labels) not in (0, len(indices)):
+        raise ValueError(f"give a label for each of the {len(indices)} queries, or none; got {len(labels)}")
     queries = [as_picture(image) for image in query_images]
     grid, figure = picture_grid(len(queries), indices.shape[1] + 1, queries)
     for row, picture in enumerate(queries):
@@ -60,7 +69,16 @@ def ranked_list_figure(
                 axes.set_visible(False)
                 continue
             show_picture(axes, as_picture(gallery_images[int(index)]))
-            _border(axes, RIGHT if right else WRONG, "-" if right else (0, (2.2, 1.4)), "✓" if right else "✗")
+            _border(axes, RIGHT if right else WRONG, "-" if right else DASHES, "✓" if right else "✗")
+    for axes, label in zip(grid[:, 0], labels, strict=False):
+        axes.set_ylabel(label, fontsize=8)
+    legend = [
+        Line2D([], [], color=RIGHT, linewidth=2.6, label="✓ the query's person"),
+        Line2D([], [], color=WRONG, linewidth=2.6, linestyle=DASHES, label="✗ another person"),
+    ]
+    figure.legend(handles=legend, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    if title:
+        figure.suptitle(title, fontsize=10)
     for column, axes in enumerate(grid[0]):
         axes.set_title("query" if column == 0 else str(column), fontsize=8, pad=5)
     return figure

@@ -39,11 +39,18 @@ def line_style(number: int) -> dict[str, Any]:
 
 def new_axes() -> tuple[Figure, Axes]:
     """An empty figure of a column's width with one pair of axes; nothing of pyplot's state is touched."""
-    figure = Figure(figsize=(5.2, 3.8), dpi=DPI, layout="constrained")
-    axes = figure.subplots()
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    figure, row = new_row(1)
+    return figure, row[0]
+
+
+def new_row(panels: int) -> tuple[Figure, list[Axes]]:
+    """An empty figure with so many pairs of axes side by side, all with the first one's y axis."""
+    figure = Figure(figsize=(1.2 + 4.0 * panels, 3.8), dpi=DPI, layout="constrained")
+    row = list(figure.subplots(1, panels, sharey=True, squeeze=False)[0])
+    for axes in row:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, row
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
