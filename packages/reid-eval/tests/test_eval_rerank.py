@@ -116,3 +116,16 @@ def test_bad_features_are_named():
     gallery[3] = 0
     with pytest.raises(ValueError, match="gallery_features: row 3 is all zero"):
         k_reciprocal(query, gallery)
+
+
+def test_how_much_is_gathered_or_made_at_a_time_changes_no_distance(monkeypatch):
+    query, gallery, *pids = people()
+    whole = k_reciprocal(query, gallery)
+    expected = evaluate(query, gallery, *pids, protocol=all_pairs, reranking=whole)
+    monkeypatch.setattr("reid_eval.rerank.GATHER_BYTES", 200)  # 4 pairs of 12 numbers
+    monkeypatch.setattr("reid_eval.scores.MADE_BYTES", 200)
+    monkeypatch.setattr("reid_eval.scores.BLOCK_QUERIES", 7)
+    pieces = k_reciprocal(query, gallery)
+    np.testing.assert_array_equal(pieces.distances(0, 40), whole.distances(0, 40))
+    found = evaluate(query, gallery, *pids, protocol=all_pairs, reranking=pieces)
+    np.testing.assert_array_equal(found.ap, expected.ap)

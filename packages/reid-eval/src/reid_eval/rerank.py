@@ -18,14 +18,14 @@ from torch import Tensor
 from reid_eval.defaults import K1, K2, LAMBDA, Metric
 from reid_eval.inputs import TILE_ROWS, Array, Features, Retrieval, as_device, checked_features
 
-PRODUCTS_AT_A_TIME = {"cpu": 2**24, "cuda": 2**28}
-"""Distances among all rows held at a time: some hundred MB on a CPU, a few GB on a GPU."""
+PRODUCTS_AT_A_TIME = {"cpu": 2**23, "cuda": 2**28}
+"""Distances among all rows held at a time: 32 MB on a CPU, some GB on a GPU."""
 
 ROUNDING = 1e-5
 """Squared distances below this part of the largest squared norm are rounding of float32 products."""
 
-PAIRS_AT_A_TIME = 2**17
-"""Pairs of rows multiplied at a time where the two lists of rows have no order."""
+GATHER_BYTES = 2**21
+"""Of each of two gathers of rows that are multiplied pair by pair: what a core's cache holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,10 @@ class Reranking:
     gallery_valid: np.ndarray
 
     def block(self, retrieval: Retrieval) -> Callable[[int, int], Tensor]:
-        """Scores of a range of queries, the distances turned round, for `evaluate` and `ranked`."""
+        """Scores of a range of queries, the distances turned round, for `evaluate` and `ranked`.
+
+        They are in one buffer, which the next call fills anew.
+        """
         sizes = len(self.query_valid), len(self.gallery_valid)
         expected = len(retrieval.query), len(retrieval.gallery)
         if sizes != expected:
@@ -68,24 +71,44 @@ class Reranking:
                     f"{name}: row {changed.argmax()} was marked otherwise when the re-ranking was made: give "
                     "k_reciprocal the same masks"
                 )
-        return lambda start, stop: torch.from_numpy(np.negative(self.distances(start, stop)))
+        buffer = np.empty((0, len(self.gallery_valid)), dtype=np.float32)
+
+        def scores(start: int, stop: int) -> Tensor:
+            nonlocal buffer
+            if len(buffer) < stop - start:
+                buffer = np.empty((stop - start, len(self.gallery_valid)), dtype=np.float32)
+            some = buffer[: stop - start]
+            self._fill(some, start)
+            return torch.from_numpy(np.negative(some, out=some))
+
+        return scores
 
     def distances(self, start: int, stop: int) -> np.ndarray:
         """Distances of some queries to the gallery, float32 [stop - start, g]; lower is nearer.
 
         Those of and to rows without a feature are infinite.
         """
-        first, last = (int(np.count_nonzero(self.query_valid[:row])) for row in (start, stop))
-        found = self._between_valid(first, last)
-        if found.shape == (stop - start, len(self.gallery_valid)):
-            return found
-        distances = np.full((stop - start, len(self.gallery_valid)), np.inf, dtype=np.float32)
-        distances[np.ix_(self.query_valid[start:stop], self.gallery_valid)] = found
+        count = len(self.query_valid[start:stop])
+        distances = np.empty((count, len(self.gallery_valid)), dtype=np.float32)
+        self._fill(distances, start)
         return distances
 
-    def _between_valid(self, start: int, stop: int) -> np.ndarray:
-        split = len(self.farthest)
-        distances = self.rows[start:stop] @ self.rows[split:].T
+    def _fill(self, distances: np.ndarray, start: int) -> None:
+        """Write the distances of the queries from `start` on, as many as there are rows to fill."""
+        stop = start + len(distances)
+        first, last = (int(np.count_nonzero(self.query_valid[:row])) for row in (start, stop))
+        shape = last - first, len(self.rows) - len(self.farthest)
+        if shape == distances.shape:
+            self._fill_valid(distances, first)
+            return
+        valid = np.empty(shape, dtype=np.float32)
+        self._fill_valid(valid, first)
+        distances.fill(np.inf)
+        distances[np.ix_(self.query_valid[start:stop], self.gallery_valid)] = valid
+
+    def _fill_valid(self, distances: np.ndarray, start: int) -> None:
+        split, stop = len(self.farthest), start + len(distances)
+        np.matmul(self.rows[start:stop], self.rows[split:].T, out=distances)
         distances *= -2
         distances += self.norms[start:stop, None]
         distances += self.norms[split:]
@@ -93,7 +116,6 @@ class Reranking:
         for row in range(start, stop):
             overlap = self._overlap(row)
             distances[row - start] += (1 - self.weight) * (1 - overlap / (2 - overlap))
-        return distances
 
     def _overlap(self, row: int) -> np.ndarray:
         """Sum over neighbours of the lesser of both weights: float32 [g], from the rows that share any."""
@@ -172,18 +194,23 @@ def k_reciprocal(
         norms = np.ones(count, dtype=np.float32)
 
     neighbours, farthest = _nearest_and_farthest(rows, norms, k1 + 1, chosen)
-    reciprocal = _mutual(neighbours)
-    near = _mutual(neighbours[:, : round(k1 / 2) + 1])
-    # A neighbour's own neighbours join where over two thirds of them are already there (the paper's R*).
-    common = (reciprocal @ near).multiply(reciprocal).tocoo()
-    sizes = np.diff(near.indptr)
-    joins = common.data > 2 / 3 * sizes[common.col]
-    joined = sparse.csr_array((np.ones(joins.sum()), (common.row[joins], common.col[joins])), (count, count))
-    encoding = _weights((reciprocal + joined @ near).tocoo(), rows, norms, farthest)
+    encoding = _weights(_expand(neighbours, k1), rows, norms, farthest)
     if k2 > 1:
         encoding = _links(neighbours[:, :k2]) @ encoding / np.float32(k2)
     gallery_encoding = sparse.csc_array(encoding[split:])
     return Reranking(rows, norms, farthest[:split], encoding[:split], gallery_encoding, weight, *valid)
+
+
+def _expand(neighbours: np.ndarray, k1: int) -> sparse.coo_array:
+    """Each row's k-reciprocal neighbours, and theirs that join them: entries of a matrix [n n]."""
+    reciprocal = _mutual(neighbours)
+    near = _mutual(neighbours[:, : round(k1 / 2) + 1])
+    # A neighbour's own neighbours join where over two thirds of them are already there (the paper's R*).
+    common = (reciprocal @ near).multiply(reciprocal).tocoo()
+    joins = common.data > 2 / 3 * np.diff(near.indptr)[common.col]
+    ones = np.ones(joins.sum(), dtype=np.float32)
+    joined = sparse.csr_array((ones, (common.row[joins], common.col[joins])), reciprocal.shape)
+    return (reciprocal + joined @ near).tocoo()
 
 
 def _links(neighbours: np.ndarray) -> sparse.csr_array:
@@ -226,10 +253,11 @@ def _weights(
 ) -> sparse.csr_array:
     """exp(-distance) over a row's neighbours, summing to 1; the row's largest distance is 1."""
     products = np.empty(pairs.nnz, dtype=np.float32)
-    for start in range(0, pairs.nnz, PAIRS_AT_A_TIME):
-        some = slice(start, start + PAIRS_AT_A_TIME)
+    step = max(1, GATHER_BYTES // rows[:1].nbytes)
+    for start in range(0, pairs.nnz, step):
+        some = slice(start, start + step)
         products[some] = np.einsum("nd,nd->n", rows[pairs.row[some]], rows[pairs.col[some]])
-    distances = norms[pairs.row] + norms[pairs.col] - 2 * products
-    weights = np.exp(-distances / farthest[pairs.row])
+    weights = np.exp(-(norms[pairs.row] + norms[pairs.col] - 2 * products) / farthest[pairs.row])
     sums = np.bincount(pairs.row, weights, minlength=len(rows)).astype(np.float32)
-    return sparse.csr_array((weights / sums[pairs.row], (pairs.row, pairs.col)), pairs.shape)
+    weights /= sums[pairs.row]
+    return sparse.csr_array((weights, (pairs.row, pairs.col)), pairs.shape)

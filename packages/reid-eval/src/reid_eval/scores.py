@@ -14,6 +14,9 @@ from reid_eval.protocols import OWN_PERSON
 BLOCK_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
 """Scores multiplied at a time: large enough to read the gallery few times."""
 
+MADE_BYTES = 2**24
+"""Scores made at a time by whoever gives them, beside the metric's."""
+
 BLOCK_QUERIES = 64
 """Queries multiplied at a time whatever the gallery's size; fewer would reread it too often."""
 
@@ -63,8 +66,8 @@ def tiles(retrieval: Retrieval, block: Block | None = None) -> Iterator[Tile]:
     people, items = Groups.of(columns["pid"]), Groups.of(columns[ITEM]) if ITEM in columns else None
     never = torch.nonzero((columns["pid"] == JUNK_PID) | ~retrieval.gallery_valid)[:, 0]
 
-    fit = BLOCK_BYTES[kind] // (gallery * retrieval.dtype.itemsize)
-    step = min(queries, max(BLOCK_QUERIES, fit))
+    size = BLOCK_BYTES[kind] if block is None else MADE_BYTES
+    step = min(queries, max(BLOCK_QUERIES, size // (gallery * retrieval.dtype.itemsize)))
     if block is None:
         buffer = torch.empty(step, gallery, dtype=retrieval.dtype, device=retrieval.device)
         block = _metric_block(retrieval, buffer)
