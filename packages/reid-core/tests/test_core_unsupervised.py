@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 from torch import nn
 
 from reid_core.training.unsupervised import (
@@ -20,6 +21,7 @@ from reid_core.training.unsupervised import (
     cluster,
     jaccard_distance,
     memory,
+    neighbours,
     within_cameras,
 )
 
@@ -79,6 +81,45 @@ def test_sparse_jaccard_distances_are_the_dense_ones_within_eps(seed, count, ide
     assert found.nnz == stored.sum()  # a pair at most once
     np.testing.assert_allclose(found.data, expected[found.row, found.col], atol=1e-5)
     assert (expected[~stored] > eps - 1e-5).all() and (found.data <= eps + 1e-6).all()
+
+
+def encodings(seed: int, rows: int, peak: float) -> sparse.csr_array:
+    """Rows of weights that sum to 1; some rows are the same, and some columns are hubs."""
+    rng = np.random.default_rng(seed)
+    dense = rng.random((rows, rows)) ** peak * (rng.random((rows, rows)) < rng.beta(0.3, 3, rows))
+    dense[np.arange(rows), np.arange(rows)] += 0.1
+    dense[rows // 2 : rows // 2 + 3] = dense[0]
+    return sparse.csr_array(dense / dense.sum(axis=1, keepdims=True))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    rows=st.integers(8, 60),
+    peak=st.floats(0, 12),
+    eps=st.sampled_from([0.0, 1e-6, 0.3, 0.6, 0.9, 0.999, 1 - 1e-9]),
+)
+def test_near_pairs_are_those_of_a_loop_over_all_pairs(seed, rows, peak, eps):
+    encoding = encodings(seed, rows, peak)
+    dense = encoding.toarray()
+    overlap = np.minimum(dense[:, None], dense[None]).sum(axis=2)
+    expected = np.maximum(1 - overlap / (2 - overlap), 0)
+    found = neighbours._near_pairs(encoding, eps, progress=False)
+    near = np.zeros((rows, rows), dtype=bool)
+    near[found.tocoo().row, found.tocoo().col] = True
+    assert found.nnz == near.sum() and (found != found.T).nnz == 0
+    wrong = near != (expected <= eps)
+    assert (np.abs(expected[wrong] - eps) < 1e-12).all()  # sums in another order
+    np.testing.assert_allclose(found.toarray()[near], expected[near], atol=1e-7)
+
+
+def test_how_many_pairs_are_worked_on_at_a_time_changes_no_distance(monkeypatch):
+    features, _ = people(0, 300, 30, 0.5)
+    whole = jaccard_distance(features, 10, 3, progress=False)
+    monkeypatch.setattr(neighbours, "GATHER_BYTES", 1000)
+    monkeypatch.setattr(neighbours, "ROWS_AT_A_TIME", 7)
+    pieces = jaccard_distance(features, 10, 3, progress=False)
+    assert (whole != pieces).nnz == 0 and whole.nnz == pieces.nnz
 
 
 def test_lengths_do_not_count():

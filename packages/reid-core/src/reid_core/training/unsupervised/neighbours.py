@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import faiss
 import numpy as np
 from scipy import sparse
@@ -11,7 +13,17 @@ from reid_core.progress import Progress
 from reid_core.training.unsupervised.config import EPS, K1, K2
 
 QUERIES_AT_A_TIME = 4096
-PAIRS_AT_A_TIME = 2**14
+GATHER_BYTES = 2**21
+"""Of each of two gathers of rows that are multiplied pair by pair: what a core's cache holds."""
+
+ROWS_AT_A_TIME = 128
+"""Rows whose near pairs are sought at a time."""
+
+TAIL = 0.875
+"""Share of the overlap at eps that a row's lightest weights, left out of the bound, may add up to."""
+
+ROUNDING = 1e-4
+"""Share of the overlap at eps that the bound, in float32, may fall short by."""
 
 
 def jaccard_distance(
@@ -34,8 +46,8 @@ def jaccard_distance(
         progress: whether to show progress.
 
     Returns:
-        Sparse float32 `[n n]`, symmetric but for rounding. A distance of 0 is an explicit entry; one that
-        isn't stored is greater than eps.
+        Sparse float32 `[n n]`, symmetric. A distance of 0 is an explicit entry; one that isn't stored is
+        greater than eps.
 
     Raises:
         ValueError: features of another shape, not finite or zero, or settings outside their ranges.
@@ -79,8 +91,8 @@ def _unit_rows(features: np.ndarray) -> np.ndarray:
 
 
 def _nearest(rows: np.ndarray, k: int, progress: bool) -> np.ndarray:
-    """The k nearest rows of each, nearest first: int64 [n k]."""
-    found = np.empty((len(rows), k), dtype=np.int64)
+    """The k nearest rows of each, nearest first: int32 [n k]."""
+    found = np.empty((len(rows), k), dtype=np.int32)
     with Progress("neighbours", len(rows), enabled=progress) as shown:
         for start in range(0, len(rows), QUERIES_AT_A_TIME):
             some = slice(start, min(start + QUERIES_AT_A_TIME, len(rows)))
@@ -105,8 +117,9 @@ def _mutual(neighbours: np.ndarray) -> sparse.csr_array:
 def _softmax(pairs: sparse.coo_array, rows: np.ndarray) -> sparse.csr_array:
     """Softmax of minus the squared distance over the pairs of each row."""
     products = np.empty(pairs.nnz, dtype=np.float32)
-    for start in range(0, pairs.nnz, PAIRS_AT_A_TIME):
-        some = slice(start, start + PAIRS_AT_A_TIME)
+    step = max(1, GATHER_BYTES // rows[:1].nbytes)
+    for start in range(0, pairs.nnz, step):
+        some = slice(start, start + step)
         products[some] = np.einsum("nd,nd->n", rows[pairs.row[some]], rows[pairs.col[some]])
     weights = np.exp(2 * products - 2)
     sums = np.bincount(pairs.row, weights, minlength=len(rows)).astype(np.float32)
@@ -114,23 +127,53 @@ def _softmax(pairs: sparse.coo_array, rows: np.ndarray) -> sparse.csr_array:
 
 
 def _near_pairs(encoding: sparse.csr_array, eps: float, progress: bool) -> sparse.csr_array:
-    """Distances of at most eps, a row at a time: only rows that share a neighbour are compared."""
+    """Distances of at most eps: a bound by a sparse product leaves few pairs whose distance is worked out.
+
+    With `x` and `y` the encodings of two rows, and `H` the heaviest weights of `x`, their overlap
+    `sum_k min(x_k, y_k)` is at most `sum_{k in H} sqrt(x_k y_k)` and the sum of the other weights of `x`.
+    """
     count = encoding.shape[0]
-    columns = sparse.csc_array(encoding)
-    near, distances = [], []
-    with Progress("Jaccard distances", count, enabled=progress) as shown:
-        for row in range(count):
-            mine = slice(encoding.indptr[row], encoding.indptr[row + 1])
-            first = columns.indptr[encoding.indices[mine]]
-            sizes = columns.indptr[encoding.indices[mine] + 1] - first
-            entries = np.repeat(first - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
-            lesser = np.minimum(columns.data[entries], np.repeat(encoding.data[mine], sizes))
-            # n numbers a row are less than the search for its neighbours took
-            overlap = np.bincount(columns.indices[entries], lesser, minlength=count)
-            others = np.flatnonzero(overlap)
-            distance = np.maximum(1 - overlap[others] / (2 - overlap[others]), 0)
-            near.append(others[distance <= eps].astype(np.int32))
-            distances.append(distance[distance <= eps].astype(np.float32))
-            shown.update(row + 1)
-    starts = np.cumsum([0, *map(len, near)])
-    return sparse.csr_array((np.concatenate(distances), np.concatenate(near), starts), shape=encoding.shape)
+    least = 2 * (1 - eps) / (2 - eps)  # the overlap at a distance of eps
+    encoding.sort_indices()
+    roots = encoding.astype(np.float32)
+    np.sqrt(roots.data, out=roots.data)
+    columns = sparse.csr_array(roots.T)
+
+    def find(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        heavy, rest = _split_off_tails(encoding[start : start + ROWS_AT_A_TIME], TAIL * least)
+        bound = heavy @ columns
+        row = np.repeat(np.arange(len(rest)), np.diff(bound.indptr))
+        near = (bound.data >= (least * (1 - ROUNDING) - rest)[row]) & (bound.indices >= row + start)
+        row, col = row[near] + start, bound.indices[near]
+        overlap = encoding[row].minimum(encoding[col]).sum(axis=1)
+        distance = np.maximum(1 - overlap / (2 - overlap), 0)
+        near = distance <= eps
+        return row[near], col[near], distance[near].astype(np.float32)
+
+    starts = range(0, count, ROWS_AT_A_TIME)
+    parts = []
+    with (
+        ThreadPoolExecutor(faiss.omp_get_max_threads()) as pool,
+        Progress("Jaccard distances", count, enabled=progress) as shown,
+    ):
+        for start, part in zip(starts, pool.map(find, starts), strict=True):
+            parts.append(part)
+            shown.update(min(start + ROWS_AT_A_TIME, count))
+    row, col, distance = (np.concatenate(values) for values in zip(*parts, strict=True))
+    mirrored = row < col
+    rows, cols = np.concatenate([row, col[mirrored]]), np.concatenate([col, row[mirrored]])
+    return sparse.csr_array((np.concatenate([distance, distance[mirrored]]), (rows, cols)), encoding.shape)
+
+
+def _split_off_tails(rows: sparse.csr_array, most: float) -> tuple[sparse.csr_array, np.ndarray]:
+    """Square roots of each row's heaviest weights, float32; and the sum of its others, at most `most`."""
+    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    order = np.lexsort((rows.data, row))
+    sums = np.cumsum(rows.data[order])
+    before = np.concatenate([[0], sums])[rows.indptr[:-1]]
+    heavy = np.empty(rows.nnz, dtype=bool)
+    heavy[order] = sums - before[row] > most
+    starts = np.concatenate([[0], np.cumsum(heavy)])[rows.indptr]
+    weights = np.sqrt(rows.data[heavy]).astype(np.float32)
+    rest = np.bincount(row, np.where(heavy, 0, rows.data), minlength=rows.shape[0])
+    return sparse.csr_array((weights, rows.indices[heavy], starts), rows.shape), rest
