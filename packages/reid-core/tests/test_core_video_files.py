@@ -188,3 +188,37 @@ def test_short_tracks_of_a_short_video_are_left_out(tmp_path):
         progress=False,
     )
     assert len(manifest) == 0  # ByteTrack takes a track for one from its second frame on
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "width", "full_range"),
+    [
+        ("mpeg4", "yuv420p", 96, False),
+        ("mpeg4", "yuv420p", 50, False),  # rows padded in memory
+        ("libx264", "yuv444p", 50, False),
+        ("libx264", "yuv420p", 96, True),
+        ("mjpeg", "yuvj422p", 50, True),
+        ("libx264", "yuv420p10le", 50, False),
+        ("libx264rgb", "rgb24", 50, False),
+        ("ffv1", "gray", 50, False),
+    ],
+)
+def test_pictures_are_those_of_the_frames_themselves_also_while_others_are_held(
+    codec, pixels, width, full_range, tmp_path
+):
+    path = tmp_path / "street.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = width, HEIGHT, pixels
+        if full_range:
+            stream.codec_context.color_range = av.video.reformatter.ColorRange.JPEG
+        for number in range(6):
+            frame = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(picture(number)[:, :width]), format="rgb24"
+            )
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        expected = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    found = [frame.image for frame in read_frames(path)]
+    np.testing.assert_array_equal(found, expected)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,6 +28,8 @@ CONFIDENCE = 0.8
 """VILLS 4.1: "we applied a multi-object tracking method with a confidence threshold of 0.8"."""
 BOXES_FILE, UNREADABLE_FILE, MANIFEST_FILE = "boxes.parquet", "unreadable.txt", "manifest.parquet"
 JPEG_QUALITY = 95
+WRITERS, WAITING = 4, 64
+"""Threads that encode and write crops, and crops that wait for them at most."""
 COLUMNS = ("track", "frame", "score", "left", "top", "right", "bottom")
 
 
@@ -167,11 +171,22 @@ def _extract(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        rows = [
-            row
-            for frame, tracked in _tracked(frames, detect, config.every, batch)
-            for row in _write_crops(frame, tracked, partial, config.margin)
-        ]
+        rows: list[tuple] = []
+        folders: set[Path] = set()
+        written: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(WRITERS) as pool:
+            for frame, tracked in _tracked(frames, detect, config.every, batch):
+                for row, crop in _crops(frame, tracked, config.margin):
+                    file = partial / f"{row[0]:05}" / f"{frame.number:07}.jpg"
+                    if file.parent not in folders:
+                        file.parent.mkdir()
+                        folders.add(file.parent)
+                    written.append(pool.submit(_write_crop, crop, file))
+                    rows.append(row)
+                while len(written) > WAITING:
+                    written.popleft().result()
+            for crop_written in written:
+                crop_written.result()
         boxes = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["track", "frame"], ignore_index=True)
         of_track = boxes.groupby("track")["score"]
         kept = (of_track.transform("mean") >= config.confidence) & (
@@ -193,10 +208,19 @@ def _tracked(
     from supervision import Detections as Boxes
 
     tracker = None
-    while chunk := list(islice(frames, batch)):
+    for chunk in _chunks_ahead(frames, batch):
         tracker = tracker or _bytetrack(chunk[0].rate / every)
         for frame, found in zip(chunk, _detected(detect, chunk), strict=True):
             yield frame, tracker.update(Boxes(xyxy=found.boxes, confidence=found.scores))
+
+
+def _chunks_ahead(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
+    """The frames in lists of a size, the next of which is decoded while one is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(lambda: list(islice(frames, size)))
+        while chunk := coming.result():
+            coming = pool.submit(lambda: list(islice(frames, size)))
+            yield chunk
 
 
 def _detected(detect: Detector, chunk: Sequence[Frame]) -> list[Detections]:
@@ -239,8 +263,8 @@ def _bytetrack(frame_rate: float) -> Any:
     return ByteTrackTracker(frame_rate=frame_rate)
 
 
-def _write_crops(frame: Frame, tracked: Any, folder: Path, margin: float) -> Iterator[tuple]:
-    """Write a frame's crops and yield their rows, as COLUMNS; a box beside the picture has none."""
+def _crops(frame: Frame, tracked: Any, margin: float) -> Iterator[tuple[tuple, np.ndarray]]:
+    """A frame's rows, as COLUMNS, and their crops; a box beside the picture has none."""
     height, width = frame.image.shape[:2]
     for box, score, track in zip(tracked.xyxy, tracked.confidence, tracked.tracker_id, strict=True):
         left, top, right, bottom = box.tolist()
@@ -249,12 +273,13 @@ def _write_crops(frame: Frame, tracked: Any, folder: Path, margin: float) -> Ite
         y0, y1 = max(0, round(top - above)), min(height, round(bottom + above))
         if track < 0 or x0 >= x1 or y0 >= y1:
             continue
-        crop = cv2.cvtColor(frame.image[y0:y1, x0:x1], cv2.COLOR_RGB2BGR)
-        _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        file = folder / f"{track:05}" / f"{frame.number:07}.jpg"
-        file.parent.mkdir(exist_ok=True)
-        file.write_bytes(encoded.tobytes())
-        yield int(track), frame.number, float(score), left, top, right, bottom
+        row = (int(track), frame.number, float(score), left, top, right, bottom)
+        yield row, cv2.cvtColor(frame.image[y0:y1, x0:x1], cv2.COLOR_RGB2BGR)
+
+
+def _write_crop(crop: np.ndarray, file: Path) -> None:
+    _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    file.write_bytes(encoded.data)
 
 
 def _collect(out: Path, names: Sequence[str]) -> Manifest:
