@@ -162,7 +162,8 @@ def _rgb_converter() -> Callable[[Any], np.ndarray]:
     That allocates every picture, and the C library may map and unmap its memory each time: half of the time
     that decoding takes. The scale filter keeps a pool; a picture goes back to it when nobody holds its array.
     """
-    graph, shape = None, None
+    graph: Any = None
+    shape = None
 
     def convert(frame: Any) -> np.ndarray:
         nonlocal graph, shape
