@@ -259,3 +259,10 @@ def test_numbers_that_do_not_fit_are_refused(manifest):
     with pytest.raises(ValueError, match="which lies in no shard"):
         shard_numbers(manifest)
     assert isinstance(ShardBatches([0, 1], 2, 1, streams=2), RandomBatches)
+
+
+def test_a_folder_that_is_called_like_a_shard_is_read_as_a_folder(tmp_path):
+    file = tmp_path / "old.tar" / "0+3" / "1.jpg"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"image")
+    assert image_bytes(file) == b"image"

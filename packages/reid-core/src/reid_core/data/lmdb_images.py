@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from reid_core.data.shard_images import shard_bytes
+from reid_core.data.shard_images import shard_bytes, split_shard_path
 
 
 def image_bytes(path: str | Path) -> bytes:
@@ -24,6 +25,9 @@ def image_bytes(path: str | Path) -> bytes:
         OSError: no such file or key, or a shard that ends too soon.
         ImportError: the path goes through a file, and the extra `lmdb` is not installed.
     """
+    if in_shard := split_shard_path(os.fspath(path)):
+        with suppress(FileNotFoundError, IsADirectoryError):  # then the path is of another kind, or none
+            return shard_bytes(*in_shard)
     try:
         with open(path, "rb") as file:
             return file.read()

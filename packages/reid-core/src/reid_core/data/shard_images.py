@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from threading import Lock
 
@@ -10,6 +11,7 @@ READ_AHEAD_AFTER = 8
 """Images after which all of a shard is asked for, in one go, as disks like it. Who draws from all shards at
 once has most of them closed again before (`OPEN_SHARDS`)."""
 OPEN_SHARDS = 64
+_PLACE = re.compile(r"(?<=\.tar)([/\\])(\d+\+\d+)/")
 
 
 def shard_path(shard: str, start: int, size: int, name: str) -> str:
@@ -26,6 +28,20 @@ def shard_path(shard: str, start: int, size: int, name: str) -> str:
         '000000.tar/512+9000/query/1.jpg'
     """
     return f"{shard}/{start}+{size}/{name}"
+
+
+def split_shard_path(path: str) -> tuple[str, str] | None:
+    """A shard and a place in it, told by how the path reads; None of other paths.
+
+    Args:
+        path: any.
+
+    Example:
+        >>> split_shard_path("a/000000.tar/512+9000/query/1.jpg"), split_shard_path("a/1.jpg")
+        (('a/000000.tar', '512+9000/query/1.jpg'), None)
+    """
+    found = _PLACE.search(path)
+    return (path[: found.start(1)], path[found.start(2) :]) if found else None
 
 
 def shard_bytes(shard: str, place: str) -> bytes:
