@@ -16,6 +16,7 @@ from reid_adapters.attaching import attach, detach, digest_of
 from reid_adapters.backbones import Backbone, backbone_of
 from reid_adapters.config import LoRAConfig, PBPConfig, VSLAConfig
 from reid_adapters.encoder import ATTRIBUTE, SetEncoder, part_of
+from reid_adapters.weight_files import refuse_other_file
 
 WEIGHTS, CONFIG = "adapter.safetensors", "config.json"
 METHODS: dict[str, type[VSLAConfig] | type[LoRAConfig]] = {"vsla": VSLAConfig, "lora": LoRAConfig}
@@ -102,10 +103,11 @@ def load_pretrained(model: nn.Module, folder: str | Path, backbone: Backbone | N
     """
     path = Path(folder, CONFIG)
     record = _read_config(path)
+    refuse_other_file(file := Path(folder, WEIGHTS))
     try:
-        weights = load_file(Path(folder, WEIGHTS))
+        weights = load_file(file)
     except SafetensorError as error:
-        raise ValueError(f"{Path(folder, WEIGHTS)} is no safetensors file, or damaged: {error}") from error
+        raise ValueError(f"{file} is no safetensors file, or cut short or damaged: {error}") from error
     if isinstance(model, SetEncoder):
         model = model.base
     if hasattr(model, ATTRIBUTE):
@@ -133,9 +135,7 @@ def load_pretrained(model: nn.Module, folder: str | Path, backbone: Backbone | N
     ]
     if wrong:
         detach(model)
-        raise ValueError(
-            f"{Path(folder, WEIGHTS)} doesn't hold what {CONFIG} beside it says: {', '.join(wrong[:5])}"
-        )
+        raise ValueError(f"{file} doesn't hold what {CONFIG} beside it says: {', '.join(wrong[:5])}")
     for name, tensor in wanted.items():
         tensor.data.copy_(weights[name])
     return encoder

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from reid_adapters.attaching import attach
 from reid_adapters.config import PBPConfig, VSLAConfig
 from reid_adapters.encoder import SetEncoder
 from reid_adapters.prompts import IDPromptLearner
+from reid_adapters.weight_files import read_weight_file
 
 State = Mapping[str, Tensor]
 
@@ -184,35 +184,20 @@ def read_state(source: str | Path | State) -> dict[str, Tensor]:
     """A state dict from a file or as given, without the wrappers of trainers and DataParallel.
 
     Args:
-        source: a .safetensors file, a file of torch.save (read with weights_only=True), or a state dict.
+        source: a file, as `read_weight_file` takes it, or a state dict.
 
     Returns:
         Tensors by name.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it can't be read without pickle, or holds no tensors.
+        ValueError: it is something else than a file of weights, or holds no tensors.
 
     Example:
         >>> read_state({"module.proj": torch.ones(1)})
         {'proj': tensor([1.])}
     """
-    state: Any
-    if isinstance(source, Mapping):
-        state = source
-    else:
-        try:
-            if Path(source).suffix == ".safetensors":
-                state = load_file(source)
-            else:
-                state = torch.load(source, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            raise ValueError(
-                f"{source} can't be read as plain tensors ({error}); OpenAI's own archive is read by "
-                'open_clip.create_model(..., pretrained="openai")'
-            ) from error
+    state: Any = source if isinstance(source, Mapping) else read_weight_file(source)
     for wrapper in ("model", "state_dict"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]

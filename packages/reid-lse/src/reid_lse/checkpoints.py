@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from reid_lse.weight_files import refuse_other_file
+
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
@@ -92,7 +94,8 @@ def read_weights(checkpoint: str | Path, sha256: str | None = None) -> dict[str,
     Raises:
         FileNotFoundError: no such file.
         OSError: the address can't be fetched.
-        ValueError: a wrong digest, an address without one, a file that is no state dict.
+        ValueError: a wrong digest, an address without one, a file that is no state dict (the message says
+            what it is).
     """
     address = str(checkpoint)
     if address.startswith(("https://", "http://")):
@@ -105,10 +108,14 @@ def read_weights(checkpoint: str | Path, sha256: str | None = None) -> dict[str,
         digest = _sha256(path)
         if digest != sha256.lower():
             raise ValueError(f"{path}: SHA-256 is {digest}, expected {sha256.lower()}; fetch the file again")
+    refuse_other_file(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        cause = error.__context__ or error  # torch puts a page of advice around its own
+        reason = str(cause).strip().partition("\n")[0]
+        if isinstance(cause, EOFError) or "EOF" in reason:
+            raise ValueError(f"{path} is a file of weights cut short ({reason}): fetch it again") from None
         raise ValueError(f"{path}: expected a state dict of tensors alone; {reason}") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: expected a state dict, names to tensors; save model.state_dict()")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from reid_lse.weight_files import refuse_other_file
+
 Shapes = list[list[int]]
 
 
@@ -26,6 +28,7 @@ def read_model(path: Path, name: str) -> Any:
         import openvino
     except ImportError as error:
         raise ImportError(f"{name} needs OpenVINO: pip install 'reid-lse[blazepose]'") from error
+    refuse_other_file(path)
     try:
         return openvino.Core().read_model(path)
     except RuntimeError as error:
