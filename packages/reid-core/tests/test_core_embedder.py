@@ -237,6 +237,7 @@ def test_one_image_in_place_of_several_is_refused() -> None:
         ({"batch_size": 0}, "batch_size=0"),
         ({"workers": 0}, "workers=0"),
         ({"errors": "skip"}, "errors='skip'"),
+        ({"device": "cuda:99"}, "device=cuda:99, but torch sees . GPUs here"),
         ({"tracklets": True}, "tracklets=True is for a Manifest"),
     ],
 )

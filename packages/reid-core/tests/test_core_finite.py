@@ -210,6 +210,17 @@ def test_a_check_raises_exactly_if_something_was_not_finite_and_names_the_first(
         assert check.read(len(losses)) == 0
 
 
+def test_a_gradient_of_any_parameter_is_looked_at():
+    """Its update may be left out, so that the weights show nothing."""
+    layer = nn.Linear(1, 1)
+    check = FiniteCheck(layer, Path("last.ckpt"), lambda number: [])
+    check.add_batch(0, 0, ["loss"], torch.ones(1), {})
+    layer.weight.grad, layer.bias.grad = torch.ones(1, 1), torch.tensor([math.nan])
+    check.add_gradients(0, layer.parameters())
+    with pytest.raises(FloatingPointError, match="the gradient is not finite at step 0"):
+        check.read(1)
+
+
 def test_updates_that_a_gradient_scaler_leaves_out_are_counted():
     layer = nn.Linear(1, 1)
     check = FiniteCheck(layer, Path("last.ckpt"), lambda number: [])

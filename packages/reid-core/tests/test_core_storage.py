@@ -99,6 +99,13 @@ def test_bytes_that_are_no_image_are_final_and_listed(images, tmp_path, monkeypa
     assert len(pack(images, tmp_path / "out", shard_images=50, progress=False)) == IMAGES - 1
 
 
+def test_packing_allows_a_share_of_unreadable_images(images, tmp_path):
+    (images.root / "005.png").write_bytes(b"no image")
+    command = ["pack", str(tmp_path / "toy.parquet"), str(tmp_path / "out")]
+    assert main(command) == 0
+    assert main([*command, "--allow_unreadable", "0"]) == 1
+
+
 @pytest.mark.parametrize("command", ["pack", "check"])
 def test_images_renamed_away_stop_the_work_in_one_line_and_it_resumes(images, command, tmp_path, capsys):
     out = {"pack": [str(tmp_path / "out")], "check": ["--resume", str(tmp_path / "record")]}[command]

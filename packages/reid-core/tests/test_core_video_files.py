@@ -41,6 +41,12 @@ def write(path, codec="mpeg4", frames=FRAMES, times=None):
     return path
 
 
+def places(path):
+    """Where each frame's packet lies in the file."""
+    with av.open(str(path)) as container:
+        return [slice(p.pos, p.pos + p.size) for p in container.demux(video=0) if p.dts is not None]
+
+
 @pytest.mark.parametrize("suffix", CODECS)
 def test_a_half_downloaded_video_is_not_taken_as_whole(suffix, tmp_path):
     path = write(tmp_path / f"street.{suffix}", CODECS[suffix])
@@ -78,6 +84,34 @@ def test_damage_within_a_video_is_named_and_no_frame_after_it_given(tmp_path):
     with pytest.raises(UnreadableVideo, match="is damaged from frame|ends early"):
         numbers.extend(frame.number for frame in read_frames(path))
     assert numbers == list(range(len(numbers))) and len(numbers) < FRAMES
+
+
+def test_a_few_frames_less_than_declared_are_noticed(tmp_path):
+    """Four frames of ten a second are less than what a duration may lack."""
+    path = write(tmp_path / "street.mp4")
+    path.write_bytes(path.read_bytes()[: places(path)[56].start])
+    with pytest.raises(UnreadableVideo, match="ends early, with 56 of its 60 frames"):
+        list(read_frames(path))
+
+
+def test_a_frame_that_cannot_be_decoded_is_damage(tmp_path):
+    """All packets are there, and so is the whole duration."""
+    path = write(tmp_path / "street.mp4")
+    content = bytearray(path.read_bytes())
+    lost = places(path)[40]
+    content[lost] = bytes(lost.stop - lost.start)
+    path.write_bytes(content)
+    with pytest.raises(UnreadableVideo, match="is damaged from frame 40 on; fetch"):
+        list(read_frames(path))
+
+
+def test_a_packet_that_the_receiver_marked_as_damaged_is_damage(tmp_path):
+    path = write(tmp_path / "street.ts", "mpeg2video")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 // 188 * 188 + 1] |= 0x80  # a transport packet's error indicator
+    path.write_bytes(content)
+    with pytest.raises(UnreadableVideo, match="is damaged from frame 2[0-9] on; fetch"):
+        list(read_frames(path))
 
 
 def test_a_half_downloaded_video_gives_no_tracklets_and_is_reported(tmp_path):
@@ -125,10 +159,10 @@ def test_a_video_of_one_frame_is_whole(tmp_path):
     assert len(list(read_frames(write(tmp_path / "still.mp4", frames=1)))) == 1
 
 
-def test_a_video_without_detections_is_done_and_gives_an_empty_manifest(tmp_path):
+@pytest.mark.parametrize("none", [(np.zeros((0, 4)), np.zeros(0)), ([], [])], ids=["arrays", "lists"])
+def test_a_video_without_detections_is_done_and_gives_an_empty_manifest(none, tmp_path):
     (tmp_path / "in").mkdir()
     write(tmp_path / "in" / "empty.mp4", frames=10)
-    none = (np.zeros((0, 4)), np.zeros(0))
     calls = []
 
     def detect(frames):
@@ -172,6 +206,7 @@ def test_a_detector_that_returns_something_else_is_refused(given, message, tmp_p
 def test_frames_of_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     path = write(tmp_path / "large.mp4", frames=1)
     monkeypatch.setattr("reid_core.data.decoding.MAX_PIXELS", WIDTH * HEIGHT - 1)
+    monkeypatch.setattr("reid_core.video.frames._decode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(UnreadableVideo, match="large.mp4: has frames of 96 x 64 pixels; expected at most"):
         next(read_frames(path))
 

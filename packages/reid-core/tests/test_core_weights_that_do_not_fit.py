@@ -53,6 +53,16 @@ def test_a_part_is_taken_over_where_a_lower_minimum_allows_it(file):
     assert len(report.surplus) == 24
 
 
+@pytest.mark.parametrize("large", [True, False], ids=["few large", "many small"])
+def test_the_share_is_of_the_tensors_or_of_their_elements_whichever_is_less(large, file):
+    state = state_of(tiny())
+    kept = {name: value for name, value in state.items() if (value.numel() > 1000) != large}
+    elements = sum(map(torch.numel, kept.values())) / sum(map(torch.numel, state.values()))
+    torch.save(kept | {"cls_token": state["cls_token"]}, file)
+    report = load_weights(tiny(), file, minimum=0.0)
+    assert report.share < 0.7 and (elements < 0.1 if large else elements > 0.9)
+
+
 def test_repvits_further_blocks_are_refused_too(file):
     state = {"features.0.0.c.weight": torch.zeros(24, 3, 3, 3), "features.99.se.weight": torch.zeros(1)}
     torch.save(state, file)
@@ -143,6 +153,14 @@ def test_the_averaged_weights_are_taken_and_the_report_says_so(file):
     assert torch.equal(encoder.vit.pos_embed, last["pos_embed"])
     with pytest.raises(ValueError, match="no entry 'model' of tensors; there are state_dict, state_dict_ema"):
         load_weights(encoder, file, entry="model")
+
+
+def test_a_token_that_the_backbone_lacks_is_surplus_whatever_the_structure(file):
+    """A backbone without positions of tokens has nothing else that would tell."""
+    state = state_of(build_backbone("repvit_m0_9", SIZE))
+    torch.save({**state, "prompt_tokens": torch.zeros(1, 2, 4)}, file)
+    with pytest.raises(ValueError, match=r"1 surplus \(prompt_tokens\)"):
+        load_weights(build_backbone("repvit_m0_9", SIZE), file)
 
 
 def test_a_layer_scale_that_the_backbone_lacks_is_an_error(file):

@@ -95,8 +95,9 @@ def test_as_misses_genuine_pairs_are_rejected_at_every_threshold():
     assert counted.roc.tar[-1] == pytest.approx(scored / genuine) and counted.roc.far[-1] == 1
 
 
-def test_ranked_gives_an_unreadable_query_no_answer_and_no_query_an_unreadable_row():
-    case, masks = masked()
+@pytest.mark.parametrize("fill", [np.nan, 1.0])
+def test_ranked_gives_an_unreadable_query_no_answer_and_no_query_an_unreadable_row(fill):
+    case, masks = masked(fill=fill)
     found = ranked(*case, **masks, k=40)
     assert (found.indices[~masks["query_valid"]] == -1).all() and not found.correct[
         ~masks["query_valid"]

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -105,6 +107,40 @@ def test_images_that_were_away_are_tried_again(tmp_path):
     assert rows == [{"path": "003.png", "error": "unreachable: Input/output error"}]
     assert extract_images(job, tmp_path / "out", Extraction(), shard=2, workers=1) == whole
     assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+@pytest.mark.faults
+def test_a_read_that_succeeds_at_the_second_attempt_is_no_fault(tmp_path, monkeypatch):
+    images = write_people(tmp_path / "images", 2)
+    real, calls = Path.read_bytes, []
+
+    def blips(path):
+        calls.append(path.name)
+        if calls.count(path.name) == 1:
+            raise OSError(5, "Input/output error", str(path))
+        return real(path)
+
+    monkeypatch.setattr(reid_lse.files, "RETRY_SECONDS", (0,))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", blips)
+        for path in sorted(images.iterdir()):
+            assert read_image(path).shape == (3, 48, 24)
+        assert calls == ["000.png", "000.png", "001.png", "001.png"]
+
+
+@pytest.mark.faults
+def test_a_storage_that_is_away_is_not_asked_for_the_whole_shard(tmp_path):
+    images = list_images(write_people(tmp_path / "images", 200))
+    asked = []
+
+    def read(path):
+        asked.append(path)
+        time.sleep(0.01)
+        raise OSError(5, "Input/output error", path)
+
+    with pytest.raises(OSError, match="64 images in a row"):
+        extract_images(images._replace(read=read), tmp_path / "out", Extraction(), batch=8, workers=1)
+    assert len(asked) < 150
 
 
 @pytest.mark.faults

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +22,10 @@ MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26
 """Pixels of an image beyond which it is taken for a decompression bomb: Pillow's limit."""
 
 
+RETRY_SECONDS = (0.1, 1.0)
+"""Pauses before a file is read again that the storage failed to give; not where it says there is none."""
+
+
 class UnreadableImage(ValueError):
     """A file that is no image, or one that can't be used; the message says which and why."""
 
@@ -36,9 +41,9 @@ def read_image(path: str | Path) -> Tensor:
 
     Raises:
         UnreadableImage: no image, cut off, deeper than 8 bits, or of more than MAX_PIXELS.
-        OSError: the file is missing, or the storage failed.
+        OSError: the file is missing, or the storage failed, three times.
     """
-    data = BytesIO(Path(path).read_bytes())
+    data = BytesIO(_reach(Path(path)))
     try:
         with Image.open(data) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -52,6 +57,18 @@ def read_image(path: str | Path) -> Tensor:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadableImage(f"{path}: {error}") from None
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
+
+
+def _reach(path: Path) -> bytes:
+    """A file's bytes; tried again where the storage fails."""
+    for pause in RETRY_SECONDS:
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError:
+            time.sleep(pause)
+    return path.read_bytes()
 
 
 class Images(NamedTuple):

@@ -139,10 +139,14 @@ class ShardMaker:
         rows: list[dict[str, Any]] = []
         # Around all threads, so that none that ends gives the others more.
         with one_blas_thread(), ThreadPoolExecutor(job.workers) as threads:
-            for done in threads.map(self._rows, batches):
-                rows += done
-                report(len(done))
-        check_storage(job.images, rows)
+            try:
+                for done in threads.map(self._rows, batches):
+                    rows += done
+                    report(len(done))
+                    check_storage(job.images, rows)
+            except OSError:
+                threads.shutdown(cancel_futures=True)  # each of the others would wait for the storage too
+                raise
         return pa.Table.from_pylist(rows, schema=self.schema)
 
     def numbered(self, shard: int) -> tuple[int, pa.Table]:
@@ -185,7 +189,7 @@ def check_storage(images: Images, rows: Sequence[Mapping[str, Any]]) -> None:
 
     Args:
         images: where they should be.
-        rows: of a shard.
+        rows: of a shard, so far.
 
     Raises:
         OSError: the root is gone, or so many images in a row can't be reached.

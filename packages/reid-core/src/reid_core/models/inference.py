@@ -15,13 +15,21 @@ def pick_device(device: str | torch.device) -> torch.device:
     Args:
         device: "auto", or what `torch.device` takes.
 
+    Raises:
+        ValueError: a GPU that isn't there.
+
     Example:
         >>> pick_device("cpu")
         device(type='cpu')
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
+    chosen = torch.device(device)
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device={device}, but torch sees {torch.cuda.device_count()} GPUs here: give cpu or auto"
+        )
+    return chosen
 
 
 def batch_features(model: nn.Module, inputs: Tensor, flip: bool = False) -> Tensor:
