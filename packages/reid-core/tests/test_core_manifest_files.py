@@ -44,6 +44,12 @@ def test_a_byte_order_mark_and_other_delimiters_change_nothing(tmp_path, encodin
     assert manifest.pids.tolist() == [3, 3] and manifest.camids.tolist() == [2, -1]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_name_of_digits_stays_as_it_is_behind_a_byte_order_mark_too(tmp_path, encoding):
+    manifest = read(write(tmp_path, "path,pid,camid,split\n0001,3,1,train\n", encoding=encoding))
+    assert manifest.table["path"].tolist() == ["0001"]
+
+
 def test_empty_cells_are_unknown_and_empty_lines_are_left_out(tmp_path):
     text = "path,pid,camid,split,tracklet,platform\na,1,,train,,uav\n\nb,1,2,train,5,\n\n"
     table = read(write(tmp_path, text)).table

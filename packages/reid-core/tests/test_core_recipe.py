@@ -208,6 +208,21 @@ def test_nothing_is_written_for_settings_that_cannot_work(config):
     assert not Path(config.runs).exists()
 
 
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(config, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"runtime.accelerator=gpu, but torch sees no GPU here"):
+        run(TOY, replace(config, runtime=replace(config.runtime, accelerator="gpu")))
+    assert not Path(config.runs).exists()
+
+
+@pytest.mark.faults
+def test_the_tracking_servers_password_is_in_no_file_of_a_run(config, monkeypatch):
+    monkeypatch.setattr("reid_core.tracking.journal.LAST_TRY_SECONDS", 0.1)
+    run(TOY, replace(config, tracking_uri="http://me:swordfish@127.0.0.1:9"))
+    written = b"".join(path.read_bytes() for path in Path(config.runs).rglob("*") if path.is_file())
+    assert b"http://me:***@127.0.0.1:9" in written and b"swordfish" not in written
+
+
 def test_force_does_a_stage_again_and_keeps_what_it_had(config):
     done(config)
     calls.clear()

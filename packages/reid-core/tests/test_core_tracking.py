@@ -186,10 +186,33 @@ def test_a_slow_server_costs_the_training_thread_nothing(tmp_path, monkeypatch):
         opened = time.perf_counter()
         for step in range(500):
             run.metrics({"loss": 1.0}, step)
-        inside = time.perf_counter() - opened
-    assert inside < 0.5  # of 500 steps; a call waits 3 s
+            assert time.perf_counter() - opened < 0.5  # for all 500 steps; a call waits 3 s
     assert time.perf_counter() - began < 10
     assert pending(tmp_path, slow.uri()) > 500
+
+
+@pytest.mark.faults
+def test_a_server_that_hangs_holds_up_neither_start_nor_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("reid_core.tracking.journal.LAST_TRY_SECONDS", 0.1)
+    hanging = Server(seconds=60)
+    began = time.perf_counter()
+    with Tracker.start("hanging", "r1", tmp_path, hanging.uri()):
+        assert time.perf_counter() - began < 8  # one attempt waits for 10 seconds
+    assert time.perf_counter() - began < 9
+
+
+@pytest.mark.faults
+def test_a_server_that_hangs_is_given_up_after_one_more_attempt(tmp_path, monkeypatch):
+    for name in ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
+        monkeypatch.setenv(name, "")  # so that what is set by default is undone after the test
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("reid_core.tracking.delivery.REQUEST_SECONDS", "1")
+    event = {"run": "", "event": "start", "time": 0, "experiment": "hanging", "name": "r1"}
+    (tmp_path / "tracking.jsonl").write_text(json.dumps(event) + "\n")
+    hanging = Server(seconds=60)
+    began = time.perf_counter()
+    assert "ReadTimeoutError" in sync(tmp_path, hanging.uri()).error
+    assert time.perf_counter() - began < 30 and len(hanging.headers) == 2
 
 
 @pytest.mark.faults

@@ -324,6 +324,7 @@ def test_bad_input_is_named(case, error, message):
         ({"metric": "hamming"}, "metric must be one of"),
         ({"ranks": (0, 1)}, "ranks must be whole numbers from 1"),
         ({"average_precision": "half"}, "average_precision must be one of"),
+        ({"device": "cuda:99"}, r"device=cuda:99, but torch sees \d GPUs here: give cpu"),
         (
             {"query_columns": {"clothes": np.zeros(20, int)}},
             r"\['pid', 'camid', 'clothes'\] and \['pid', 'camid'\]",
