@@ -291,7 +291,7 @@ def test_nothing_of_a_report_or_a_table_becomes_markup(tmp_path: Path) -> None:
     report |= {name: evil for name in ("images", "tracklets", "videos")} | {"implausible": [evil]}
     report["criteria"] = {evil: evil}
     report["levels"][0] |= {"level": evil, "images": evil}
-    names = [f"{evil}.png", "b.png", "c.png"]
+    names = ["<script>1.png", "b.png", "c.png"]
     table = pd.DataFrame({"path": names, "tracklet": [0, 0, 1], "video": evil, "identity": 0})
     write_inspection(tmp_path / "page.html", table, tmp_path, report)
     text = (tmp_path / "page.html").read_text()

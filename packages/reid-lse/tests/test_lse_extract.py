@@ -90,6 +90,15 @@ def test_unreadable_images_are_listed_and_counted(done):
     assert set(summary.found) == {"head", "torso", "legs"}
 
 
+def test_shares_and_qualities_are_those_of_the_readable_images(tmp_path):
+    images = write_people(tmp_path / "images", 2)
+    whole = extract_images(list_images(images), tmp_path / "whole", Extraction(), workers=1)
+    (images / "none.jpg").write_text("no image")
+    summary = extract_images(list_images(images), tmp_path / "out", Extraction(), workers=1)
+    assert summary.unreadable == 1 and max(whole.found.values()) > 0
+    assert (summary.found, summary.quality) == (whole.found, whole.quality)
+
+
 @pytest.mark.faults
 def test_images_that_were_away_are_tried_again(tmp_path):
     images = write_people(tmp_path / "images", 4)
