@@ -32,6 +32,7 @@ from reid_core.recipe import (
 )
 from reid_core.recipe.lease import hold, lock_file
 from reid_core.recipe.sources import scan
+from reid_core.recipe.tables import Row, Table, ablate
 
 WORLD = Synthetic(
     {"identities": 4, "cameras": 2, "height": 16, "width": 8},
@@ -221,6 +222,28 @@ def test_the_tracking_servers_password_is_in_no_file_of_a_run(config, monkeypatc
     run(TOY, replace(config, tracking_uri="http://me:swordfish@127.0.0.1:9"))
     written = b"".join(path.read_bytes() for path in Path(config.runs).rglob("*") if path.is_file())
     assert b"http://me:***@127.0.0.1:9" in written and b"swordfish" not in written
+
+
+@pytest.mark.faults
+def test_a_run_and_a_tables_row_with_too_many_unreadable_images_are_marked(config, monkeypatch, capsys):
+    monkeypatch.setattr("reid_core.tracking.journal.LAST_TRY_SECONDS", 0.1)
+    counted = {"mAP": 0.5, "num_unreadable_gallery": 2, "num_gallery": 100}
+    score = Stage("score", lambda job: counted, {}, {"prepare": [part("data", "query")]})
+    recipe = Recipe(
+        "toy",
+        "toy.cli",
+        sources,
+        lambda config: [sources(config).stage(), score],
+        results=lambda summaries: {"mAP": 0.5} if "score" in summaries else {},
+    )
+    found = ablate(recipe, config, Table("k", "Tab. 9", [Row("one")], ["mAP"]))
+    assert [row.incomplete for row in found] == [True]
+    lines = (config.folder / "tables" / "k.csv").read_text().splitlines()
+    assert [line.endswith("(incomplete)") for line in lines] == [False, True]
+    said = capsys.readouterr().err
+    assert said.count("incomplete: score: 2 of 100 gallery could not be read") == 1
+    tags = (config.folder.with_name(f"{config.name}.k.one") / "tracking.jsonl").read_text()
+    assert '"incomplete": "score: 2 of 100 gallery could not be read"' in tags
 
 
 def test_force_does_a_stage_again_and_keeps_what_it_had(config):
