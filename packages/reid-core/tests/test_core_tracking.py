@@ -150,15 +150,17 @@ def test_flatten_keeps_every_leaf():
 
 
 class Server:
-    """An HTTP server on this machine that answers as told, and remembers the headers it was sent."""
+    """An HTTP server on this machine that answers as told, and remembers what it was asked."""
 
     def __init__(self, seconds: float = 0.0, status: int = 500) -> None:
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 outer.headers.append(dict(self.headers))
+                outer.paths.append(self.path)
                 time.sleep(seconds)
                 with contextlib.suppress(OSError):
                     self.send_error(status)
@@ -175,6 +177,21 @@ class Server:
 
     def uri(self, user=""):
         return f"http://{user}127.0.0.1:{self.port}"
+
+
+def write_start(folder):
+    """The log of a run that has only been started."""
+    event = {"run": "", "event": "start", "time": 0, "experiment": "toy", "name": "r1"}
+    (folder / "tracking.jsonl").write_text(json.dumps(event) + "\n")
+
+
+@pytest.mark.faults
+def test_a_server_is_asked_for_nothing_but_what_mlflow_asks(tmp_path):
+    """A page of health may answer late or not at all where the rest works, behind a log-in for one."""
+    write_start(tmp_path)
+    server = Server(status=403)
+    assert sync(tmp_path, server.uri()).error
+    assert server.paths and all(path.startswith("/api/2.0/mlflow/") for path in server.paths)
 
 
 @pytest.mark.faults
@@ -207,8 +224,7 @@ def test_a_server_that_hangs_is_given_up_after_one_more_attempt(tmp_path, monkey
         monkeypatch.setenv(name, "")  # so that what is set by default is undone after the test
         monkeypatch.delenv(name)
     monkeypatch.setattr("reid_core.tracking.delivery.REQUEST_SECONDS", "1")
-    event = {"run": "", "event": "start", "time": 0, "experiment": "hanging", "name": "r1"}
-    (tmp_path / "tracking.jsonl").write_text(json.dumps(event) + "\n")
+    write_start(tmp_path)
     hanging, results = Server(seconds=60), []
     thread = threading.Thread(target=lambda: results.append(sync(tmp_path, hanging.uri())), daemon=True)
     thread.start()

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -178,6 +179,18 @@ def test_too_many_unreadable_images_make_the_exit_status_1(done, tmp_path, capsy
     assert main(command) == 1
     assert "2 images could not be read" in capsys.readouterr().out
     assert main([*command, "--allow_unreadable", "0.25"]) == 0
+
+
+@pytest.mark.faults
+def test_an_image_that_was_away_makes_the_exit_status_1_whatever_share_is_allowed(tmp_path, capsys):
+    images = write_people(tmp_path / "images", 2)
+    pq.write_table(pa.table({"path": ["000.png", "001.png"]}), images / "rows.parquet")
+    (images / "001.png").rename(tmp_path / "001.png")
+    command = ["extract", str(images / "rows.parquet"), str(tmp_path / "out"), "--allow_unreadable", "1"]
+    assert main(command) == 1
+    assert "1 of them could not be reached: the same command tries them again" in capsys.readouterr().out
+    (tmp_path / "001.png").rename(images / "001.png")
+    assert main(command) == 0
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "CMYK"])
