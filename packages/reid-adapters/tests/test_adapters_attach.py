@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reid_adapters import LoRAConfig, PBPConfig, SetEncoder, VSLAConfig, attach, detach
-from reid_adapters.backbones import Shape
+from reid_adapters.backbones import Backbone, Shape
 
 SMALL = VSLAConfig(bottleneck=64)
 METHODS = {
@@ -159,10 +159,10 @@ def test_prompts_follow_equation_17() -> None:
     encoder = attach(vit, None, PBPConfig(depth=1, length=3))
     block = vit.transformer.resblocks[0]
     tokens = torch.randn(2, 5, 32)
-    h = torch.cat([block.block.ln_1(tokens), block.prompts[[1, 0]]], dim=1)
+    h = torch.cat([block.block.ln_1(tokens), block.pbp.prompts[[1, 0]]], dim=1)
     x = block.block.attn(h, h, h)[0][:, :5] + tokens
     expected = block.block.mlp(block.block.ln_2(x)) + x
-    torch.testing.assert_close(block(tokens, 1, torch.tensor([1, 0])), expected)
+    torch.testing.assert_close(block(tokens, frames=1, platform=torch.tensor([1, 0])), expected)
     assert encoder.attachment.pbp is not None
 
 
@@ -272,7 +272,7 @@ class OwnViT(nn.Module):
         self.layers = nn.ModuleList([nn.TransformerEncoderLayer(16, 2, 32, 0, norm_first=True) for _ in "ab"])
 
 
-class OwnBackbone:
+class OwnBackbone(Backbone):
     lora_targets = {"attention": ("self_attn",), "mlp": ("linear1", "linear2")}
 
     def shape(self, model: Any) -> Shape:
@@ -281,13 +281,18 @@ class OwnBackbone:
     def blocks(self, model: Any) -> nn.ModuleList:
         return model.layers
 
-    def embed(self, model: Any, images: torch.Tensor) -> torch.Tensor:
-        return model.patch(images).flatten(2).transpose(1, 2)
+    def embed(self, model: Any, images: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return model.patch(images).flatten(2).transpose(1, 2), None
 
     def head(self, model: Any, tokens: torch.Tensor) -> torch.Tensor:
         return tokens.mean(1)
 
-    def attention(self, block: Any, tokens: torch.Tensor, prompts: torch.Tensor | None) -> torch.Tensor:
+    def norm(self, block: Any, tokens: torch.Tensor) -> torch.Tensor:
+        return block.norm1(tokens)
+
+    def attention(
+        self, block: Any, tokens: torch.Tensor, prompts: torch.Tensor | None, positions: None
+    ) -> torch.Tensor:
         h = block.norm1(tokens).transpose(0, 1)
         return block.self_attn(h, h, h)[0].transpose(0, 1)
 
@@ -315,7 +320,7 @@ def test_dropout_that_peft_would_leave_out_is_refused_and_the_model_unchanged() 
 def test_bad_input_is_named() -> None:
     vit = open_clip_vit()
     pbp = PBPConfig(depth=2, length=3)
-    with pytest.raises(TypeError, match="Linear is neither"):
+    with pytest.raises(TypeError, match="Linear is none of open_clip VisionT.*derived from Backbone"):
         attach(nn.Linear(2, 2), SMALL)
     with pytest.raises(ValueError, match="depth is 4, but the model has 3 layers"):
         attach(vit, SMALL, PBPConfig(depth=4))

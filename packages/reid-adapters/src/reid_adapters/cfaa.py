@@ -11,8 +11,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from reid_adapters.config import HEAD_WIDTH, Init
+from reid_adapters.config import HEAD_WIDTH, CFAAConfig, Init
 from reid_adapters.ifa import up_projection
+from reid_adapters.method import Layer, Method, Site
 
 TILE = 64
 """Rows that attention on a GPU works on together, however few a sequence has."""
@@ -21,7 +22,7 @@ MASKED = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 """Kinds of attention that take any mask."""
 
 
-class CFAA(nn.Module):
+class CFAA(Layer):
     """Down-projection, attention across frames at each token's place, up-projection (VSLA-CLIP Eq. 16).
 
     In parallel with a block's attention; it reads the residual stream before the LayerNorm. It knows no order
@@ -36,6 +37,8 @@ class CFAA(nn.Module):
         >>> CFAA(768, 64)(torch.randn(8, 129, 768), frames=4).abs().max().item()
         0.0
     """
+
+    place = "attention"
 
     def __init__(
         self,
@@ -102,3 +105,11 @@ def attend(qkv: Tensor, heads: int, shared: int = 1) -> Tensor:
     with kinds:
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     return rearrange(mixed, "n h (p t) d -> (n p) t (h d)", p=shared)
+
+
+def build_layers(config: CFAAConfig, site: Site) -> dict[str, Layer]:
+    """The adapter of one block."""
+    return {"cfaa": CFAA(site.width, config.bottleneck, config.init, site.device, site.dtype)}
+
+
+METHOD = Method(CFAAConfig, build_layers)

@@ -12,14 +12,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from reid_adapters.attaching import attach, detach, digest_of
+from reid_adapters.attaching import DEFAULT, attach, detach, digest_of
+from reid_adapters.attachment import attachments_of
 from reid_adapters.backbones import Backbone, backbone_of
-from reid_adapters.config import LoRAConfig, PBPConfig, VSLAConfig
-from reid_adapters.encoder import ATTRIBUTE, SetEncoder, part_of
+from reid_adapters.block import current_name
+from reid_adapters.config import PBPConfig
+from reid_adapters.encoder import SetEncoder
+from reid_adapters.identity import describe_base, differences
+from reid_adapters.methods import find_method
 from reid_adapters.weight_files import refuse_other_file
 
 WEIGHTS, CONFIG = "adapter.safetensors", "config.json"
-METHODS: dict[str, type[VSLAConfig] | type[LoRAConfig]] = {"vsla": VSLAConfig, "lora": LoRAConfig}
 
 
 def save_pretrained(encoder: nn.Module, folder: str | Path, base_name: str | None = None) -> None:
@@ -36,6 +39,7 @@ def save_pretrained(encoder: nn.Module, folder: str | Path, base_name: str | Non
 
     Example:
         >>> import tempfile, timm
+        >>> from reid_adapters import VSLAConfig
         >>> vit = timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=0)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_pretrained(attach(vit, VSLAConfig(bottleneck=64)), folder)
@@ -53,14 +57,21 @@ def save_pretrained(encoder: nn.Module, folder: str | Path, base_name: str | Non
             "the base's own weights are trained (config None): save its state_dict() after detach()"
         )
     shape = attachment.backbone.shape(base)
+    weights = {name: tensor.contiguous() for name, tensor in _trained(base).items()}
+    attachment.take_off(base)
+    try:
+        identity = describe_base(base, attachment.backbone)
+    finally:
+        attachment.put_on(base)
     record = {
         "base": {
             "name": base_name or type(base).__name__,
             "digest": attachment.digest,
             "width": shape.width,
             "depth": len(attachment.backbone.blocks(base)),
+            "identity": identity,
         },
-        "method": next(name for name, kind in METHODS.items() if isinstance(config, kind)),
+        "method": config.method,
         "config": asdict(config),
         "pbp": None if pbp is None else asdict(pbp),
         "image_size": shape.image_size,
@@ -69,32 +80,44 @@ def save_pretrained(encoder: nn.Module, folder: str | Path, base_name: str | Non
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f"{WEIGHTS}.writing"
-    save_file({name: tensor.contiguous() for name, tensor in _trained(base).items()}, temporary)
+    save_file(weights, temporary)
     os.replace(temporary, folder / WEIGHTS)
     temporary = folder / f"{CONFIG}.writing"
     temporary.write_text(json.dumps(record, indent=2) + "\n")
     os.replace(temporary, folder / CONFIG)
 
 
-def load_pretrained(model: nn.Module, folder: str | Path, backbone: Backbone | None = None) -> SetEncoder:
-    """Attach what `save_pretrained` wrote to a base of the same shapes.
+def load_pretrained(
+    model: nn.Module,
+    folder: str | Path,
+    backbone: Backbone | None = None,
+    *,
+    name: str = DEFAULT,
+    check_base: bool = True,
+) -> SetEncoder:
+    """Attach what `save_pretrained` wrote to the base that it was trained on.
 
-    Adapters that the base has already are taken off first.
+    An adapter of the same name that the base has already is removed first.
 
     Args:
         model: the base, with the weights that the adapters were trained on.
         folder: with adapter.safetensors and config.json.
         backbone: as in `attach`.
+        name: of the adapter on this base.
+        check_base: refuse a base of the right shapes that is another one: of another class, activation,
+            number of heads or epsilon, or with other weights. A folder that doesn't say is not checked.
 
     Returns:
         SetEncoder, ready to train further; call eval() for inference.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is damaged, or of a base of other shapes: the message says which.
+        ValueError: a file is damaged, or of a base of other shapes, or of another base: the message says in
+            what.
 
     Example:
         >>> import tempfile, timm
+        >>> from reid_adapters import VSLAConfig
         >>> vit = timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=0)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_pretrained(attach(vit, VSLAConfig(bottleneck=64), image_size=(64, 32)), folder)
@@ -108,19 +131,21 @@ def load_pretrained(model: nn.Module, folder: str | Path, backbone: Backbone | N
         weights = load_file(file)
     except SafetensorError as error:
         raise ValueError(f"{file} is no safetensors file, or cut short or damaged: {error}") from error
+    weights = {current_name(key): tensor for key, tensor in weights.items()}
     if isinstance(model, SetEncoder):
         model = model.base
-    if hasattr(model, ATTRIBUTE):
-        detach(model)
-    known = backbone or backbone_of(model)
-    theirs = record["base"]
-    ours = {"width": known.shape(model).width, "depth": len(known.blocks(model)), "digest": digest_of(model)}
-    differ = [f"{key} {theirs[key]}, not {value}" for key, value in ours.items() if theirs[key] != value]
-    if differ:
-        raise ValueError(
-            f"{path} is of a base {theirs['name']!r} of other shapes than this {type(model).__name__}: "
-            + "; ".join(differ)
-        )
+    held = attachments_of(model)
+    if held is not None and name in held.adapters:
+        detach(model, name)
+        held = attachments_of(model)
+    active = None if held is None else held.adapters[held.active]
+    if active is not None:
+        active.take_off(model)
+    try:
+        _compare(path, record["base"], model, backbone or backbone_of(model), check_base)
+    finally:
+        if active is not None:
+            active.put_on(model)
     encoder = attach(
         model,
         record["config"],
@@ -128,37 +153,59 @@ def load_pretrained(model: nn.Module, folder: str | Path, backbone: Backbone | N
         image_size=tuple(record["image_size"]),
         stride=record["stride"] and tuple(record["stride"]),
         backbone=backbone,
+        name=name,
     )
     wanted = _trained(model)
     wrong = sorted(set(wanted) ^ set(weights)) or [
-        name for name, tensor in wanted.items() if tensor.shape != weights[name].shape
+        key for key, tensor in wanted.items() if tensor.shape != weights[key].shape
     ]
     if wrong:
-        detach(model)
+        detach(model, name)
         raise ValueError(f"{file} doesn't hold what {CONFIG} beside it says: {', '.join(wrong[:5])}")
-    for name, tensor in wanted.items():
-        tensor.data.copy_(weights[name])
+    for key, tensor in wanted.items():
+        tensor.data.copy_(weights[key])
     return encoder
+
+
+def _compare(
+    path: Path, theirs: dict[str, Any], model: nn.Module, backbone: Backbone, check_base: bool
+) -> None:
+    """Raise ValueError where a bare base is not the one that a config.json tells of."""
+    name, kind = theirs["name"], type(model).__name__
+    ours = {
+        "width": backbone.shape(model).width,
+        "depth": len(backbone.blocks(model)),
+        "digest": digest_of(model),
+    }
+    differ = [f"{key} {theirs[key]}, not {value}" for key, value in ours.items() if theirs[key] != value]
+    if differ:
+        raise ValueError(
+            f"{path} is of a base {name!r} of other shapes than this {kind}: " + "; ".join(differ)
+        )
+    other = differences(theirs["identity"], describe_base(model, backbone)) if check_base else []
+    if other:
+        raise ValueError(
+            f"{path} is of a base {name!r} that is not this {kind}: {'; '.join(other)}; load that base's "
+            "weights, or give check_base=False if the adapter is to work on this one"
+        )
 
 
 def _trained(base: nn.Module) -> dict[str, Tensor]:
     """Adapters, prompts and the base's trained parameters, by their names in the base while attached."""
-    tuned = getattr(base, ATTRIBUTE).tuned
-    return {
-        name: parameter.detach()
-        for name, parameter in base.named_parameters()
-        if part_of(name) != "base" or name in tuned
-    }
+    attachment = SetEncoder(base).attachment
+    saved = attachment.added | attachment.tuned
+    return {name: parameter.detach() for name, parameter in base.named_parameters() if name in saved}
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     """A config.json with its configurations made, or an error that names the file."""
     try:
         record = json.loads(path.read_text())
-        record["config"] = METHODS[record["method"]](**record["config"])
+        record["config"] = find_method(record["method"]).config(**record["config"])
         record["pbp"] = record["pbp"] and PBPConfig(**record["pbp"])
         [record[key] for key in ("image_size", "stride")]
         [record["base"][key] for key in ("name", "digest", "width", "depth")]
+        record["base"] = {"identity": {}, **record["base"]}  # version 0.1.0 wrote none
     except (TypeError, KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not what save_pretrained writes ({error!r})") from error
     return record

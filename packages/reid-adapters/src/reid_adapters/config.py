@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 HEAD_WIDTH = 64
 """Channels of a head of cross-frame attention: heads = bottleneck / 64, as CLIP's own (VSLA-CLIP 4.3)."""
@@ -20,6 +20,57 @@ SMOOTHING = 0.1
 
 Activation = Literal["gelu", "quick_gelu"]
 Init = Literal["zero", "torch"]
+
+
+@dataclass(frozen=True)
+class IFAConfig:
+    """Intra-Frame Adapter alone (VSLA-CLIP Eqs. 13-14), beside each MLP.
+
+    Args:
+        bottleneck, init, activation: as in `VSLAConfig`; the bottleneck need be no multiple.
+
+    Raises:
+        ValueError: a bottleneck or a name that doesn't fit.
+
+    Example:
+        >>> IFAConfig(bottleneck=48).method
+        'ifa'
+    """
+
+    method: ClassVar[str] = "ifa"
+    bottleneck: int = 256
+    init: Init = "zero"
+    activation: Activation = "gelu"
+
+    def __post_init__(self) -> None:
+        _check_bottleneck(self.bottleneck, 1)
+        _check_choice("init", self.init, "zero", "torch")
+        _check_choice("activation", self.activation, "gelu", "quick_gelu")
+
+
+@dataclass(frozen=True)
+class CFAAConfig:
+    """Cross-Frame Attention Adapter alone (VSLA-CLIP Eq. 16), beside each attention.
+
+    Args:
+        bottleneck, init: as in `VSLAConfig`.
+
+    Raises:
+        ValueError: a bottleneck or a name that doesn't fit.
+
+    Example:
+        >>> CFAAConfig(bottleneck=100)
+        Traceback (most recent call last):
+        ValueError: bottleneck must be a multiple of 64, got 100
+    """
+
+    method: ClassVar[str] = "cfaa"
+    bottleneck: int = 256
+    init: Init = "zero"
+
+    def __post_init__(self) -> None:
+        _check_bottleneck(self.bottleneck, HEAD_WIDTH)
+        _check_choice("init", self.init, "zero", "torch")
 
 
 @dataclass(frozen=True)
@@ -44,6 +95,7 @@ class VSLAConfig:
         2
     """
 
+    method: ClassVar[str] = "vsla"
     bottleneck: int = 256
     ifa: bool = True
     cfaa: bool = True
@@ -53,12 +105,9 @@ class VSLAConfig:
     tune_biases: bool = False
 
     def __post_init__(self) -> None:
-        if self.bottleneck < 1 or (self.cfaa and self.bottleneck % HEAD_WIDTH):
-            raise ValueError(f"bottleneck must be a multiple of {HEAD_WIDTH}, got {self.bottleneck}")
-        if self.init not in ("zero", "torch"):
-            raise ValueError(f'init must be "zero" or "torch", got {self.init!r}')
-        if self.activation not in ("gelu", "quick_gelu"):
-            raise ValueError(f'activation must be "gelu" or "quick_gelu", got {self.activation!r}')
+        _check_bottleneck(self.bottleneck, HEAD_WIDTH if self.cfaa else 1)
+        _check_choice("init", self.init, "zero", "torch")
+        _check_choice("activation", self.activation, "gelu", "quick_gelu")
 
     @property
     def heads(self) -> int:
@@ -83,6 +132,7 @@ class PBPConfig:
         ('ground', 'uav')
     """
 
+    method: ClassVar[str] = "pbp"
     platforms: tuple[str, ...] = ("ground", "uav")
     depth: int = 3
     length: int = 16
@@ -113,6 +163,7 @@ class LoRAConfig:
         ('attention',)
     """
 
+    method: ClassVar[str] = "lora"
     rank: int = 16
     alpha: int = 32
     dropout: float = 0.0
@@ -124,6 +175,65 @@ class LoRAConfig:
             raise ValueError(f"rank must be at least 1, got {self.rank}")
         if not self.targets or not set(self.targets) <= {"attention", "mlp"}:
             raise ValueError(f'targets must be of "attention" and "mlp", got {self.targets}')
+
+
+@dataclass(frozen=True)
+class AdaptFormerConfig:
+    """AdaptFormer (Chen et al., NeurIPS 2022, Eqs. 4-5): a scaled bottleneck beside each MLP, for comparison.
+
+    Args:
+        bottleneck: channels between down- and up-projection; the paper's 64.
+        scale: s, of what is added; the paper's 0.1.
+
+    Raises:
+        ValueError: a bottleneck below one.
+
+    Example:
+        >>> AdaptFormerConfig().bottleneck
+        64
+    """
+
+    method: ClassVar[str] = "adaptformer"
+    bottleneck: int = 64
+    scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_bottleneck(self.bottleneck, 1)
+
+
+@dataclass(frozen=True)
+class VPTConfig:
+    """VPT-deep (Jia et al., ECCV 2022, Eq. 7): prompts in front of each layer, for comparison.
+
+    Args:
+        length: prompts per layer; the paper searches 1 to 200 for each task.
+
+    Raises:
+        ValueError: a length below one.
+
+    Example:
+        >>> VPTConfig().length
+        50
+    """
+
+    method: ClassVar[str] = "vpt"
+    length: int = 50
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise ValueError(f"length must be at least 1, got {self.length}")
+
+
+@dataclass(frozen=True)
+class IA3Config:
+    """(IA)^3 (Liu et al., NeurIPS 2022): keys, values and hidden channels of MLPs rescaled, for comparison.
+
+    Example:
+        >>> IA3Config().method
+        'ia3'
+    """
+
+    method: ClassVar[str] = "ia3"
 
 
 @dataclass(frozen=True)
@@ -153,3 +263,15 @@ class LossConfig:
     margin: float = 0.3
     smoothing: float = SMOOTHING
     scale: float | None = LOGIT_SCALE
+
+
+def _check_bottleneck(bottleneck: int, multiple: int) -> None:
+    if bottleneck < 1 or bottleneck % multiple:
+        wanted = f"a multiple of {multiple}" if multiple > 1 else "at least 1"
+        raise ValueError(f"bottleneck must be {wanted}, got {bottleneck}")
+
+
+def _check_choice(name: str, value: str, *choices: str) -> None:
+    if value not in choices:
+        wanted = " or ".join(f'"{choice}"' for choice in choices)
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")

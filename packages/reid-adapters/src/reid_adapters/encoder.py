@@ -3,50 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from reid_adapters.backbones import Backbone
-from reid_adapters.config import LoRAConfig, PBPConfig, VSLAConfig
+from reid_adapters.attachment import Attachment, Attachments, attachments_of
+from reid_adapters.config import PBPConfig
 
-PARTS = ("ifa", "cfaa", "prompts", "lora", "base")
-"""Where a parameter can belong."""
+PARTS = ("ifa", "cfaa", "prompts", "lora", "adaptformer", "ia3", "other", "base")
+"""Where a parameter can belong; other: to a method of another distribution."""
 
 Platform = Tensor | str | Sequence[str]
 """Platforms of sets: indices int64 [b], names [b], or one name of all."""
-ATTRIBUTE = "reid_adapters"
-"""Of a base, holds its Attachment."""
-
-
-@dataclass
-class Attachment:
-    """What was done to a base, kept in it so that `detach` can undo it.
-
-    Attributes:
-        backbone: its kind.
-        config, pbp: what was attached.
-        digest: of its parameters' names and shapes before.
-        replaced: module, attribute and earlier value of what another image size or stride replaced.
-        stride: the patch stride asked for, if any.
-        flags: requires_grad of each parameter before, by name.
-        kept: earlier values of the base's parameters that are trained or may drift, by name.
-        tuned: names of the base's own parameters that are trained, as they are called while attached.
-    """
-
-    backbone: Backbone
-    config: VSLAConfig | LoRAConfig | None
-    pbp: PBPConfig | None
-    digest: str
-    stride: tuple[int, int] | None
-    flags: dict[str, bool]
-    replaced: list[tuple[nn.Module, str, Any]] = field(default_factory=list)
-    kept: dict[str, Tensor] = field(default_factory=dict)
-    tuned: frozenset[str] = frozenset()
 
 
 class SetEncoder(nn.Module):
@@ -65,18 +37,69 @@ class SetEncoder(nn.Module):
         super().__init__()
         self.base = base
         self.grad_checkpointing = False
+        self.train(base.training)
+
+    @property
+    def attachments(self) -> Attachments:
+        """All adapters of the base.
+
+        Raises:
+            ValueError: there are none, or they have been detached.
+        """
+        found = attachments_of(self.base)
+        if found is None:
+            raise ValueError(f"this {type(self.base).__name__} has no adapters: attach() makes an encoder")
+        return found
 
     @property
     def attachment(self) -> Attachment:
-        """What is attached to the base.
+        """The adapter that is on.
 
         Raises:
-            ValueError: nothing is, or it has been detached.
+            ValueError: there is none, or it has been detached.
         """
-        attachment = getattr(self.base, ATTRIBUTE, None)
-        if not isinstance(attachment, Attachment):
-            raise ValueError(f"this {type(self.base).__name__} has no adapters: attach() makes an encoder")
-        return attachment
+        return self.attachments.adapters[self.attachments.active]
+
+    def set_adapter(self, name: str) -> None:
+        """Put the adapter of that name on in place of the one that is on.
+
+        `parameters`, `state_dict` and `forward` are of the adapter that is on. One that comes on again has
+        the weights, the image size and the trainable parameters with which it came off.
+
+        Args:
+            name: as given to `attach` or `load_pretrained`.
+
+        Raises:
+            ValueError: the base has no such adapter.
+
+        Example:
+            >>> import timm
+            >>> from reid_adapters import IFAConfig, VSLAConfig, attach
+            >>> vit = timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=0)
+            >>> encoder = attach(vit, VSLAConfig(bottleneck=64), name="day")
+            >>> encoder = attach(vit, IFAConfig(bottleneck=8), name="night")
+            >>> encoder.set_adapter("day")
+            >>> encoder.attachment.config.bottleneck
+            64
+        """
+        held = self.attachments
+        if name not in held.adapters:
+            raise ValueError(f"there is no adapter {name!r}; there are {', '.join(held.adapters)}")
+        if name != held.active:
+            held.adapters[held.active].take_off(self.base)
+            held.adapters[name].put_on(self.base)
+            held.active = name
+            self.train(self.training)
+
+    def train(self, mode: bool = True) -> SetEncoder:
+        """Training mode, but for batch normalisation of a frozen stem, whose statistics stay as they are."""
+        super().train(mode)
+        held = attachments_of(self.base)
+        if held is not None and held.adapters[held.active].config is not None:
+            for module in self.base.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     @property
     def features(self) -> int:
@@ -115,12 +138,16 @@ class SetEncoder(nn.Module):
         each = None
         if attachment.pbp is not None:
             each = checked_platform(platform, sets, attachment.pbp).to(clips.device).repeat_interleave(frames)
-        tokens = backbone.embed(self.base, rearrange(clips, "b t c h w -> (b t) c h w"))
-        for block in backbone.blocks(self.base):
+        tokens, positions = backbone.embed(self.base, rearrange(clips, "b t c h w -> (b t) c h w"))
+        for number, block in enumerate(backbone.blocks(self.base)):
+            given = {}
+            if positions is not None and backbone.position_argument is not None:
+                given[backbone.position_argument] = positions[number]
+            layer = partial(block, frames=frames, platform=each, **given)
             if self.grad_checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, frames, each, use_reentrant=False)
+                tokens = checkpoint(layer, tokens, use_reentrant=False)
             else:
-                tokens = block(tokens, frames, each)
+                tokens = layer(tokens)
         return rearrange(backbone.head(self.base, tokens), "(b t) e -> b t e", t=frames).mean(1)
 
 
@@ -168,7 +195,7 @@ class ParameterCounts:
     Attributes:
         trainable: that get a gradient.
         total: all.
-        parts: all by where they belong: ifa, cfaa, prompts, lora, base.
+        parts: all by where they belong: ifa, cfaa, prompts, lora, adaptformer, ia3, other, base.
     """
 
     trainable: int
@@ -189,10 +216,11 @@ def part_of(name: str) -> str:
         ('ifa', 'base')
     """
     segments = name.split(".")
-    for part in ("ifa", "cfaa", "prompts"):
+    for part in ("ifa", "cfaa", "prompts", "adaptformer"):
         if part in segments:
             return part
-    return "lora" if any(segment.startswith("lora_") for segment in segments) else "base"
+    inside = (part for part in ("lora", "ia3") for segment in segments if segment.startswith(f"{part}_"))
+    return next(inside, "base")
 
 
 def count_parameters(encoder: nn.Module) -> ParameterCounts:
@@ -211,7 +239,9 @@ def count_parameters(encoder: nn.Module) -> ParameterCounts:
     """
     parts = dict.fromkeys(PARTS, 0)
     trainable = 0
+    added = {f"base.{name}" for name in encoder.attachment.added} if isinstance(encoder, SetEncoder) else ()
     for name, parameter in encoder.named_parameters():
-        parts[part_of(name)] += parameter.numel()
+        part = part_of(name)
+        parts["other" if part == "base" and name in added else part] += parameter.numel()
         trainable += parameter.numel() if parameter.requires_grad else 0
     return ParameterCounts(trainable, sum(parts.values()), parts)

@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reid_adapters.config import Activation, Init
+from reid_adapters.config import Activation, IFAConfig, Init
+from reid_adapters.method import Layer, Method, Site
 
 
-class IFA(nn.Module):
+class IFA(Layer):
     """IFA(x) = GELU(x W_down) W_up, added to the residual stream beside the MLP (VSLA-CLIP Eqs. 13-14).
 
     It reads the residual stream itself, before the MLP's LayerNorm.
@@ -24,6 +25,8 @@ class IFA(nn.Module):
         >>> IFA(768, 64)(torch.randn(2, 129, 768)).abs().max().item()
         0.0
     """
+
+    place = "mlp"
 
     def __init__(
         self,
@@ -60,3 +63,12 @@ def up_projection(
         nn.init.zeros_(up.weight)
         nn.init.zeros_(up.bias)
     return up
+
+
+def build_layers(config: IFAConfig, site: Site) -> dict[str, Layer]:
+    """The adapter of one block."""
+    layer = IFA(site.width, config.bottleneck, config.activation, config.init, site.device, site.dtype)
+    return {"ifa": layer}
+
+
+METHOD = Method(IFAConfig, build_layers)

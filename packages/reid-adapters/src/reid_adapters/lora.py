@@ -6,33 +6,40 @@ from typing import Any
 
 from torch import nn
 
+from reid_adapters.backbones import Backbone, Change
 from reid_adapters.config import LoRAConfig
+from reid_adapters.method import Method
 
 
-def inject_lora(blocks: nn.Module, targets: dict[str, tuple[str, ...]], config: LoRAConfig) -> None:
-    """Put low-rank updates beside linear layers, in place (Hu et al., ICLR 2022).
+def inject_lora(model: nn.Module, backbone: Backbone, config: LoRAConfig) -> list[Change]:
+    """Low-rank updates beside linear layers (Hu et al., ICLR 2022).
 
     Args:
-        blocks: the module that holds a transformer's blocks.
-        targets: names of a block's layers under "attention" and "mlp".
+        model: a transformer; comes out as it was.
+        backbone: which knows the names of a block's layers.
         config: rank, scale and which of the layers.
+
+    Returns:
+        peft's layers to put in the place of those of the blocks.
 
     Raises:
         ImportError: peft is not there.
-        ValueError: dropout on torch's MultiheadAttention, where peft would leave it out.
-
-    Example:
-        >>> blocks = nn.ModuleList([nn.ModuleDict({"mlp": nn.Linear(8, 8)})])
-        >>> inject_lora(blocks, {"mlp": ("mlp",)}, LoRAConfig(rank=2, targets=("mlp",)))
-        >>> sum(p.numel() for p in blocks.parameters() if p.requires_grad)
-        32
+        ValueError: a layer that peft doesn't take, or dropout on torch's MultiheadAttention, where peft would
+            leave it out.
     """
     try:
         import peft
     except ImportError as error:
         raise ImportError("LoRAConfig needs peft: pip install 'reid-adapters[lora]'") from error
-    names = [name for target in config.targets for name in targets[target]]
-    targeted = (module for name, module in blocks.named_modules() if name.endswith(tuple(names)))
+    blocks: nn.Module = backbone.blocks(model)
+    names = [name for target in config.targets for name in backbone.lora_targets[target]]
+    targeted = [module for name, module in blocks.named_modules() if name.endswith(tuple(names))]
+    unfit = [module for module in targeted if not isinstance(module, nn.Linear | nn.MultiheadAttention)]
+    if unfit:
+        raise ValueError(
+            f"LoRAConfig.targets {config.targets}: peft can't put updates beside {type(unfit[0]).__name__} "
+            f"of this {type(model).__name__}, which reads its weights itself; leave it out of targets"
+        )
     if config.dropout and any(isinstance(module, nn.MultiheadAttention) for module in targeted):
         raise ValueError(
             f"LoRAConfig.dropout is {config.dropout}, but peft has none on torch's MultiheadAttention: "
@@ -41,25 +48,41 @@ def inject_lora(blocks: nn.Module, targets: dict[str, tuple[str, ...]], config: 
     settings = peft.LoraConfig(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=names
     )
+    flags = {name: parameter.requires_grad for name, parameter in blocks.named_parameters()}
+    before = [(parent, name, child) for parent in blocks.modules() for name, child in parent.named_children()]
     peft.inject_adapter_in_model(settings, blocks)
+    del blocks.peft_config
+    changes = backbone.linear_calls(model)
+    for parent, name, child in before:
+        now = getattr(parent, name)
+        if now is not child:
+            changes.append((parent, name, now))
+            setattr(parent, name, child)
+    for name, parameter in blocks.named_parameters():  # peft freezes them, or makes them anew
+        parameter.requires_grad_(flags[name])
+    return changes
 
 
-def remove_lora(blocks: nn.Module) -> None:
-    """Put the layers inside back in the place of those that peft put in; what updates did to weights stays.
+def drifts(config: LoRAConfig, module: nn.Module, name: str) -> bool:
+    """Whether a weight is of torch's MultiheadAttention.
+
+    peft adds updates to its weights and subtracts them again, which rounds.
 
     Example:
-        >>> blocks = nn.Sequential(nn.Linear(8, 8))
-        >>> inject_lora(blocks, {"mlp": ("0",)}, LoRAConfig(rank=2, targets=("mlp",)))
-        >>> remove_lora(blocks)
-        >>> blocks
-        Sequential(
-          (0): Linear(in_features=8, out_features=8, bias=True)
-        )
+        >>> drifts(LoRAConfig(), nn.MultiheadAttention(8, 2), "in_proj_weight")
+        True
     """
+    return isinstance(module, nn.MultiheadAttention | nn.modules.linear.NonDynamicallyQuantizableLinear)
+
+
+def merge(blocks: nn.Module) -> None:
+    """Add the updates to the weights, and put the layers inside back in the place of peft's."""
     for parent in list(blocks.modules()):
         for name, child in parent.named_children():
             if hasattr(child, "lora_A") and hasattr(child, "get_base_layer"):
-                inside: Any = child
-                setattr(parent, name, inside.get_base_layer())
-    if hasattr(blocks, "peft_config"):
-        del blocks.peft_config
+                layer: Any = child
+                layer.merge()
+                setattr(parent, name, layer.get_base_layer())
+
+
+METHOD = Method(LoRAConfig, changes=inject_lora, drifts=drifts, merge=merge)

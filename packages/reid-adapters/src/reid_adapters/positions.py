@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
+
+
+def pair_of(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of what may be told as one number.
+
+    Example:
+        >>> pair_of(16), pair_of([256, 128])
+        ((16, 16), (256, 128))
+    """
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return height, width
 
 
 def grid_of(image_size: tuple[int, int], patch: tuple[int, int], stride: tuple[int, int]) -> tuple[int, int]:

@@ -105,7 +105,7 @@ def load_released(
             raise ValueError(f"the state dict has prompts of {count} platforms, but platforms is {platforms}")
         pbp = PBPConfig(platforms, depth, length)
         for number, prompts in enumerate(state["cv_embed"].transpose(1, 2)):
-            found[f"transformer.resblocks.{number}.prompts"] = ("cv_embed", prompts)
+            found[f"transformer.resblocks.{number}.pbp.prompts"] = ("cv_embed", prompts)
     for key, tensor in state.items():
         if key.startswith("image_encoder."):
             found[_visual_name(key.removeprefix("image_encoder."))] = (key, tensor)

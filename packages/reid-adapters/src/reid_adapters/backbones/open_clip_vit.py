@@ -1,29 +1,44 @@
-"""open_clip's VisionTransformer, known by its parts: the library itself is not imported."""
+"""open_clip's VisionTransformer, known by name: the library itself is not imported."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
-from reid_adapters.backbones.protocol import Change, Shape, with_prompts
+from reid_adapters.backbones.attention import self_attention
+from reid_adapters.backbones.protocol import (
+    Backbone,
+    Change,
+    Rescaled,
+    Shape,
+    hidden_columns,
+    is_a,
+    parameters_of,
+    qkv_rows,
+    with_prompts,
+)
 from reid_adapters.positions import grid_of, resize_positions
 
 
-class OpenClipViT:
-    """`open_clip.transformer.VisionTransformer` with residual blocks, such as `clip.visual`."""
+def find(model: nn.Module) -> Backbone | None:
+    """The backbone of an open_clip VisionTransformer; None for other models."""
+    return OpenClipViT() if is_a(model, "open_clip.transformer", "VisionTransformer") else None
 
-    lora_targets: dict[str, tuple[str, ...]] = {"attention": ("attn",), "mlp": ("mlp.c_fc", "mlp.c_proj")}
 
-    @staticmethod
-    def matches(model: Any) -> bool:
-        """Whether a model has the parts used here."""
-        return all(
-            hasattr(model, name)
-            for name in ("conv1", "positional_embedding", "transformer", "ln_post", "_embeds", "_pool")
-        ) and all(hasattr(block, "ls_1") for block in model.transformer.resblocks)
+class OpenClipViT(Backbone):
+    """`open_clip.transformer.VisionTransformer`, such as `clip.visual`."""
+
+    lora_targets = {"attention": ("attn",), "mlp": ("mlp.c_fc", "mlp.c_proj")}
+
+    def check(self, model: Any, prompts: bool) -> None:
+        """Refuse towers that return tokens, and patches left out at random."""
+        if model.pool_type == "none":
+            raise ValueError(
+                f"this {type(model).__name__} pools nothing (pool_type 'none', as in CoCa's \"parallel\" and "
+                '"cascade" pooling): it returns tokens, no feature; make it with pool_type "tok" or "avg"'
+            )
+        refuse_patch_dropout(model, model.patch_dropout, "patch_dropout")
 
     def shape(self, model: Any) -> Shape:
         width = model.conv1.out_channels
@@ -33,26 +48,30 @@ class OpenClipViT:
     def blocks(self, model: Any) -> nn.ModuleList:
         return model.transformer.resblocks
 
-    def embed(self, model: Any, images: Tensor) -> Tensor:
-        return model._embeds(images)
+    def embed(self, model: Any, images: Tensor) -> tuple[Tensor, None]:
+        return model._embeds(images), None
 
     def head(self, model: Any, tokens: Tensor) -> Tensor:
         pooled, _ = model._pool(tokens)
         return pooled if model.proj is None else pooled @ model.proj
 
-    def attention(self, block: Any, tokens: Tensor, prompts: Tensor | None) -> Tensor:
+    def norm(self, block: Any, tokens: Tensor) -> Tensor:
+        return block.ln_1(tokens)
+
+    def attention(self, block: Any, tokens: Tensor, prompts: Tensor | None, positions: None) -> Tensor:
         inputs = with_prompts(block.ln_1(tokens), prompts)
-        if type(block.attn) is nn.MultiheadAttention:
+        if hasattr(block, "attention"):
             mixed = self_attention(block.attn, inputs)
-        elif hasattr(block, "attention"):  # such as one with LoRA
-            # Laid out as torch's attention takes it: otherwise it multiplies frozen weights image by image.
-            mixed = block.attention(inputs.transpose(0, 1).contiguous().transpose(0, 1))
         else:  # blocks with open_clip's own attention normalise behind it and have no method for it
             mixed = block.ln_attn(block.attn(inputs))
         return block.ls_1(mixed[:, : tokens.shape[1]])
 
     def mlp(self, block: Any, tokens: Tensor) -> Tensor:
         return block.ls_2(block.mlp(block.ln_2(tokens)))
+
+    def rescaled(self, block: Any) -> list[Rescaled]:
+        names = parameters_of(block.attn, "in_proj_weight", "in_proj_bias")
+        return [*qkv_rows("attn", block.ln_1.normalized_shape[0], names), hidden_columns("mlp.c_proj")]
 
     def resize(self, model: Any, image_size: tuple[int, int], stride: tuple[int, int] | None) -> list[Change]:
         stride = stride or model.conv1.stride
@@ -66,20 +85,17 @@ class OpenClipViT:
         ]
 
 
-def self_attention(attention: nn.MultiheadAttention, tokens: Tensor) -> Tensor:
-    """What torch's attention gives for tokens [n l width] that attend to themselves, without its copies.
-
-    torch lays queries, keys and values out anew before the product and the result after it: a fifth of a
-    step's time on a GPU.
+def refuse_patch_dropout(model: nn.Module, layer: nn.Module | None, option: str) -> None:
+    """Raise ValueError for a model that leaves patches out of each frame at random.
 
     Example:
-        >>> import torch
-        >>> attention, tokens = nn.MultiheadAttention(8, 2, batch_first=True), torch.randn(3, 5, 8)
-        >>> torch.allclose(self_attention(attention, tokens), attention(tokens, tokens, tokens)[0], atol=1e-6)
-        True
+        >>> refuse_patch_dropout(nn.Linear(2, 2), nn.Dropout(), "patch_dropout")
+        Traceback (most recent call last):
+        ValueError: this Linear leaves out other patches of each frame (patch_dropout): attention across
+        frames compares tokens at the same place; make it with patch_dropout 0
     """
-    qkv = F.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
-    query, key, value = rearrange(qkv, "n l (three h c) -> three n h l c", three=3, h=attention.num_heads)
-    dropout = attention.dropout if attention.training else 0.0
-    mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-    return attention.out_proj(rearrange(mixed, "n h l c -> n l (h c)"))
+    if layer is not None and not isinstance(layer, nn.Identity):
+        raise ValueError(
+            f"this {type(model).__name__} leaves out other patches of each frame ({option}): attention "
+            f"across frames compares tokens at the same place; make it with {option} 0"
+        )
