@@ -32,6 +32,31 @@ def test_paper_configs_have_the_supplements_numbers(name, images, videos):
     assert (weights.koleo_weight, weights.alignment_weight) == (3.0, 2.0)
 
 
+@pytest.mark.parametrize(("name", "nodes"), [("vit_small", 1), ("vit_base", 1), ("vit_base", 2)])
+def test_paper_batches_divide_over_the_gpus_that_the_readme_names(name, nodes):
+    command = ["run", "--config", str(CONFIGS / f"{name}.yaml"), "--runtime.devices", "8"]
+    RECIPE.check(parse_config(APP, [*command, "--runtime.num_nodes", str(nodes)]))
+
+
+def test_a_batch_that_the_ranks_cannot_share_is_refused_before_any_work():
+    command = ["run", "--config", str(CONFIGS / "vit_base.yaml"), "--runtime.devices", "32"]
+    with pytest.raises(ValueError, match="pretrain.video_batch=16 can't be divided over 32 processes"):
+        RECIPE.check(parse_config(APP, command))
+
+
+def test_batches_of_each_device_are_as_many_times_larger_in_what_pre_training_gets():
+    command = ["run", "--config", str(CONFIGS / "vit_base.yaml"), "--runtime.devices", "8"]
+
+    def stage(*options):
+        stages = RECIPE.stages(parse_config(APP, [*command, *options]))
+        return next(one for one in stages if one.name == "pretrain")
+
+    section = stage("--pretrain.batch_per_device", "true").section
+    assert (section.pretrain.image_batch, section.pretrain.video_batch) == (512, 128)
+    whole = ["--pretrain.image_batch", "512", "--pretrain.video_batch", "128"]
+    assert stage(*whole).section == section  # one digest, however it is said
+
+
 def test_options_on_the_command_line_override_the_file():
     config = parse_config(
         APP,

@@ -19,11 +19,11 @@ from reid_pretrain import AlignmentLoss, DINOLoss, IdentityGuidedLoss, KoLeoLoss
 
 WORLD = 2
 BATCH, PATCHES, DIM, K = 6, 4, 5, 7
-LOSSES = ("koleo", "alignment", "feature", "masking", "identity", "identity_released")
+LOSSES = ("koleo", "alignment", "feature", "regions", "masking", "identity", "identity_released")
 
 
 def inputs() -> dict[str, Tensor]:
-    """The whole batch; the second half of it hides nothing, so one rank has no row for the masking loss."""
+    """The whole batch; the second half of it hides nothing: one rank has no row for the masking loss."""
     generator = torch.Generator().manual_seed(0)
     mask = torch.rand(BATCH, PATCHES, generator=generator) < 0.6
     mask[BATCH // WORLD :] = False
@@ -31,6 +31,7 @@ def inputs() -> dict[str, Tensor]:
         "koleo": torch.randn(BATCH, DIM, generator=generator),
         "alignment": torch.randn(BATCH, 2, DIM, generator=generator),
         "feature": torch.randn(BATCH, 2, DIM, generator=generator),
+        "regions": torch.randn(BATCH, 2, DIM, generator=generator),
         "masking": torch.randn(BATCH, PATCHES, DIM, generator=generator),
         "identity": torch.randn(BATCH, 3, DIM, generator=generator),
         "identity_released": torch.randn(BATCH, 3, DIM, generator=generator),
@@ -58,6 +59,10 @@ def compute(name: str, rows: slice, wrap=lambda module: module) -> dict[str, Ten
         views = x.transpose(0, 1)
         module(views, views.detach())  # moves the centre before the loss that is compared
         loss = module(views, views.detach())
+    elif name == "regions":  # of two areas, valid in some images; one rank has none
+        module = DINOLoss(K)
+        views, areas = x.transpose(0, 1), batch["mask"][:, :2].T
+        loss = module(views, views.detach(), [(x[area, 1], area.nonzero()[:, 0]) for area in areas])
     elif name.startswith("identity"):
         module = IdentityGuidedLoss(K, "released" if name.endswith("released") else "paper")
         views = x.transpose(0, 1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from reid_core.options import Options
+from reid_core.processes import ranks
 from reid_core.recipe.config import RecipeConfig
 from reid_core.recipe.rows import part
 from reid_core.recipe.sources import Source, Sources, Synthetic
@@ -89,9 +90,12 @@ class PretrainConfig:
     train: Training = field(default_factory=dino_training)
     """Length and optimiser; an epoch is one pass over the images of the pool (else its videos)."""
     image_batch: int = 128
-    """Images a step over all ranks (VILLS supplement 2: 128 for ViT-S)."""
+    """Images per step over all ranks (VILLS supplement 2: 128 for ViT-S, beside 8 GPUs). Read as those of a
+    step and not of a GPU, so that any number of GPUs gives one result."""
     video_batch: int = 32
-    """Videos a step over all ranks (VILLS supplement 2: 32 for ViT-S)."""
+    """Videos per step over all ranks (VILLS supplement 2: 32 for ViT-S)."""
+    batch_per_device: bool = False
+    """The other reading: both batches are of each device. Scale `train.lr` with it."""
     image_size: Size = (256, 128)
     """Height and width of an image (VILLS supplement 2)."""
     frame_size: Size = (64, 44)
@@ -289,6 +293,27 @@ def pool_reads(config: Config) -> list[str]:
         ['data.image/train', 'data.pretrain.0/*']
     """
     return [part(one.source, split) for one in pool_parts(config) for split in one.splits or ("*",)]
+
+
+def pretraining(config: Config) -> PretrainConfig:
+    """Settings of pre-training, with the batches of all devices and without the checkpoint to start from.
+
+    Args:
+        config: the whole configuration.
+
+    Example:
+        >>> pretraining(Config()).image_batch
+        128
+    """
+    before = config.pretrain
+    devices = ranks(config.runtime)[1] if before.batch_per_device else 1
+    return replace(
+        before,
+        image_batch=devices * before.image_batch,
+        video_batch=devices * before.video_batch,
+        batch_per_device=False,
+        checkpoint=None,
+    )
 
 
 def pretraining_shapes(config: Config) -> Shapes:

@@ -21,6 +21,7 @@ from vills.config import (
     finetuning_shapes,
     pool_parts,
     pool_reads,
+    pretraining,
     pretraining_shapes,
     sources,
 )
@@ -44,9 +45,7 @@ def _stages(config: Config) -> list[Stage]:
         Stage(
             "pretrain",
             pretrain,
-            PreTraining(
-                pool, len(config.lse.areas), replace(before, checkpoint=None), config.model, config.seed
-            ),
+            PreTraining(pool, len(config.lse.areas), pretraining(config), config.model, config.seed),
             {PREPARE: pooled, "lse": None},
             files={} if before.checkpoint is None else {"checkpoint": Path(before.checkpoint)},
             collective=True,
@@ -138,7 +137,7 @@ def _check(config: Config) -> None:
 
 
 def _check_batches(config: Config) -> None:
-    data, tune, before = config.data, config.finetune, config.pretrain
+    data, tune, before = config.data, config.finetune, pretraining(config)
     images = tune.image_instances if data.image is not None else 0
     clips = tune.clip_instances if data.video is not None else 0
     if config.variants and images + clips < 2:

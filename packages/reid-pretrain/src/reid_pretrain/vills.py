@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reid_pretrain.config import VILLSConfig
+from reid_pretrain.distributed import world_size
 from reid_pretrain.encoder import VideoImageEncoder
 from reid_pretrain.heads import EmbeddingHead, PrototypeHead
 from reid_pretrain.indices import MODALITIES, index_views
@@ -128,8 +129,11 @@ class VILLS(SelfDistillation):
         student_hidden = student.masking_heads[name](patches.flatten(0, -2).index_select(0, hidden), freeze)
         places, counts = batch[f"{name}_region_places"], batch[f"{name}_region_counts"]
         regions = tokens[:0]
-        if len(places):
-            regions = student.model(batch[f"{name}_regions"].flatten(0, 1).index_select(0, places))
+        if len(places) or world_size() > 1:
+            # Batch norms talk across ranks: one without a valid region takes the first along, and drops it.
+            chosen = places if len(places) else places.new_zeros(1)
+            regions = student.model(batch[f"{name}_regions"].flatten(0, 1).index_select(0, chosen))
+            regions = regions[: len(places)]
         logits = student.feature_heads[name](torch.cat([tokens, regions]), freeze)
         globals_, *locals_ = logits.split([len(tokens), *counts])
         images = (places // len(counts)).split(counts)

@@ -123,8 +123,8 @@ class ReIDObjective(nn.Module):
     `T = mean softplus(d(a, p) - d(a, n))` (soft margin), or `T = mean max(0, d(a, p) - d(a, n) + margin)`.
     Images and clips of a batch are concatenated first, so triplets are mined across them too. Under
     DistributedDataParallel triplets are mined over the batches of all ranks, which must be equally large;
-    the gradient is that of the same loss on the whole batch. The neck's statistics stay a rank's own, unless
-    the model is converted to SyncBatchNorm.
+    the gradient is that of the same loss on the whole batch. `reid_core.training.fit` gives the neck the
+    statistics of the whole batch too.
 
     Args:
         model: the extractor with its BNNeck.

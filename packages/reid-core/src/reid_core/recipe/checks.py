@@ -40,9 +40,11 @@ def check_batches(machine: Machine, batches: Mapping[str, int]) -> None:
     Example:
         >>> check_batches(Machine(devices=2), {"pretrain.image_batch": 127})
         Traceback (most recent call last):
-        ValueError: pretrain.image_batch=127 can't be divided over 2 processes
+        ValueError: pretrain.image_batch=127 can't be divided over 2 processes: give a multiple of 2
     """
     world = ranks(machine)[1]
     for name, number in batches.items():
         if number % world:
-            raise ValueError(f"{name}={number} can't be divided over {world} processes")
+            raise ValueError(
+                f"{name}={number} can't be divided over {world} processes: give a multiple of {world}"
+            )

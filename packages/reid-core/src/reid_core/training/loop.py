@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from reid_core.data.samplers import Draw
 from reid_core.progress import Progress
+from reid_core.training.batch_norm import BatchNormSync
 from reid_core.training.checkpoints import FINAL, LAST, check_digest, load_checkpoint, read_checkpoint
 from reid_core.training.config import TrainConfig
 from reid_core.training.interrupts import Interrupts
@@ -47,6 +48,9 @@ def fit(
     all chance comes from torch (reseeded at every batch from seed, batch and rank), from `batches` and from
     the items' own seeds. A finished training returns at once. In each case the objective holds the final
     weights afterwards. With several machines `folder` must be on storage that they share.
+
+    With several ranks, batch norms see the batch of all of them, and stay synchronised layers: in evaluation
+    these are plain ones.
 
     Nothing is read from the device between two records of the metrics, except for a loss shown as progress
     and by precision=16-mixed, whose gradient scaler waits at each step. Losses, gradients and weights are
@@ -142,6 +146,7 @@ def fit(
             max_epochs=1,
             max_steps=config.steps - module.step,
             callbacks=[interrupts],
+            plugins=[BatchNormSync(on_gpu)],
             default_root_dir=folder,
             use_distributed_sampler=False,
             logger=False,

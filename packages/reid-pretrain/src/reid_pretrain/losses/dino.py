@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from reid_pretrain.distributed import sum_across_ranks, world_size
 from reid_pretrain.losses.distillation import Centre, cross_entropy
 
 
@@ -56,8 +57,8 @@ class DINOLoss(nn.Module):
                 were cut from, int [m] in 0..b-1: one pair an area, only its valid regions.
 
         Returns:
-            The mean over pairs of views of the mean over images (and tokens), a scalar. In training mode the
-            centre moves after it.
+            The mean over pairs of views of the mean over images (and tokens), a scalar. With several ranks its
+            mean over ranks is that of the whole batch. In training mode the centre moves after it.
         """
         target = self.centre(teacher)
         every = target.sum(0)
@@ -65,11 +66,16 @@ class DINOLoss(nn.Module):
         others = every - target if views > 1 else target
         count = max(views - 1, 1)
         terms = [cross_entropy(others, student, self.student_temperature).flatten(1).mean(1).sum()]
-        pairs = views * count
-        for logits, image in regions:
-            if len(image):
-                terms.append(cross_entropy(every[image], logits, self.student_temperature).mean())
-                pairs += views
+        pairs: Tensor | int = views * count
+        if regions:
+            # An area counts where any rank has a valid region of it, and its mean is over all ranks' regions.
+            numbers = [torch.full((), float(len(image)), device=student.device) for _, image in regions]
+            valid = sum_across_ranks(torch.stack(numbers))
+            for (logits, image), number in zip(regions, valid, strict=True):
+                losses = cross_entropy(every[image], logits, self.student_temperature)
+                share = world_size() / (number.clamp(min=1) * losses.shape[1:].numel())
+                terms.append(losses.sum() * share)
+            pairs = pairs + views * (valid > 0).sum()
         if self.training:
             self.centre.update(teacher)
         return torch.stack(terms).sum() / pairs
