@@ -107,4 +107,7 @@ class AllReduceBatchNormAct(AllReduceBatchNorm):
         return self.act(self.drop(super().forward(input)))
 
 
-ON_CPU: dict[type[nn.Module], type[nn.Module]] = {nn.SyncBatchNorm: AllReduceBatchNorm, SyncBatchNormAct: AllReduceBatchNormAct}
+ON_CPU: dict[type[nn.Module], type[nn.Module]] = {
+    nn.SyncBatchNorm: AllReduceBatchNorm,
+    SyncBatchNormAct: AllReduceBatchNormAct,
+}

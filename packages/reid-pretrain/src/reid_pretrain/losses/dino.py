@@ -57,8 +57,8 @@ class DINOLoss(nn.Module):
                 were cut from, int [m] in 0..b-1: one pair an area, only its valid regions.
 
         Returns:
-            The mean over pairs of views of the mean over images (and tokens), a scalar. With several ranks its
-            mean over ranks is that of the whole batch. In training mode the centre moves after it.
+            The mean over pairs of views of the mean over images (and tokens), a scalar. With several ranks
+            the mean over ranks is that of the whole batch. In training mode the centre moves after it.
         """
         target = self.centre(teacher)
         every = target.sum(0)
