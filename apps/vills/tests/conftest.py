@@ -31,7 +31,9 @@ def tiny(tmp_path_factory):
         one = next(one for one in RECIPE.stages(chosen) if one.name == stage)
         inputs = {name: folder / name for name in one.reads} | {"prepare": prepared}
         roots = RECIPE.sources(chosen).roots(prepared)
-        return Job(one.section, inputs, one.files, folder, "", chosen.runtime, None, roots, one.reads)
+        return Job(
+            one.section, inputs, one.files, folder, "", chosen.runtime, None, roots, one.reads, one.watched
+        )
 
     return SimpleNamespace(
         command=command,

@@ -14,7 +14,9 @@ from reid_core.data.joint import JointBatches
 from reid_core.data.samplers import Draw
 from reid_core.recipe import Synthetic, run
 from reid_core.recipe.sources import write_world
-from vills.data import Grids, VillsDataset, collate, load_pool
+from reid_lse import Extraction, SavedMasks, extract
+from vills.config import pooled
+from vills.data import Grids, ManifestMasks, VillsDataset, collate, load_pool
 from vills.recipe import RECIPE
 from vills.stages.evaluate import load_sides
 from vills.stages.finetune import load_labelled
@@ -39,9 +41,9 @@ def pool(tiny, config):
 
 @pytest.fixture(scope="module")
 def dataset(tiny, config, pool):
-    return VillsDataset(
-        pool, load_masks(tiny.folder / "lse", len(pool.manifests)), 3, config.pretrain, Grids((4, 2), (4, 2))
-    )
+    job = tiny.job("pretrain", config)
+    masks = load_masks(job, job.section.pool, pool, job.section.areas)
+    return VillsDataset(pool, masks, 3, config.pretrain, Grids((4, 2), (4, 2)))
 
 
 def test_the_pool_holds_training_images_and_unlabeled_ones_and_no_test_person(pool):
@@ -178,3 +180,64 @@ def test_different_people_get_different_classes(tiny, config):
     clip = data[Draw(data.first_clip, 0)]
     assert clip["clip_pid"] not in images
     assert data[Draw(0, 0)]["pid"] in images
+
+
+def test_areas_are_views_of_one_cache_and_none_needs_no_cache(tiny, config, pool):
+    fewer = tiny.config("--pretrain.areas", "[legs]")
+    job = tiny.job("pretrain", fewer)
+    legs = VillsDataset(
+        pool, load_masks(job, job.section.pool, pool, ["legs"]), 1, config.pretrain, Grids((4, 2), (4, 2))
+    )
+    job = tiny.job("pretrain", config)
+    every = VillsDataset(
+        pool,
+        load_masks(job, job.section.pool, pool, config.lse.areas),
+        3,
+        config.pretrain,
+        Grids((4, 2), (4, 2)),
+    )
+    keys = [next(one for one in RECIPE.stages(each) if one.name == "lse").key({}) for each in (config, fewer)]
+    assert keys[0] == keys[1]
+    for index in (0, len(pool.images)):
+        assert torch.equal(legs[Draw(index, 1)]["valid"], every[Draw(index, 1)]["valid"][2:])
+    none = tiny.config("--pretrain.areas", "[]")
+    assert "lse" not in {one.name for one in RECIPE.stages(none)}
+    bare = VillsDataset(pool, [], 0, config.pretrain, Grids((4, 2), (4, 2)))
+    batch = collate([bare[Draw(0, 1)], bare[Draw(len(pool.images), 1)]])
+    assert batch["image_regions"].shape == (1, 0, 3, 16, 8)
+    assert batch["video_regions"].shape == (1, 0, 2, 3, 16, 8)
+
+
+def test_frames_that_training_cannot_draw_are_not_segmented(tiny, tmp_path):
+    config = tiny.config("--pretrain.track_frames", "2", "--name", "thin", on_disk=True)
+    run(RECIPE, config, "lse")
+    job = tiny.job("lse", config, prepared=config.folder / "prepare")
+    pool = load_pool(job, job.section.pool)
+    assert {len(rows) for rows in pool.videos} == {2}
+    mars = 1  # tracklets of three frames and no image: two of three frames are segmented
+    segmented = SavedMasks(config.folder / "lse" / str(mars))
+    assert len(segmented) == len(pool.drawn(mars)) == 2 * len(pool.manifests[mars]) // 3
+    alone = tiny.config("--pretrain.video_batch", "0", "--name", "images")
+    images = load_pool(tiny.job("pretrain", alone), pooled(alone))
+    assert not images.videos and len(images.manifests) == 2  # the tracklets' source isn't read
+
+
+def test_regions_that_the_user_has_segmented_are_found_by_path(tiny, tmp_path, pool):
+    extract(str(tiny.data / "folder"), str(tmp_path / "folder"), Extraction())
+    source = f"{{name: folder, root: {tiny.data / 'folder'}, regions: {tmp_path / 'folder'}}}"
+    config = tiny.config("--data.pretrain", f"[{source}]", "--name", "named", on_disk=True)
+    run(RECIPE, config, "pretrain")
+    assert sorted(path.name for path in (config.folder / "lse").iterdir() if path.is_dir()) == ["0", "1"]
+    job = tiny.job("pretrain", config)
+    masks = load_masks(job, job.section.pool, pool, ["head", "legs"])[2]
+    row = int(pool.images[-1]) - int(pool.starts[2])
+    assert masks[row].name == pool.manifests[2].table["path"].iloc[row]
+    assert masks[row].masks.shape == (2, 32, 16)
+
+
+def test_images_without_regions_are_named_before_training(tiny, tmp_path, pool):
+    extract(str(tiny.data / "market1501"), str(tmp_path / "other"), Extraction())
+    with pytest.raises(ValueError, match="lacks .* of the .* images that are pre-trained on, such as"):
+        ManifestMasks(tmp_path / "other", ["head"], pool.manifests[2], pool.drawn(2))
+    with pytest.raises(ValueError, match="none of feet"):
+        ManifestMasks(tmp_path / "other", ["feet"], pool.manifests[0], pool.drawn(0))

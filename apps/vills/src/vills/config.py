@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from reid_core.options import Options
@@ -23,6 +24,8 @@ class PoolSource(Source):
 
     repeat: int = 1
     """Times that pre-training's pool holds it, so that a small data set isn't drowned by a large one."""
+    regions: str = ""
+    """Folder that `reid-lse extract` wrote of its images; empty for those of the stage lse."""
 
 
 @dataclass
@@ -78,9 +81,11 @@ class LSEConfig:
     segmenter_options: Options = field(default_factory=dict)
     """Of the segmenter, such as checkpoint, precision and pack of SAM."""
     areas: list[str] = field(default_factory=lambda: ["head", "torso", "legs"])
-    """Areas A of Eq. 5; the paper's best number is three."""
+    """Areas that masks are made of, A of Eq. 5; the paper's best number is three."""
     size: Size = (128, 64)
     """Height and width in pixels that images are segmented at and masks are kept at."""
+    ray: str | None = None
+    """Address of a Ray cluster that segments (auto, local, ray://HOST:10001); changes no result."""
 
 
 @dataclass
@@ -102,6 +107,10 @@ class PretrainConfig:
     """Height and width of a video's frame (VILLS supplement 2)."""
     frames: int = 8
     """Frames of a video, drawn at random (VILLS supplement 2)."""
+    track_frames: int | None = None
+    """Frames of a video that they are drawn from and that are segmented, spread evenly; null for all."""
+    areas: list[str] | None = None
+    """Areas whose regions the student sees, some of lse's; null for all of them, [] for none."""
     region_size: Size = (128, 64)
     """Height and width of an image's local region (VILLS supplement 2)."""
     frame_region_size: Size = (32, 22)
@@ -216,6 +225,7 @@ class Part:
         images: whether single rows are images; of a labelled source, whether all are.
         videos: whether tracklets are videos.
         repeat: times that the pool holds it.
+        regions: whether the user has segmented it.
     """
 
     source: str
@@ -223,6 +233,29 @@ class Part:
     images: bool
     videos: bool
     repeat: int
+    regions: bool
+
+    @property
+    def regions_name(self) -> str:
+        """Name of its folder of regions among a stage's watched folders."""
+        return f"{self.source}.regions"
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """What is pre-trained on.
+
+    Attributes:
+        parts: sources, in order.
+        images: whether images are trained on.
+        videos: whether videos are.
+        track_frames: frames of a video that are drawn from; None for all.
+    """
+
+    parts: list[Part]
+    images: bool
+    videos: bool
+    track_frames: int | None
 
 
 @dataclass(frozen=True)
@@ -260,8 +293,8 @@ def sources(config: Config) -> Sources:
     return Sources(there, data.root, data.synthetic, {name: LABELLED_SPLITS for name in labelled}, tracked)
 
 
-def pool_parts(config: Config) -> list[Part]:
-    """What is pre-trained on, in the pool's order.
+def pooled(config: Config) -> Pooled:
+    """What is pre-trained on, in the pool's order; batches of 0 leave images or videos out.
 
     Rows of data.image are images and tracklets of data.video are videos, in the splits that are pre-trained
     on; in further sources single rows are images and tracklets are videos.
@@ -269,15 +302,35 @@ def pool_parts(config: Config) -> list[Part]:
     Args:
         config: the whole configuration.
     """
-    data, parts = config.data, []
-    splits = tuple(data.pretrain_splits)
-    if data.image is not None and splits:
-        parts.append(Part("data.image", splits, True, False, data.image.repeat))
-    if data.video is not None and splits:
-        parts.append(Part("data.video", splits, False, True, data.video.repeat))
-    for number, source in enumerate(data.pretrain):
-        parts.append(Part(f"data.pretrain.{number}", (), True, True, source.repeat))
-    return parts
+    data, before = config.data, config.pretrain
+    images, videos, splits = before.image_batch > 0, before.video_batch > 0, tuple(data.pretrain_splits)
+    chosen = [
+        ("data.image", data.image if images and splits else None, splits, True, False),
+        ("data.video", data.video if videos and splits else None, splits, False, True),
+        *((f"data.pretrain.{i}", source, (), True, True) for i, source in enumerate(data.pretrain)),
+    ]
+    parts = [
+        Part(name, splits, as_images, as_videos, source.repeat, bool(source.regions))
+        for name, source, splits, as_images, as_videos in chosen
+        if source is not None
+    ]
+    return Pooled(parts, images, videos, before.track_frames)
+
+
+def region_folders(config: Config) -> dict[str, Path]:
+    """Folders of regions that the user names, as a stage watches them.
+
+    Args:
+        config: the whole configuration.
+    """
+    data = config.data
+    named = {"data.image": data.image, "data.video": data.video}
+    named |= {f"data.pretrain.{number}": source for number, source in enumerate(data.pretrain)}
+    return {
+        one.regions_name: Path(source.regions)
+        for one in pooled(config).parts
+        if (source := named[one.source]) is not None and source.regions
+    }
 
 
 def pool_reads(config: Config) -> list[str]:
@@ -292,11 +345,20 @@ def pool_reads(config: Config) -> list[str]:
         ... )
         ['data.image/train', 'data.pretrain.0/*']
     """
-    return [part(one.source, split) for one in pool_parts(config) for split in one.splits or ("*",)]
+    return [part(one.source, split) for one in pooled(config).parts for split in one.splits or ("*",)]
+
+
+def areas(config: Config) -> list[str]:
+    """Areas whose regions the student sees.
+
+    Args:
+        config: the whole configuration.
+    """
+    return config.lse.areas if config.pretrain.areas is None else config.pretrain.areas
 
 
 def pretraining(config: Config) -> PretrainConfig:
-    """Settings of pre-training, with the batches of all devices and without the checkpoint to start from.
+    """Settings of pre-training, with the batches of all devices, and without what stages get beside them.
 
     Args:
         config: the whole configuration.
@@ -312,6 +374,8 @@ def pretraining(config: Config) -> PretrainConfig:
         image_batch=devices * before.image_batch,
         video_batch=devices * before.video_batch,
         batch_per_device=False,
+        track_frames=None,
+        areas=None,
         checkpoint=None,
     )
 

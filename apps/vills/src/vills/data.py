@@ -4,33 +4,83 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from reid_core.data.datasets import seeded
 from reid_core.data.frames import sample_frames
+from reid_core.data.manifest import Manifest
 from reid_core.data.pool import Frame, Pool, PoolPart, build_pool
 from reid_core.data.samplers import Draw
 from reid_core.data.transforms import resize, ssl_transform
 from reid_core.recipe import Job
-from reid_lse import SavedMasks, crop_regions
+from reid_lse import Found, SavedMasks, crop_regions
 from reid_pretrain import block_mask, index_views
-from vills.config import Part, PretrainConfig
+from vills.config import Pooled, PretrainConfig
 
 
-def load_pool(job: Job, parts: Sequence[Part]) -> Pool:
+def load_pool(job: Job, pooled: Pooled) -> Pool:
     """The pool of a run.
 
     Args:
         job: of a stage that reads what the parts name.
-        parts: what is pre-trained on.
+        pooled: what is pre-trained on.
+
+    Raises:
+        ValueError: neither an image nor a video is left.
     """
-    return build_pool(
-        PoolPart(job.manifest(one.source, *one.splits), one.images, one.videos, one.repeat) for one in parts
+    pool = build_pool(
+        PoolPart(job.manifest(one.source, *one.splits), one.images, one.videos, one.repeat)
+        for one in pooled.parts
     )
+    images = pool.images if pooled.images else pool.images[:0]
+    videos = [_spread(rows, pooled.track_frames) for rows in pool.videos] if pooled.videos else []
+    if not len(images) and not videos:
+        raise ValueError(
+            f"nothing to pre-train on: {len(pool.images)} images with pretrain.image_batch"
+            f"{'>' if pooled.images else '='}0, {len(pool.videos)} videos with video_batch"
+            f"{'>' if pooled.videos else '='}0"
+        )
+    return pool._replace(images=images, videos=videos)
+
+
+def _spread(rows: np.ndarray, frames: int | None) -> np.ndarray:
+    if frames is None or len(rows) <= frames:
+        return rows
+    return rows[sample_frames(len(rows), frames, "even").numpy()]
+
+
+class ManifestMasks:
+    """Masks of a manifest's rows, found by their paths.
+
+    Args:
+        folder: what `reid_lse.extract_images` or `reid-lse extract` wrote.
+        areas: names of those wanted.
+        manifest: the rows.
+        drawn: numbers of the rows that must have been segmented.
+
+    Raises:
+        ValueError: such a row wasn't, or an area wasn't.
+    """
+
+    def __init__(self, folder: Path, areas: Sequence[str], manifest: Manifest, drawn: np.ndarray) -> None:
+        self.saved = SavedMasks(folder, areas)
+        paths = manifest.table["path"]
+        self.rows = self.saved.find(paths.to_numpy())
+        missing = drawn[self.rows[drawn] < 0]
+        if len(missing):
+            raise ValueError(
+                f"{folder} lacks {len(missing)} of the {len(drawn)} images that are pre-trained on, such as "
+                f"{paths.iloc[missing[0]]}: segment the same folder again, or leave `regions` out"
+            )
+
+    def __getitem__(self, row: int) -> Found | None:
+        return self.saved[int(self.rows[row])]
 
 
 class Grids(NamedTuple):
@@ -50,14 +100,14 @@ class VillsDataset(Dataset[dict[str, Any]]):
 
     Args:
         pool: what is pre-trained on.
-        masks: of the rows of each of the pool's manifests (see `vills.stages.lse`).
+        masks: of each of the pool's manifests; empty without areas.
         areas: number of areas in them.
         config: sizes, views and augmentation.
         grids: patches of an image and of a frame.
     """
 
     def __init__(
-        self, pool: Pool, masks: Sequence[SavedMasks], areas: int, config: PretrainConfig, grids: Grids
+        self, pool: Pool, masks: Sequence[ManifestMasks], areas: int, config: PretrainConfig, grids: Grids
     ) -> None:
         self.pool, self.masks, self.areas, self.config, self.grids = pool, masks, areas, config, grids
         colour: dict[str, Any] = {"jitter": config.jitter, "grey": config.grey}
@@ -85,7 +135,7 @@ class VillsDataset(Dataset[dict[str, Any]]):
         return {
             "views": torch.stack([self.image_view(image) for _ in range(config.views)]),
             "masks": torch.stack([self._block_mask(self.grids.image) for _ in range(config.views)]),
-            "regions": self.image_region(regions),
+            "regions": self.image_region(regions) if self.areas else regions.float(),
             "valid": valid,
         }
 
@@ -117,7 +167,8 @@ class VillsDataset(Dataset[dict[str, Any]]):
             if 0 < len(having) < len(frames):
                 nearest = having[(times[:, None] - having).abs().argmin(1)]
                 crops[area] = crops[area, nearest]
-        return torch.stack([self.frame_region(crop) for crop in crops]), there.any(dim=1)
+        regions = torch.stack([self.frame_region(crop) for crop in crops]) if self.areas else crops.float()
+        return regions, there.any(dim=1)
 
     def _choose(self, length: int) -> list[int]:
         """Frames of a clip, and behind them the single frame of Eq. 7."""
@@ -130,7 +181,7 @@ class VillsDataset(Dataset[dict[str, Any]]):
         """bool [a h w] at the image's size, by the nearest pixel; all False where there are none."""
         height, width = image.shape[1:]
         part, row = self.pool.place(row)
-        found = self.masks[part][row]
+        found = self.masks[part][row] if self.areas else None
         if found is None:
             return torch.zeros(self.areas, height, width, dtype=torch.bool)
         masks = torch.from_numpy(found.masks & found.valid[:, None, None])

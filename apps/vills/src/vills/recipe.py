@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from reid_core.data.manifest import Manifest
@@ -17,12 +18,14 @@ from reid_core.tracking.tracker import Tracker
 from vills.config import (
     Config,
     Shapes,
+    areas,
     evaluation_shapes,
     finetuning_shapes,
-    pool_parts,
     pool_reads,
+    pooled,
     pretraining,
     pretraining_shapes,
+    region_folders,
     sources,
 )
 from vills.model import check_model
@@ -36,24 +39,28 @@ from vills.stages.pretrain import PreTraining, pretrain
 def _stages(config: Config) -> list[Stage]:
     """The stages, in order."""
     before, tune = config.pretrain, config.finetune
-    pool, pooled = pool_parts(config), pool_reads(config)
-    segmented = [replace(one, repeat=1) for one in pool]
-    labelled = sources(config).needed
-    result = [
-        sources(config).stage(),
-        Stage("lse", extract_regions, RegionCache(segmented, config.lse), {PREPARE: pooled}),
+    pool = pooled(config)
+    reads: dict[str, Parts] = {PREPARE: pool_reads(config)}
+    segmented = replace(pool, parts=[replace(one, repeat=1) for one in pool.parts])
+    labelled, wanted = sources(config).needed, areas(config)
+    result = [sources(config).stage()]
+    if wanted and not all(one.regions for one in pool.parts):
+        work = partial(extract_regions, ray=config.lse.ray)
+        result.append(Stage("lse", work, RegionCache(segmented, replace(config.lse, ray=None)), reads))
+    result.append(
         Stage(
             "pretrain",
             pretrain,
-            PreTraining(pool, len(config.lse.areas), pretraining(config), config.model, config.seed),
-            {PREPARE: pooled, "lse": None},
+            PreTraining(pool, wanted, pretraining(config), config.model, config.seed),
+            {**reads, **{stage.name: None for stage in result[1:]}},
             files={} if before.checkpoint is None else {"checkpoint": Path(before.checkpoint)},
+            watched=region_folders(config) if wanted else {},
             collective=True,
-        ),
-    ]
+        )
+    )
     for variant in config.variants:
         section = _fine_tuning(config, variant)
-        reads: dict[str, Parts] = {PREPARE: [part(name, "train") for name in labelled]}
+        reads = {PREPARE: [part(name, "train") for name in labelled]}
         files = {}
         if section.pretrained and tune.checkpoint is None:
             reads["pretrain"] = None
@@ -117,19 +124,20 @@ def _check(config: Config) -> None:
             raise FileNotFoundError(f"{name}: there is no file {path}; give a teacher.pt")
     if tune.init == "scratch" and tune.checkpoint is not None:
         raise ValueError("finetune.init=scratch takes no finetune.checkpoint: leave one of them out")
-    if pretrains and not pool_parts(config):
+    if pretrains and not pooled(config).parts:
         raise ValueError(
             "nothing to pre-train on: data.pretrain is empty, and data.pretrain_splits names no split of "
             "data.image and data.video"
         )
-    check_areas(config.lse)
+    check_areas(config.lse, areas(config), before.views)
+    for name, folder in region_folders(config).items():
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{name}: there is no folder {folder}; give what reid-lse extract wrote")
     if config.evaluate.protocol is not None and config.evaluate.protocol not in PROTOCOLS:
         raise ValueError(
             f"evaluate.protocol={config.evaluate.protocol!r}: expected one of {', '.join(PROTOCOLS)}"
         )
     _check_batches(config)
-    if before.views < 2 and not config.lse.areas:
-        raise ValueError("pretrain.views=1 without areas leaves the student nothing to match")
     shapes = [pretraining_shapes(config), finetuning_shapes(config), evaluation_shapes(config)]
     if pretrains:
         shapes.append(Shapes(before.region_size, before.frame_region_size, before.frames))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class SavedMasks:
 
     Args:
         folder: what `reid-lse extract` wrote.
+        areas: names of those wanted, in order; all by default.
 
     Attributes:
         root: folder of the images when they were segmented.
@@ -40,10 +41,10 @@ class SavedMasks:
 
     Raises:
         FileNotFoundError: the folder holds no extraction, or one that isn't finished.
-        ValueError: its settings or shards are damaged.
+        ValueError: its settings or shards are damaged, or it has no such area.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, areas: Sequence[str] | None = None) -> None:
         settings = read_settings(folder)
         files = sorted(Path(folder).glob("masks-*.parquet"))
         needed = -(-settings["images"] // settings["shard"])
@@ -57,10 +58,26 @@ class SavedMasks:
         except (pa.ArrowException, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{folder}: holds damaged shards of masks ({error!r}); extract again") from error
         self.size, self.per_shard = settings["images"], settings["shard"]
-        self.root, self.areas = Path(settings["root"]), tuple(settings["areas"])
+        self.root, there = Path(settings["root"]), list(settings["areas"])
+        self.areas = tuple(there if areas is None else areas)
+        if missing := [area for area in self.areas if area not in there]:
+            raise ValueError(f"{folder} has masks of {', '.join(there)}, none of {missing[0]}: extract again")
+        self.chosen = [there.index(area) for area in self.areas]
 
     def __len__(self) -> int:
         return int(self.size)
+
+    def find(self, paths: Sequence[str]) -> np.ndarray:
+        """Rows of images, int64 [n]; -1 where there is none of that path.
+
+        Args:
+            paths: of images, relative to the root, [n].
+        """
+        there = pa.chunked_array(
+            [chunk for table in self.shards for chunk in table["path"].chunks], pa.string()
+        )
+        rows = pc.index_in(pa.array(paths, pa.string()), value_set=there)
+        return rows.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
     @property
     def unreadable(self) -> list[str]:
@@ -78,8 +95,8 @@ class SavedMasks:
         if about["error"] is not None:
             return None
         size = about["height"], about["width"]
-        masks = np.stack([decode_mask(np.asarray(counts), *size) for counts in about["masks"]])
-        valid, quality = np.array(about["valid"]), np.array(about["quality"])
+        masks = np.stack([decode_mask(np.asarray(about["masks"][area]), *size) for area in self.chosen])
+        valid, quality = (np.array(about[name])[self.chosen] for name in ("valid", "quality"))
         return Found(about["path"], masks, valid, quality, np.array(about["keypoints"]).reshape(-1, 3))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,14 +11,15 @@ from typing import Any
 from torch import Tensor
 
 from reid_core.data.decoding import UnreachableImage, UnreadableImage, read_image
+from reid_core.data.pool import Pool
 from reid_core.data.transforms import resize
 from reid_core.files import write_atomically
 from reid_core.processes import local_device
 from reid_core.recipe import Job
 from reid_lse import AREAS, Extraction, Images, SavedMasks, Summary, extract_images
 from reid_lse import UnreadableImage as NoImage
-from vills.config import LSEConfig, Part, Size
-from vills.data import load_pool
+from vills.config import LSEConfig, Pooled, Size
+from vills.data import ManifestMasks, load_pool
 
 UNREADABLE_FILE = "unreadable.txt"
 
@@ -31,37 +33,45 @@ class RegionCache:
         lse: areas, size and segmenter.
     """
 
-    pool: list[Part]
+    pool: Pooled
     lse: LSEConfig
 
 
-def check_areas(config: LSEConfig) -> None:
-    """Refuse areas that can't be segmented.
+def check_areas(lse: LSEConfig, wanted: Sequence[str], views: int) -> None:
+    """Refuse areas that can't be segmented, or of which there are no masks.
 
     Args:
-        config: areas, size and segmenter.
+        lse: areas that masks are made of.
+        wanted: those whose regions the student sees.
+        views: of an image.
 
     Raises:
-        ValueError: unknown or repeated ones, or none.
+        ValueError: unknown, repeated or missing ones.
 
     Example:
-        >>> check_areas(LSEConfig(areas=["nohead"]))  # doctest: +ELLIPSIS
+        >>> check_areas(LSEConfig(areas=["nohead"]), [], views=2)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ValueError: lse.areas=['nohead']: expected one or more of head, torso, legs, ..., each once
     """
-    areas = config.areas
+    areas = lse.areas
     if not areas or len(set(areas)) < len(areas) or set(areas) - set(AREAS):
         raise ValueError(f"lse.areas={areas}: expected one or more of {', '.join(AREAS)}, each once")
+    if len(set(wanted)) < len(wanted) or set(wanted) - set(areas):
+        raise ValueError(f"pretrain.areas={wanted}: expected some of lse.areas={areas}, each once, or []")
+    if views < 2 and not wanted:
+        raise ValueError("pretrain.views=1 without areas leaves the student nothing to match")
 
 
-def extract_regions(job: Job) -> dict[str, Any]:
-    """Segment every image of the pool once (VILLS Eqs. 1-4); regions are cut from the masks in training.
+def extract_regions(job: Job, ray: str | None = None) -> dict[str, Any]:
+    """Segment each image that pre-training can draw once (VILLS Eqs. 1-4); it cuts regions from the masks.
 
-    Interrupted and called again, it resumes after the last finished file.
+    Sources whose regions the user names are left out. Interrupted and called again, it resumes after the last
+    finished file.
 
     Args:
         job: its section is a `RegionCache`; its folder gets a folder per manifest of the pool, in order, as
             `reid_lse.extract_images` writes it, and unreadable.txt.
+        ray: address of a Ray cluster that does the work.
 
     Returns:
         Numbers of images and of unreadable ones, and each area's share of the readable ones.
@@ -82,13 +92,18 @@ def extract_regions(job: Job) -> dict[str, Any]:
     read = partial(read_resized, size=config.size)
     made: list[Summary] = []
     unreadable = []
-    for number, manifest in enumerate(load_pool(job, job.section.pool).manifests):
-        images = Images(Path(manifest.root), manifest.table["path"].tolist(), read)
+    pool, parts = load_pool(job, job.section.pool), job.section.pool.parts
+    segmented = {number for number, one in zip(pool.parts, parts, strict=True) if one.regions}
+    for number in sorted(set(pool.parts) - segmented):
+        manifest = pool.manifests[number]
+        rows = manifest.table["path"].to_numpy()[pool.drawn(number)]
+        images = Images(Path(manifest.root), rows.tolist(), read)
         folder = job.folder / str(number)
-        made.append(extract_images(images, folder, extraction, workers=job.runtime.workers or None))
+        workers = job.runtime.workers or None
+        made.append(extract_images(images, folder, extraction, workers=workers, ray=ray))
         if made[-1].unreachable:
             raise OSError(
-                f"{made[-1].unreachable} of {len(manifest)} images below {manifest.root} can't be reached "
+                f"{made[-1].unreachable} of {len(rows)} images below {manifest.root} can't be reached "
                 f"(see {folder / '_errors.csv'}): the same command resumes when they are back"
             )
         unreadable += [images.root / path for path in SavedMasks(folder).unreadable]
@@ -102,17 +117,26 @@ def extract_regions(job: Job) -> dict[str, Any]:
     return {"images": sum(one.images for one in made), "unreadable": len(unreadable), "found": found}
 
 
-def load_masks(folder: Path, manifests: int) -> list[SavedMasks]:
-    """The masks of a finished lse stage.
+def load_masks(job: Job, pooled: Pooled, pool: Pool, areas: Sequence[str]) -> list[ManifestMasks]:
+    """The masks of each manifest of a pool: those of the stage lse, or of the user's folder.
 
     Args:
-        folder: the stage's folder.
-        manifests: number of the pool's.
+        job: of a stage that reads lse and watches the users' folders.
+        pooled: what is pre-trained on.
+        pool: the same, as `load_pool` makes it.
+        areas: names of those wanted; none needs no mask.
 
-    Returns:
-        The masks of each manifest's rows.
+    Raises:
+        ValueError: an image or an area that wasn't segmented.
     """
-    return [SavedMasks(folder / str(number)) for number in range(manifests)]
+    folders = {number: job.inputs["lse"] / str(number) for number in pool.parts if "lse" in job.inputs}
+    for number, part in zip(pool.parts, pooled.parts, strict=True):
+        if part.regions:
+            folders[number] = job.watched[part.regions_name]
+    return [
+        ManifestMasks(folders[number], areas, manifest, pool.drawn(number))
+        for number, manifest in enumerate(pool.manifests if areas else [])
+    ]
 
 
 def read_resized(path: str, size: Size) -> Tensor:

@@ -17,7 +17,7 @@ from reid_core.recipe import Job
 from reid_core.training.config import TrainConfig
 from reid_core.training.loop import fit
 from reid_pretrain import VILLS
-from vills.config import ModelConfig, Part, PretrainConfig, Shapes
+from vills.config import ModelConfig, Pooled, PretrainConfig, Shapes
 from vills.data import Grids, VillsDataset, collate, load_pool
 from vills.model import TEACHER_FILE, build_model, load_teacher, save_teacher
 from vills.stages.lse import load_masks
@@ -29,14 +29,14 @@ class PreTraining:
 
     Attributes:
         pool: what is pre-trained on.
-        areas: number of areas in the region cache.
+        areas: whose regions the student sees.
         pretrain: how.
         model: the encoder and resampler.
         seed: of weights, batches and augmentation.
     """
 
-    pool: list[Part]
-    areas: int
+    pool: Pooled
+    areas: list[str]
     pretrain: PretrainConfig
     model: ModelConfig
     seed: int
@@ -67,8 +67,8 @@ def pretrain(job: Job) -> dict[str, Any]:
     encoder = objective.student.model.encoder
     dataset = VillsDataset(
         pool,
-        load_masks(job.inputs["lse"], len(pool.manifests)),
-        section.areas,
+        load_masks(job, section.pool, pool, section.areas),
+        len(section.areas),
         settings,
         Grids(encoder.grid(settings.image_size), encoder.grid(settings.frame_size)),
     )
@@ -77,7 +77,7 @@ def pretrain(job: Job) -> dict[str, Any]:
         save_teacher(objective.teacher.model, schedule.steps, job.digest, folder / TEACHER_FILE)
     unreadable = folder / "unreadable.txt"
     return {
-        "sources": [job.title(one.source) for one in section.pool],
+        "sources": [job.title(one.source) for one in section.pool.parts],
         "images": len(pool.images),
         "videos": len(pool.videos),
         "steps": schedule.steps,
@@ -118,21 +118,13 @@ def make_batches(section: PreTraining, runtime: Runtime, pool: Pool) -> tuple[Zi
 
     Returns:
         The sampler of this rank, and the training's settings.
-
-    Raises:
-        ValueError: no batch is left of either kind.
     """
     settings = section.pretrain
     sizes = {
         "images": (len(pool.images), settings.image_batch),
         "videos": (len(pool.videos), settings.video_batch),
     }
-    used = {kind: pair for kind, pair in sizes.items() if pair[0] and pair[1]}
-    if not used:
-        raise ValueError(
-            f"nothing to pre-train on: {len(pool.images)} images with pretrain.image_batch="
-            f"{settings.image_batch}, {len(pool.videos)} videos with video_batch={settings.video_batch}"
-        )
+    used = {kind: pair for kind, pair in sizes.items() if pair[0]}
     rows, size = used.get("images", used.get("videos", (1, 1)))
     schedule = settings.train.resolve(-(-rows // size), runtime)
     rank, world = ranks(runtime)

@@ -46,17 +46,31 @@ class Pool(NamedTuple):
         starts: number of each manifest's first row.
         images: int64 [n], rows that are images.
         videos: rows of each video, in frame order.
+        parts: number of each part's manifest.
     """
 
     manifests: list[Manifest]
     starts: np.ndarray
     images: np.ndarray
     videos: list[np.ndarray]
+    parts: list[int]
 
     @property
     def rows(self) -> int:
         """Number of rows."""
         return sum(len(manifest) for manifest in self.manifests)
+
+    def drawn(self, number: int) -> np.ndarray:
+        """Rows of a manifest that are an image or a video's frame, int64 [m], ascending.
+
+        Args:
+            number: of the manifest.
+        """
+        first, size = int(self.starts[number]), len(self.manifests[number])
+        used = np.zeros(self.rows, dtype=bool)
+        for rows in (self.images, *self.videos):
+            used[rows] = True
+        return np.flatnonzero(used[first : first + size])
 
     def place(self, row: int) -> tuple[int, int]:
         """Number of a row's manifest, and its row there.
@@ -151,6 +165,7 @@ def build_pool(parts: Iterable[PoolPart]) -> Pool:
     """
     manifests: list[Manifest] = []
     seen: dict[tuple[str, str], int] = {}
+    numbers: list[int] = []
     images: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
     videos: list[np.ndarray] = []
     for part in parts:
@@ -160,16 +175,17 @@ def build_pool(parts: Iterable[PoolPart]) -> Pool:
             manifest = manifest.where(~repeated)
         key = (manifest.digest, str(manifest.root))
         if key not in seen:
-            seen[key] = sum(map(len, manifests))
+            seen[key] = len(manifests)
             manifests.append(manifest)
-        first = seen[key]
+        numbers.append(seen[key])
+        first = sum(map(len, manifests[: seen[key]]))
         tracklets = manifest.tracklets() if part.videos else []
         single = np.ones(len(manifest), dtype=bool)
         single[np.concatenate([*tracklets, images[0]])] = False
         images += [first + np.flatnonzero(single)] * (part.repeat if part.images else 0)
         videos += [first + rows for rows in tracklets] * part.repeat
     starts = np.cumsum([0, *map(len, manifests)])[:-1]
-    pool = Pool(manifests, starts, np.concatenate(images), videos)
+    pool = Pool(manifests, starts, np.concatenate(images), videos, numbers)
     if not len(pool.images) and not videos:
         raise ValueError("there is nothing to train on: no source has an image or a tracklet")
     return pool
