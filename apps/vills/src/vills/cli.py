@@ -7,6 +7,7 @@ from functools import partial
 
 from reid_core.cli import recipes
 from vills import __version__
+from vills.commands import attention_parser, curves_parser
 from vills.config import Config
 
 APP = recipes.App(
@@ -23,6 +24,10 @@ APP = recipes.App(
         "evaluate": "evaluate (runs earlier stages first)",
     },
     tables="vills.tables:TABLES",
+    more={
+        "attention": ("draw what models attend to", attention_parser, "vills.commands:attention"),
+        "curves": ("draw accuracy per epoch of fine-tuning", curves_parser, "vills.commands:curves"),
+    },
 )
 
 main = partial(recipes.main, APP)

@@ -15,7 +15,8 @@ from reid_core.training.config import Augmentation, Training, dino_training
 from reid_pretrain.config import VILLSConfig
 
 Size = tuple[int, int]
-LABELLED_SPLITS = ("train", "query", "gallery")
+TEST_SPLITS = ("query", "gallery")
+LABELLED_SPLITS = ("train", *TEST_SPLITS)
 
 
 @dataclass
@@ -39,6 +40,9 @@ class DataConfig:
     ends with pre-training."""
     video: PoolSource | None = None
     """Labelled tracklets: train, query and gallery. None leaves videos out."""
+    mix: Source | None = None
+    """Query images and gallery tracklets (image_video), in place of the query and gallery of image and video,
+    which are then trained on alone."""
     same_people: bool = False
     """Whether a pid means the same person in image and video (one data set, or one world)."""
     pretrain: list[PoolSource] = field(default_factory=list)
@@ -61,7 +65,8 @@ class ModelConfig:
     drop_path: float = 0.0
     """Stochastic depth (DINO: 0.1 for the student's ViT)."""
     tokens: int = 4
-    """L, the resampler's queries: one for the whole person and one for each of three areas (paper silent)."""
+    """L, the resampler's queries: one for the whole person and one for each of three areas (paper silent). 0
+    for no resampler: the class token, of a video its mean over frames (Table 2b)."""
     resampler_depth: int = 1
     """Layers of the resampler ("a small transformer layer", VILLS supplement 2)."""
     resampler_heads: int = 4
@@ -173,6 +178,8 @@ class FinetuneConfig(Augmentation):
     """Whether the triplet loss compares features of unit length."""
     label_smoothing: float = 0.1
     """Label smoothing of the identity loss (Luo et al. 2019)."""
+    evaluate_every: int | None = None
+    """Epochs after each of which the model is kept for evaluation (supplement 4); null for the last alone."""
 
 
 @dataclass
@@ -183,6 +190,11 @@ class EvaluateConfig:
     """Distance between descriptors."""
     protocol: str | None = None
     """Gallery rows that count, by a data set's name (reid_eval.PROTOCOLS); null for each source's own."""
+    galleries: int | None = None
+    """Galleries of one image per person that results are the mean over; 0 for the whole gallery, null for the
+    data set's own number (reid_eval.GALLERIES; PRCC: 10)."""
+    far: list[float] = field(default_factory=list)
+    """False accept rates at which the true accept rate is given (Table 1d: 1e-4, 1e-3 and 1e-2)."""
     flip: bool = False
     """Whether a descriptor is the mean of that of the input and that of its mirror image."""
     frames: int | None = None
@@ -285,12 +297,19 @@ def sources(config: Config) -> Sources:
         ['data.image', 'data.pretrain.0']
     """
     data = config.data
-    named = {"data.image": data.image, "data.video": data.video}
+    named: dict[str, Source | None] = {
+        "data.image": data.image,
+        "data.video": data.video,
+        "data.mix": data.mix,
+    }
     named |= {f"data.pretrain.{number}": source for number, source in enumerate(data.pretrain)}
     there = {name: source for name, source in named.items() if source is not None}
-    labelled = [name for name in ("data.image", "data.video") if name in there]
-    tracked = [name for name in labelled if name == "data.video"]
-    return Sources(there, data.root, data.synthetic, {name: LABELLED_SPLITS for name in labelled}, tracked)
+    trained = ("train",) if data.mix is not None else LABELLED_SPLITS
+    splits = {"data.image": trained, "data.video": trained, "data.mix": TEST_SPLITS}
+    needed = {name: splits[name] for name in splits if name in there}
+    return Sources(
+        there, data.root, data.synthetic, needed, [name for name in needed if name == "data.video"]
+    )
 
 
 def pooled(config: Config) -> Pooled:

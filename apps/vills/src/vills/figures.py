@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from reid_core.models.features import Features, retrieval_arguments
 from reid_core.models.heads import ReIDModel
 from reid_eval import PROTOCOLS, Result, ranked
 from reid_eval.figures import attention_figure, cmc_figure, ranked_list_figure, save_figure
-from vills.modes import MODES, NAMES, TITLES, Evaluation, Mode
+from vills.config import Size
+from vills.modes import NAMES, TITLES, Evaluation, modes
 
 ATTENTION_IMAGES = 4
 """Images in the picture of attention."""
@@ -27,23 +28,25 @@ SUMMARY_ANSWERS = 8
 
 
 def draw_figures(
+    folder: Path,
     section: Evaluation,
-    models: Mapping[str, ReIDModel],
+    protocols: Mapping[str, str],
     sides: Mapping[str, Any],
+    models: Mapping[str, ReIDModel],
     features: Mapping[str, Mapping[str, Features]],
     results: Mapping[str, Mapping[str, Result]],
-    folder: Path,
 ) -> None:
     """Draw everything that the sources allow into figures/: CMC curves, ranked lists, attention, a summary.
 
     Args:
-        section: settings of the evaluation.
-        models: variant -> fine-tuned model, in eval mode.
-        sides: data sets of queries and galleries by name.
-        features: variant -> their features by the same names.
-        results: variant -> mode -> result.
         folder: of the stage; figures/ gets cmc.png, ranked_MODE.png (of the first variant), summary.png,
             attention_image.png and attention_clip.png.
+        section: settings of the evaluation.
+        protocols: source -> name of its protocol.
+        sides: data sets of queries and galleries by name.
+        models: variant -> fine-tuned model, in eval mode.
+        features: variant -> their features by the same names.
+        results: variant -> mode -> result.
     """
     folder = folder / "figures"
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,55 +56,47 @@ def draw_figures(
         for mode in results[first]
     }
     save_figure(cmc_figure(panels), folder / "cmc.png")
-    for mode, result in results[first].items():
-        asked = _spaced(features[first][MODES[mode].query], section.evaluate.ranked_queries)
-        figure = ranked_list_figure(
-            **_answers(section, features[first], MODES[mode], asked, section.evaluate.top),
-            labels=[_describe_ap(result, row) for row in asked],
-            title=f"{TITLES[mode]}, {NAMES[first]}: evenly spaced queries",
+
+    def answers(variant: str, name: str, asked: np.ndarray, count: int) -> dict[str, Any]:
+        mode = modes(section.sources)[name]
+        gallery, queries = features[variant][mode.gallery], features[variant][mode.query].take(asked)
+        lists = ranked(
+            **retrieval_arguments(queries, gallery),
+            metric=section.evaluate.metric,
+            protocol=PROTOCOLS[protocols[mode.source]],
+            k=min(count, len(gallery.rows)),
         )
-        save_figure(figure, folder / f"ranked_{mode}.png")
-    save_figure(_summary(section, features, results), folder / "summary.png")
-    encoders: dict[str, Any] = {NAMES[name]: models[name].extractor for name in section.variants}
-    if "query_images" in sides:
-        images = features[first]["query_images"]
-        files = images.rows.take(_spaced(images, ATTENTION_IMAGES)).files
-        pictures = torch.stack([resize(read_image(file), section.shapes.image) for file in files])
-        maps = _attention(encoders, eval_transform(section.shapes.image)(pictures))
-        save_figure(attention_figure(list(pictures), maps), folder / "attention_image.png")
-    if "query_clips" in sides:
-        rows, size = sides["query_clips"].manifest, section.shapes.frame
-        clips = TrackletDataset(rows, None, section.shapes.frames, "even")
-        pictures = clips[_spaced(features[first]["query_clips"], 1)[0]]["clip"]
-        maps = _attention(encoders, eval_transform(size)(pictures), clip=True)
-        figure = attention_figure(list(resize(pictures, size)), maps, normalise="row")
-        save_figure(figure, folder / "attention_clip.png")
+        return {
+            "query_images": queries.rows.files,
+            "gallery_images": gallery.rows.files,
+            "indices": lists.indices,
+            "correct": lists.correct,
+        }
+
+    for name, result in results[first].items():
+        asked = _spaced(features[first][modes(section.sources)[name].query], section.evaluate.ranked_queries)
+        figure = ranked_list_figure(
+            **answers(first, name, asked, section.evaluate.top),
+            labels=[_describe_ap(result, row) for row in asked],
+            title=f"{TITLES[name]}, {NAMES[first]}: evenly spaced queries",
+        )
+        save_figure(figure, folder / f"ranked_{name}.png")
+    save_figure(_summary(section.variants, results, answers), folder / "summary.png")
+    encoders = {NAMES[name]: _model(models[name]) for name in section.variants}
+    images, clips = ("mix_images", "mix_clips") if "mix_images" in sides else ("query_images", "query_clips")
+    if images in sides:
+        shown = features[first][images]
+        chosen = shown.rows.take(_spaced(shown, ATTENTION_IMAGES))
+        figure = draw_attention(encoders, read_pictures(chosen.files, section.shapes.image))
+        save_figure(figure, folder / "attention_image.png")
+    if clips in sides:
+        frames = TrackletDataset(sides[clips].manifest, None, section.shapes.frames, "even")
+        clip = resize(frames[_spaced(features[first][clips], 1)[0]]["clip"], section.shapes.frame)
+        save_figure(draw_attention(encoders, clip, clip=True), folder / "attention_clip.png")
 
 
-def _spaced(features: Features, count: int) -> np.ndarray:
-    """Rows that could be read, evenly spaced."""
-    readable = np.flatnonzero(features.valid)
-    places = np.linspace(0, len(readable) - 1, min(count, len(readable)))
-    return np.unique(readable[places.astype(int)])
-
-
-def _answers(
-    section: Evaluation, features: Mapping[str, Features], mode: Mode, asked: np.ndarray, count: int
-) -> dict[str, Any]:
-    """The first answers to some queries, as `ranked_list_figure` takes them."""
-    gallery, queries = features[mode.gallery], features[mode.query].take(asked)
-    lists = ranked(
-        **retrieval_arguments(queries, gallery),
-        metric=section.evaluate.metric,
-        protocol=PROTOCOLS[section.protocols[mode.source]],
-        k=min(count, len(gallery.rows)),
-    )
-    return {
-        "query_images": queries.rows.files,
-        "gallery_images": gallery.rows.files,
-        "indices": lists.indices,
-        "correct": lists.correct,
-    }
+def _model(model: Any) -> Any:
+    return model.extractor.model
 
 
 def _describe_ap(result: Result, query: int) -> str:
@@ -110,44 +105,91 @@ def _describe_ap(result: Result, query: int) -> str:
 
 
 def _summary(
-    section: Evaluation,
-    features: Mapping[str, Mapping[str, Features]],
+    variants: Sequence[str],
     results: Mapping[str, Mapping[str, Result]],
+    answers: Callable[[str, str, np.ndarray, int], dict[str, Any]],
 ) -> Figure:
     """mAP of each task and variant, and the query of median gain with the first answers of each variant."""
-    variants = list(reversed(section.variants))
-    mode, result = next(iter(results[section.variants[0]].items()))
-    gains = result.ap - results[variants[0]][mode].ap
+    best, order = variants[0], list(reversed(variants))
+    name, result = next(iter(results[best].items()))
+    gains = result.ap - results[order[0]][name].ap
     middle = result.valid_queries[np.argsort(gains, kind="stable")[len(gains) // 2]]
-    lists = [
-        _answers(section, features[variant], MODES[mode], np.array([middle]), SUMMARY_ANSWERS)
-        for variant in variants
-    ]
-    figure = ranked_list_figure(
+    lists = [answers(variant, name, np.array([middle]), SUMMARY_ANSWERS) for variant in order]
+    numbers = (
+        f"{TITLES[task]} mAP {' -> '.join(f'{100 * results[each][task].mAP:.1f} %' for each in order)}"
+        for task in results[best]
+    )
+    return ranked_list_figure(
         query_images=[lists[0]["query_images"][0]] * len(lists),
         gallery_images=lists[0]["gallery_images"],
         indices=np.concatenate([each["indices"] for each in lists]),
         correct=np.concatenate([each["correct"] for each in lists]),
-        labels=[f"{NAMES[v]}\n{_describe_ap(results[v][mode], middle)}" for v in variants],
-        title="; ".join(
-            f"{TITLES[task]} mAP {' -> '.join(f'{100 * results[v][task].mAP:.1f} %' for v in variants)}"
-            for task in results[section.variants[0]]
-        )
-        + "\nthe query of median gain, and its first answers",
+        labels=[f"{NAMES[each]}\n{_describe_ap(results[each][name], middle)}" for each in order],
+        title=f"{'; '.join(numbers)}\nthe query of median gain, and its first answers",
     )
+
+
+def read_pictures(files: Sequence[str | Path], size: Size) -> Tensor:
+    """Images at one size, uint8 [n 3 h w].
+
+    Args:
+        files: of the images.
+        size: height and width.
+    """
+    return torch.stack([resize(read_image(str(file)), size) for file in files])
+
+
+def draw_attention(models: Mapping[str, Any], pictures: Tensor, clip: bool = False) -> Figure:
+    """Attention of the class token and of each of the resampler's tokens over images, or a clip's frames.
+
+    Args:
+        models: encoders with their resamplers, in eval mode, by the names that their rows begin with.
+        pictures: uint8 [n 3 h w].
+        clip: whether they are the frames of one clip.
+    """
+    images = eval_transform((pictures.shape[2], pictures.shape[3]))(pictures)
+    maps: dict[str, np.ndarray] = {}
+    for name, model in models.items():
+        found = {}
+        if hasattr(model.encoder, "class_attention") and model.encoder.has_class_token:
+            found["class token"] = model.encoder.class_attention(images).mean(1).numpy()
+        if hasattr(model.resampler, "attention"):
+            queries = model.query_attention(images[None])[0] if clip else model.query_attention(images)
+            each = queries if clip else queries.transpose(0, 1)  # [L n h w]
+            found |= {f"resampler token {number}": one.numpy() for number, one in enumerate(each, start=1)}
+        maps |= {f"{name}\n{row}".strip(): values for row, values in found.items()}
+    if not maps:
+        raise ValueError(
+            f"{', '.join(models)}: neither a class token nor resampler tokens whose attention could be drawn"
+        )
+    return attention_figure(list(pictures), maps, normalise="row" if clip else "cell")
+
+
+def draw_curves(results: Mapping[str, Mapping[str, Any]], metric: str) -> Figure:
+    """Accuracy over the epochs of fine-tuning, one line per model (supplement 4).
+
+    Args:
+        results: name -> "epochs" of its results: epoch -> mode -> metric -> value in 0..1.
+        metric: mode and name, such as image/rank_1.
+
+    Raises:
+        ValueError: a run that kept no epochs, or has no such metric.
+    """
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    mode, _, name = metric.partition("/")
+    for label, epochs in results.items():
+        values = {int(epoch): found.get(mode, {}).get(name) for epoch, found in epochs.items()}
+        if not values or None in values.values():
+            raise ValueError(f"{label} has no {metric} of its epochs: run it with finetune.evaluate_every")
+        axes.plot(sorted(values), [100 * values[epoch] for epoch in sorted(values)], marker=".", label=label)
+    axes.set(xlabel="epochs of fine-tuning", ylabel=f"{metric} (%)")
+    axes.legend()
     return figure
 
 
-def _attention(encoders: Mapping[str, Any], images: Tensor, clip: bool = False) -> dict[str, np.ndarray]:
-    """Attention of the class token and of each resampler token over pictures, [n h w], of several models."""
-    maps: dict[str, np.ndarray] = {}
-    for name, encoder in encoders.items():
-        model = encoder.model
-        if hasattr(model.encoder, "class_attention") and model.encoder.has_class_token:
-            maps[f"{name}\nclass token"] = model.encoder.class_attention(images).mean(1).numpy()
-        tokens = (
-            model.query_attention(images[None])[0] if clip else model.query_attention(images).transpose(0, 1)
-        )
-        for number, token in enumerate(tokens, start=1):
-            maps[f"{name}\nresampler token {number}"] = token.numpy()
-    return maps
+def _spaced(features: Features, count: int) -> np.ndarray:
+    """Rows that could be read, evenly spaced."""
+    readable = np.flatnonzero(features.valid)
+    places = np.linspace(0, len(readable) - 1, min(count, len(readable)))
+    return np.unique(readable[places.astype(int)])

@@ -12,7 +12,7 @@ from reid_core.models.backbones import build_backbone
 from reid_core.models.dry_run import check_inputs
 from reid_core.models.heads import ReIDModel
 from reid_core.training.checkpoints import load_state, read_checkpoint, write_checkpoint
-from reid_pretrain import PerceiverResampler, VideoImageEncoder
+from reid_pretrain import ClassTokenPool, PerceiverResampler, VideoImageEncoder
 from vills.config import ModelConfig, Shapes
 
 TEACHER_FILE = "teacher.pt"
@@ -53,6 +53,8 @@ def build_model(config: ModelConfig, shapes: Shapes) -> VideoImageEncoder:
         torch.Size([1, 4, 128])
     """
     encoder = build_backbone(config.backbone, shapes.image, drop_path=config.drop_path, **config.options)
+    if not config.tokens:
+        return VideoImageEncoder(encoder, ClassTokenPool())
     resampler = PerceiverResampler(
         encoder.dim,
         num_tokens=config.tokens,

@@ -1,7 +1,8 @@
-"""What is looked for in what: images, videos, and videos by single frames."""
+"""What is looked for in what: images, videos, and videos by single frames or images."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,11 +20,27 @@ class Mode(NamedTuple):
     source: str
 
 
-MODES = {
-    "image": Mode("query_images", "gallery_images", "data.image"),
-    "video": Mode("query_clips", "gallery_clips", "data.video"),
-    "mix": Mode("query_frames", "gallery_clips", "data.video"),
-}
+def modes(sources: Collection[str]) -> dict[str, Mode]:
+    """Retrieval problems by name.
+
+    The paper's mix in the lab seeks single frames of the query videos in the gallery's (4.2.3); data.mix
+    brings images of its own.
+
+    Args:
+        sources: names of those that are evaluated on.
+
+    Example:
+        >>> list(modes(["data.image", "data.video"])), modes(["data.mix"])["mix"].query
+        (['image', 'video', 'mix'], 'mix_images')
+    """
+    if "data.mix" in sources:
+        return {"mix": Mode("mix_images", "mix_clips", "data.mix")}
+    found = {
+        "image": Mode("query_images", "gallery_images", "data.image"),
+        "video": Mode("query_clips", "gallery_clips", "data.video"),
+        "mix": Mode("query_frames", "gallery_clips", "data.video"),
+    }
+    return {name: mode for name, mode in found.items() if mode.source in sources}
 
 
 @dataclass(frozen=True)
@@ -33,11 +50,11 @@ class Evaluation:
     Attributes:
         evaluate: how.
         variants: fine-tuned models, the main one first.
-        protocols: source -> name of the protocol.
+        sources: names of those that are evaluated on.
         shapes: sizes of images and clips.
     """
 
     evaluate: EvaluateConfig
     variants: tuple[str, ...]
-    protocols: dict[str, str]
+    sources: tuple[str, ...]
     shapes: Shapes

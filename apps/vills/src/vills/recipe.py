@@ -7,15 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from reid_core.data.manifest import Manifest
 from reid_core.recipe import Recipe, Stage, check_batches, flatten_results, part
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
-from reid_core.recipe.sources import is_manifest
 from reid_core.recipe.stage import Parts
 from reid_core.tracking.tracker import Tracker
 from vills.config import (
+    TEST_SPLITS,
     Config,
     Shapes,
     areas,
@@ -42,7 +43,8 @@ def _stages(config: Config) -> list[Stage]:
     pool = pooled(config)
     reads: dict[str, Parts] = {PREPARE: pool_reads(config)}
     segmented = replace(pool, parts=[replace(one, repeat=1) for one in pool.parts])
-    labelled, wanted = sources(config).needed, areas(config)
+    wanted = areas(config)
+    labelled = [name for name, splits in sources(config).needed.items() if "train" in splits]
     result = [sources(config).stage()]
     if wanted and not all(one.regions for one in pool.parts):
         work = partial(extract_regions, ray=config.lse.ray)
@@ -69,14 +71,16 @@ def _stages(config: Config) -> list[Stage]:
         result.append(Stage(f"finetune/{variant}", finetune, section, reads, files, collective=True))
     if not labelled:  # pre-training alone
         return result
-    tests = [part(name, split) for name in labelled for split in ("query", "gallery")]
-    shapes = evaluation_shapes(config)
+    tested = tuple(name for name, splits in sources(config).needed.items() if "query" in splits)
     result.append(
         Stage(
             "evaluate",
             evaluate,
-            Evaluation(config.evaluate, config.variants, protocols(config), shapes),
-            {PREPARE: tests, **{f"finetune/{variant}": None for variant in config.variants}},
+            Evaluation(config.evaluate, config.variants, tested, evaluation_shapes(config)),
+            {
+                PREPARE: [part(name, split) for name in tested for split in TEST_SPLITS],
+                **{f"finetune/{variant}": None for variant in config.variants},
+            },
             collective=True,
         )
     )
@@ -92,23 +96,35 @@ def _fine_tuning(config: Config, variant: str) -> FineTuning:
         pretraining_shapes(config),
         finetuning_shapes(config),
         config.data.same_people,
-        tuple(sources(config).needed),
+        tuple(name for name, splits in sources(config).needed.items() if "train" in splits),
         config.seed,
     )
 
 
-def protocols(config: Config) -> dict[str, str]:
-    """Source -> the name of its evaluation's protocol.
+def trials(config: Config) -> list[dict[str, Any]]:
+    """Settings of each run that a row of a table is the mean over: the divisions of PRID2011 and the like.
 
     Args:
-        config: the whole configuration.
+        config: the whole configuration; a source whose options name a split is not divided.
+
+    Example:
+        >>> config = Config(data=DataConfig(video=PoolSource("prid2011")))
+        >>> trials(config)[3]
+        {'data.video.options': {'split': 3}}
     """
-    named = {"data.image": config.data.image, "data.video": config.data.video}
-    return {
-        name: config.evaluate.protocol or ("manifest" if is_manifest(source) else source.name)
+    from reid_eval import SPLITS
+
+    named = {"image": config.data.image, "video": config.data.video}
+    divided = {
+        f"data.{name}.options": (source.options, SPLITS[source.name])
         for name, source in named.items()
-        if source is not None
+        if source is not None and source.name in SPLITS and "split" not in source.options
     }
+    count = max((splits for _, splits in divided.values()), default=1)
+    return [
+        {name: {**options, "split": split % splits} for name, (options, splits) in divided.items()}
+        for split in range(count)
+    ]
 
 
 def _check(config: Config) -> None:
@@ -116,6 +132,8 @@ def _check(config: Config) -> None:
     from reid_eval import PROTOCOLS
 
     data, tune, before = config.data, config.finetune, config.pretrain
+    if data.mix is not None and not config.variants:
+        raise ValueError("data.mix has nothing to train on: give data.image or data.video besides")
     if not (data.image or data.video or data.pretrain):
         raise ValueError("data.image, data.video and data.pretrain are all missing: give at least one source")
     pretrains = not config.variants or ("pretrained" in config.variants and tune.checkpoint is None)
@@ -200,4 +218,5 @@ RECIPE = Recipe(
     _check_data,
     lambda summaries: flatten_results(summaries.get("evaluate", {})),
     _publish,
+    trials,
 )

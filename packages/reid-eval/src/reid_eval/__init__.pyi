@@ -1,23 +1,25 @@
 from .evaluation import RANKS, Result, evaluate
 from .inputs import check_order
-from .protocols import PROTOCOLS, find_protocol
+from .protocols import PROTOCOLS, find_protocol, single_shot
 from .ranking import Ranked, ranked
 from .rerank import Reranking, k_reciprocal
 from .roc import Roc, ScoreHistogram
 from .search import Found, build_index, exact_search, index_search
 from .templates import pool_templates
-from .trials import Spread, average
+from .trials import GALLERIES, SPLITS, Spread, average
 
 __version__: str
 
 __all__ = [
     "Found",
+    "GALLERIES",
     "PROTOCOLS",
     "RANKS",
     "Ranked",
     "Reranking",
     "Result",
     "Roc",
+    "SPLITS",
     "ScoreHistogram",
     "Spread",
     "average",
@@ -30,4 +32,5 @@ __all__ = [
     "find_protocol",
     "index_search",
     "pool_templates",
+    "single_shot",
 ]

@@ -9,6 +9,11 @@ import numpy as np
 
 from reid_eval.evaluation import Result
 
+GALLERIES = {"prcc": 10, "prcc_same_clothes": 10}
+"""Galleries of one image per person (`single_shot`) that a data set's numbers are means over."""
+SPLITS = {"prid2011": 10, "ilids_vid": 10, "viper": 10}
+"""Divisions of the people into training and test that a data set's numbers are means over."""
+
 
 class Spread(NamedTuple):
     """A metric over trials or splits: its mean and its standard deviation (the population's)."""

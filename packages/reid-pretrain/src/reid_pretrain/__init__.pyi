@@ -4,7 +4,7 @@ from .config import CIONConfig, VILLSConfig
 from .encoder import VideoImageEncoder
 from .indices import index_people, index_views
 from .losses import AlignmentLoss, DINOLoss, IdentityGuidedLoss, KoLeoLoss, MaskingLoss
-from .resampler import PerceiverResampler
+from .resampler import ClassTokenPool, PerceiverResampler
 from .vills import VILLS
 
 __version__: str
@@ -14,6 +14,7 @@ __all__ = [
     "VILLS",
     "AlignmentLoss",
     "CIONConfig",
+    "ClassTokenPool",
     "DINOLoss",
     "IdentityGuidedLoss",
     "KoLeoLoss",

@@ -7,6 +7,8 @@ from typing import Literal
 
 Weighting = Literal["paper", "released"]
 """How CION's loss averages, see `IdentityGuidedLoss`."""
+AlignmentHeads = Literal["own", "all"]
+"""What VILLS' videos and frames are aligned by, see `VILLSConfig`."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class VILLSConfig:
             and 2).
         student_temperature, teacher_temperature, centre_momentum: DINO's 0.1, 0.04 and 0.9.
         alignment_temperature: CLIP's 0.07, learnt.
+        alignment_heads: "own" aligns videos and frames in a space of its own, by a head for each; "all" by
+            the outputs of the feature and the masking heads, the mean of both (Eq. 11's "all heads").
         momentum: of the teacher at the first step, 1 at the last by a cosine (DINO: 0.996).
         freeze_prototypes_steps: steps in which the prototypes don't learn (DINO: the first epoch).
 
@@ -42,6 +46,7 @@ class VILLSConfig:
     teacher_temperature: float = 0.04
     centre_momentum: float = 0.9
     alignment_temperature: float = 0.07
+    alignment_heads: AlignmentHeads = "own"
     momentum: float = 0.996
     freeze_prototypes_steps: int = 0
 

@@ -10,6 +10,23 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 
+class ClassTokenPool(nn.Module):
+    """In place of a resampler: the class token, of a video the mean of its frames' (VILLS Table 2b, "+ shared
+    encoder").
+
+    Example:
+        >>> ClassTokenPool()(torch.zeros(2, 8, 5, 6)).shape  # 2 videos of 8 frames, 5 tokens
+        torch.Size([2, 1, 6])
+    """
+
+    num_tokens = 1
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Float [b n d] of images or [b t n d] of videos, the class token first -> [b 1 d]."""
+        first = tokens[..., :1, :]
+        return first if tokens.ndim == 3 else first.mean(1)
+
+
 class CrossAttention(nn.Module):
     """Multi-head attention of queries to the tokens and to the queries themselves.
 

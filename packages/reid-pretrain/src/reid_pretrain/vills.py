@@ -55,9 +55,8 @@ class VILLS(SelfDistillation):
         config = config or VILLSConfig()
         super().__init__(Branch(model, config), steps, config.momentum, config.freeze_prototypes_steps)
         self.config = config
-        self.alignment_heads = nn.ModuleDict(
-            {name: EmbeddingHead(model.dim, config.embedding, config.head_hidden) for name in MODALITIES}
-        )
+        own = {name: EmbeddingHead(model.dim, config.embedding, config.head_hidden) for name in MODALITIES}
+        self.alignment_heads = nn.ModuleDict(own if config.alignment_heads == "own" else {})
         distillation = (
             config.prototypes,
             config.student_temperature,
@@ -104,13 +103,23 @@ class VILLS(SelfDistillation):
             + config.koleo_weight * losses["koleo"]
         )
         if videos is not None:
-            frames = self.student.model(batch["frames"])
-            losses["alignment"] = self.alignment_loss(
-                self.alignment_heads["video"](videos.flatten(1)),
-                self.alignment_heads["image"](frames.flatten(1)),
-            )
+            losses["alignment"] = self.align(videos, self.student.model(batch["frames"]))
             loss = loss + config.alignment_weight * losses["alignment"]
         return {"loss": loss, **losses}
+
+    def align(self, videos: Tensor, frames: Tensor) -> Tensor:
+        """Eq. 11 of the student's tokens of videos and of one frame of each, [v L d]."""
+        if self.config.alignment_heads == "own":
+            heads = self.alignment_heads
+            return self.alignment_loss(heads["video"](videos.flatten(1)), heads["image"](frames.flatten(1)))
+        freeze, student = self.freeze_prototypes, self.student
+        losses = [
+            self.alignment_loss(
+                heads["video"](videos, freeze).flatten(1), heads["image"](frames, freeze).flatten(1)
+            )
+            for heads in (student.feature_heads, student.masking_heads)
+        ]
+        return torch.stack(losses).mean()
 
     def distil(self, name: str, batch: Mapping[str, Any]) -> tuple[dict[str, Tensor], Tensor]:
         """Eqs. 8-10 for one modality; also the student's tokens of the first view, [b L d]."""

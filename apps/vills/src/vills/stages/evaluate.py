@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from reid_core.data.datasets import ImageDataset, TrackletDataset
+from reid_core.data.manifest import Manifest
 from reid_core.data.transforms import eval_transform
 from reid_core.files import write_atomically
 from reid_core.models.features import Features, retrieval_arguments
 from reid_core.models.folder import read_folder
 from reid_core.processes import process_rank
 from reid_core.recipe import Job, extract_features, flatten_results
-from reid_eval import PROTOCOLS, Result
+from reid_core.training.checkpoints import load_state, read_checkpoint
+from reid_eval import GALLERIES, PROTOCOLS, Result, average, single_shot
 from reid_eval import evaluate as score
+from vills.config import TEST_SPLITS
 from vills.figures import draw_figures
-from vills.modes import MODES, NAMES, TITLES, Evaluation, Mode
-from vills.stages.finetune import MODEL_FOLDER
+from vills.modes import NAMES, TITLES, Evaluation, modes
+from vills.stages.finetune import MODEL_FOLDER, kept_epochs
 
 RANKS = (1, 5, 10, 20)
 """Ranks that VILLS' tables print."""
 RESULTS_FILE = "results.json"
+Trials = list[Result]
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -34,31 +40,44 @@ def evaluate(job: Job) -> dict[str, Any]:
         job: its section is an `Evaluation`; its folder gets features, results.json and figures/.
 
     Returns:
-        Variant -> mode -> mAP, rank_1, rank_5, rank_10, rank_20 and more, all in 0..1.
+        Variant -> mode -> mAP, rank_1, rank_5, rank_10, rank_20 and more, all in 0..1. Where models of some
+        epochs were kept, "epochs" -> epoch -> mode -> the same.
     """
     section: Evaluation = job.section
-    sides = load_sides(job)
-    results: dict[str, dict[str, Result]] = {}
+    sides, protocols = load_sides(job), find_protocols(job)
+    found: dict[str, dict[str, Any]] = {}
+    models: dict[str, Any] = {}
     features: dict[str, dict[str, Features]] = {}
+    firsts: dict[str, dict[str, Result]] = {}
     for variant in section.variants:
-        model, place = load_model(job, variant), job.folder / variant
-        features[variant] = {
-            name: extract_features(job, model, side, place / f"{name}.npy", section.evaluate.flip)
-            for name, side in sides.items()
-        }
-        results[variant] = {
-            name: _score(section, mode, features[variant])
-            for name, mode in MODES.items()
-            if process_rank() == 0 and mode.query in sides and mode.gallery in sides
-        }
-    found = {
-        variant: {name: result.summary() for name, result in modes.items()}
-        for variant, modes in results.items()
-    }
+        model, tuned = load_model(job, variant), job.inputs[f"finetune/{variant}"]
+
+        def score_all(folder: Path, model: Any = model) -> tuple[dict[str, Features], dict[str, Trials]]:
+            features = {
+                name: extract_features(job, model, side, folder / f"{name}.npy", section.evaluate.flip)
+                for name, side in sides.items()
+            }
+            results = {
+                name: _score(section, protocols[mode.source], features[mode.query], features[mode.gallery])
+                for name, mode in modes(section.sources).items()
+                if process_rank() == 0
+            }
+            return features, results
+
+        models[variant] = model
+        features[variant], results = score_all(job.folder / variant)
+        found[variant] = {name: _summary(trials) for name, trials in results.items()}
+        firsts[variant] = {name: trials[0] for name, trials in results.items()}
+        kept = copy.deepcopy(model)
+        for epoch, file in kept_epochs(tuned).items():
+            load_state(file, read_checkpoint(file), kept)
+            _, results = score_all(job.folder / variant / "epoch", kept)
+            scores = {name: _summary(trials) for name, trials in results.items()}
+            found[variant].setdefault("epochs", {})[str(epoch)] = scores
+            job.logger.metrics(flatten_results({variant: scores}), step=epoch)
     if process_rank() == 0:
         write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
-        models = {variant: load_model(job, variant) for variant in section.variants}
-        draw_figures(section, models, sides, features, results, job.folder)
+        draw_figures(job.folder, section, protocols, sides, models, features, firsts)
         job.logger.metrics(flatten_results(found), step=0)
     return found
 
@@ -73,21 +92,19 @@ def print_table(found: Mapping[str, Mapping[str, Mapping[str, Any]]], console: C
     table = Table(title="Retrieval across cameras, %")
     table.add_column("task")
     table.add_column("model")
-    for title in ("mAP", *(f"Rank-{rank}" for rank in RANKS)):
-        table.add_column(title, justify="right")
     order = sorted(found, key=lambda variant: variant != "scratch")
-    modes = [mode for mode in MODES if any(mode in found[variant] for variant in found)]
-    for mode in modes:
+    tasks = [task for task in TITLES if any(task in found[variant] for variant in found)]
+    rates = [name for name in found[order[0]][tasks[0]] if name.startswith("tar_")]
+    metrics = ["mAP", *(f"rank_{rank}" for rank in RANKS), *rates]
+    for name in metrics:
+        table.add_column(name.replace("rank_", "Rank-").replace("tar_", "TAR@"), justify="right")
+    for task in tasks:
         for variant in order:
-            values = found[variant][mode]
-            numbers = [values["mAP"], *(values[f"rank_{rank}"] for rank in RANKS)]
-            cells = [f"{100 * number:.1f}" for number in numbers]
-            end = variant == order[-1]
             table.add_row(
-                TITLES[mode] if variant == order[0] else "",
+                TITLES[task] if variant == order[0] else "",
                 NAMES[variant],
-                *cells,
-                end_section=end,
+                *(f"{100 * found[variant][task][name]:.1f}" for name in metrics),
+                end_section=variant == order[-1],
                 style="bold" if variant == "pretrained" else None,
             )
     (console or Console()).print(table)
@@ -105,19 +122,37 @@ def load_sides(job: Job) -> dict[str, ImageDataset | TrackletDataset]:
     section: Evaluation = job.section
     shapes = section.shapes
     as_image, as_frame = eval_transform(shapes.image), eval_transform(shapes.frame)
+
+    def images(rows: Manifest) -> ImageDataset:
+        return ImageDataset(rows, as_image, replace=False)
+
+    def clips(rows: Manifest) -> TrackletDataset:
+        return TrackletDataset(rows, as_frame, shapes.frames, "even", replace=False)
+
     sides: dict[str, ImageDataset | TrackletDataset] = {}
-    for split in ("query", "gallery"):
-        if "data.image" in section.protocols:
-            sides[f"{split}_images"] = ImageDataset(
-                job.manifest("data.image", split), as_image, replace=False
-            )
-        if "data.video" in section.protocols:
-            rows = job.manifest("data.video", split)
-            clips = TrackletDataset(rows, as_frame, shapes.frames, "even", replace=False)
-            sides[f"{split}_clips"] = clips
-            if split == "query":  # the paper's mix (4.2.3): single frames of the query videos
-                sides["query_frames"] = ImageDataset(clips.rows, as_image, replace=False)
+    if "data.mix" in section.sources:
+        sides["mix_images"] = images(job.manifest("data.mix", "query"))
+        sides["mix_clips"] = clips(job.manifest("data.mix", "gallery"))
+    for split in TEST_SPLITS:
+        if "data.image" in section.sources:
+            sides[f"{split}_images"] = images(job.manifest("data.image", split))
+        if "data.video" in section.sources:
+            sides[f"{split}_clips"] = clips(job.manifest("data.video", split))
+    if "query_clips" in sides:  # the paper's mix (4.2.3): single frames of the query videos
+        sides["query_frames"] = images(sides["query_clips"].rows)
     return sides
+
+
+def find_protocols(job: Job) -> dict[str, str]:
+    """Source -> name of the protocol: the configuration's, or that of the rows that its reader gave.
+
+    Args:
+        job: its section is an `Evaluation`.
+    """
+    section: Evaluation = job.section
+    names = {source: job.manifest(source, "query").name for source in section.sources}
+    own = {source: name if name in PROTOCOLS else "manifest" for source, name in names.items()}
+    return {source: section.evaluate.protocol or name for source, name in own.items()}
 
 
 def load_model(job: Job, variant: str) -> Any:
@@ -130,10 +165,21 @@ def load_model(job: Job, variant: str) -> Any:
     return read_folder(job.inputs[f"finetune/{variant}"] / MODEL_FOLDER)[0]
 
 
-def _score(section: Evaluation, mode: Mode, features: Mapping[str, Features]) -> Result:
-    return score(
-        **retrieval_arguments(features[mode.query], features[mode.gallery]),
-        metric=section.evaluate.metric,
-        ranks=RANKS,
-        protocol=PROTOCOLS[section.protocols[mode.source]],
-    )
+def _score(section: Evaluation, protocol: str, query: Features, gallery: Features) -> Trials:
+    """Results over the whole gallery, or over each single-shot gallery."""
+    galleries, counts = section.evaluate.galleries, PROTOCOLS[protocol]
+    galleries = GALLERIES.get(protocol, 0) if galleries is None else galleries
+    chosen = [single_shot(counts, seed) for seed in range(galleries)] or [counts]
+    arguments = retrieval_arguments(query, gallery)
+    options: dict[str, Any] = {"metric": section.evaluate.metric, "far": section.evaluate.far}
+    return [score(**arguments, **options, ranks=RANKS, protocol=each) for each in chosen]
+
+
+def _summary(trials: Trials) -> dict[str, Any]:
+    """The mean over trials, with the standard deviations where there are several."""
+    found = trials[0].summary()
+    if len(trials) > 1:
+        spread = average(trials)
+        found |= {name: spread[name].mean for name in spread if not name.startswith("num_")}
+        found |= {f"{name}_std": spread[name].std for name in ("mAP", *(f"rank_{rank}" for rank in RANKS))}
+    return found

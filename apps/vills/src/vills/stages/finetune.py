@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from reid_core.models.heads import ReIDModel, ReIDObjective
 from reid_core.processes import process_rank, ranks
 from reid_core.recipe import Job
 from reid_core.recipe.store import record
+from reid_core.training.checkpoints import write_checkpoint
 from reid_core.training.loop import fit
 from vills.config import FinetuneConfig, ModelConfig, Shapes, Size
 from vills.model import TEACHER_FILE, Descriptor, build_model, load_teacher
 
-MODEL_FOLDER = "model"
+MODEL_FOLDER, KEPT_FOLDER = "model", "epochs"
 LICENSE = "unknown"
 """Of the weights: that of the data sets, which the model card names."""
 
@@ -59,14 +61,32 @@ class FineTuningObjective(ReIDObjective):
         model: the extractor with its BNNeck.
         pids: person ids of the training set.
         encoder_lr_scale: the extractor's learning rate as a factor of the head's.
+        keep: optimiser steps after which the model is kept -> file.
         options: of ReIDObjective.
     """
 
+    model: ReIDModel
+
     def __init__(
-        self, model: ReIDModel, pids: Sequence[int], encoder_lr_scale: float = 1.0, **options: Any
+        self,
+        model: ReIDModel,
+        pids: Sequence[int],
+        encoder_lr_scale: float = 1.0,
+        keep: Mapping[int, Path] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(model, pids, **options)
-        self.encoder_lr_scale = encoder_lr_scale
+        self.encoder_lr_scale, self.keep = encoder_lr_scale, keep or {}
+
+    def after_step(self, step: int) -> None:
+        """Keep the model where that is asked for.
+
+        Args:
+            step: number of the optimiser step, from 0.
+        """
+        if step + 1 in self.keep and process_rank() == 0:
+            state = self.model.without_classifier().state_dict()
+            write_checkpoint({"state_dict": state, "step": step + 1}, self.keep[step + 1])
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups for the training loop.
@@ -100,10 +120,15 @@ def finetune(job: Job) -> dict[str, Any]:
     data = load_labelled(job)
     image_pids = data.images.manifest.pids if data.images is not None else np.empty(0, dtype=np.int64)
     clip_pids = data.clips.pids + data.shift if data.clips is not None else np.empty(0, dtype=np.int64)
-    layout = (tune.identities, tune.image_instances, tune.clip_instances, section.same_people)
+    instances = (
+        tune.image_instances if data.images is not None else 0,
+        tune.clip_instances if data.clips is not None else 0,
+    )
+    layout = (tune.identities, *instances, section.same_people)
     pids = np.unique(np.concatenate([image_pids, clip_pids]))
-    rows, instances = (len(image_pids), layout[1]) if len(image_pids) else (len(clip_pids), layout[2])
-    schedule = tune.train.resolve(-(-rows // (tune.identities * instances)), job.runtime)
+    rows, each = (len(image_pids), instances[0]) if len(image_pids) else (len(clip_pids), instances[1])
+    epoch = -(-rows // (tune.identities * each))
+    schedule = tune.train.resolve(epoch, job.runtime)
     batches = JointBatches(
         image_pids,
         clip_pids,
@@ -113,6 +138,11 @@ def finetune(job: Job) -> dict[str, Any]:
         *ranks(job.runtime),
     )
     objective = build_finetuning(section, pids.tolist())
+    if every := tune.evaluate_every:
+        numbers = range(every, schedule.steps * schedule.accumulate // epoch + 1, every)
+        files = {number: job.folder / KEPT_FOLDER / f"{number:04}.pt" for number in numbers}
+        objective.keep = {number * epoch // schedule.accumulate: files[number] for number in numbers}
+        (job.folder / KEPT_FOLDER).mkdir(exist_ok=True)
     if section.pretrained:
         descriptor: Any = objective.model.extractor
         load_teacher(job.files.get("teacher") or job.inputs["pretrain"] / TEACHER_FILE, descriptor.model)
@@ -125,6 +155,15 @@ def finetune(job: Job) -> dict[str, Any]:
         "clips": len(clip_pids),
         "steps": schedule.steps,
     }
+
+
+def kept_epochs(folder: Path) -> dict[int, Path]:
+    """Files of the models that were kept after some epochs, by epoch.
+
+    Args:
+        folder: of the stage.
+    """
+    return {int(file.stem): file for file in sorted((folder / KEPT_FOLDER).glob("*.pt"))}
 
 
 def save_model(job: Job, model: ReIDModel) -> None:

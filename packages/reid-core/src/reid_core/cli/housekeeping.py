@@ -95,5 +95,9 @@ def list_tables(tables: Mapping[str, Table]) -> int:
     """
     for name, table in tables.items():
         rows = [[row.title, *map(row.printed, table.metrics)] for row in table.rows]
-        print_lines(f"{name}: {table.caption}", [["", *table.headings], *rows])
+        if rows:
+            print_lines(f"{name}: {table.caption}", [["", *table.headings], *rows])
+        else:
+            print(f"{name}: {table.title}")
+        print(f"{table.command}\n" if table.command else "")
     return 0

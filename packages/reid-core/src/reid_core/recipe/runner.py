@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,8 @@ class Recipe:
             parent run.
         publish: configuration, function from a stage's name to its folder, summaries -> nothing; called when
             the last stage is done, to print tables and log pictures.
+        trials: configuration -> settings of each run that a table's row is the mean over, such as a data
+            set's ten divisions of its people; one run by default.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Recipe:
     check_data: Callable[[Any, Callable[..., Any]], None] = _nothing
     results: Callable[[Summaries], dict[str, float]] = lambda _: {}
     publish: Callable[[Any, Callable[[str], Path], Summaries, Tracker], None] = _nothing
+    trials: Callable[[Any], Sequence[Mapping[str, Any]]] = lambda _: ({},)
 
 
 def run(

@@ -6,7 +6,9 @@ import csv
 import dataclasses
 import html
 import io
+import itertools
 import re
+import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,6 +76,7 @@ class Table:
         metrics: those shown, in order; names of `Recipe.results` or of the paper's numbers.
         until: the last stage that a row needs.
         units: metric -> its unit where it is not per cent: "M" for millions, others for numbers as they are.
+        command: what runs it, with the data that it needs; `APP ablate --list` prints it.
 
     Example:
         >>> table = Table("k", "Tab. 9: k", [Row("k = 1", {"k": 1})], ["mAP", "size"], units={"size": "M"})
@@ -87,6 +90,7 @@ class Table:
     metrics: Sequence[str]
     until: str | None = None
     units: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
 
     @property
     def caption(self) -> str:
@@ -114,20 +118,24 @@ class Found:
     Attributes:
         row: the row.
         run: the run's name.
-        metrics: metric -> ours, in the table's unit; None where the run has none.
+        metrics: metric -> ours, the mean over the row's trials, in the table's unit; None where none is.
+        spread: metric -> the standard deviation over the trials (the population's), where there are several.
         incomplete: whether more test images were unreadable than `allow_unreadable`.
     """
 
     row: Row
     run: str
     metrics: Mapping[str, float | None]
+    spread: Mapping[str, float] = field(default_factory=dict)
     incomplete: bool = False
 
 
 def ablate(recipe: Recipe, config: RecipeConfig, table: Table) -> list[Found]:
     """Run each row of a table as a run of its own, NAME.TABLE.ROW, and write the table beside the paper's.
 
-    What rows share (`prepare`, regions, features) is done once, since stages lie where their digest says.
+    Where the recipe has several trials of a row, such as ten divisions of the people, each is a run,
+    NAME.TABLE.ROW.NUMBER, and the row is their mean. What rows share (`prepare`, regions, features) is done
+    once, since stages lie where their digest says.
 
     Args:
         recipe: the app's.
@@ -138,30 +146,48 @@ def ablate(recipe: Recipe, config: RecipeConfig, table: Table) -> list[Found]:
         The rows' numbers; also as CSV, Markdown, HTML and a figure in the run folder's tables/ and MLflow.
 
     Raises:
-        ValueError: a row's settings can't work, by themselves or with the data; all rows are checked before
-            the first one runs.
+        ValueError: the table has no rows, or a row's settings can't work, by themselves or with the data; all
+            rows are checked before the first one runs.
     """
-    rows = [
-        override(
-            dataclasses.replace(config, name=f"{config.name}.{table.name}.{table.slug(number)}"),
-            row.overrides,
-        )
-        for number, row in enumerate(table.rows)
-    ]
-    for one in rows:
+    if not table.rows:
+        raise ValueError(f"{table.name} has no rows to run: {table.command}")
+    rows = [_trials(recipe, config, table, number) for number in range(len(table.rows))]
+    for one in itertools.chain(*rows):
         needed(share_checks(recipe, one), table.until)
-    for one in rows:  # and against the data
+    for one in itertools.chain(*rows):  # and against the data
         run(recipe, one, PREPARE)
-    found = []
-    for row, one in zip(table.rows, rows, strict=True):
-        summaries = run(recipe, one, table.until)
-        results = recipe.results(summaries)
-        scales = {name: SCALES.get(table.units.get(name, PER_CENT), 1.0) for name in table.metrics}
-        ours = {name: scales[name] * results[name] if name in results else None for name in scales}
-        lost = any(incomplete_results(summaries, one.allow_unreadable))
-        found.append(Found(row, one.name, ours, lost))
+    found = [_run_row(recipe, table, row, trials) for row, trials in zip(table.rows, rows, strict=True)]
     share(lambda: _publish(recipe.name, table, found, config))
     return found
+
+
+def _trials(recipe: Recipe, config: RecipeConfig, table: Table, number: int) -> list[RecipeConfig]:
+    """The configuration of each run of a row."""
+    name = f"{config.name}.{table.name}.{table.slug(number)}"
+    one = override(dataclasses.replace(config, name=name), table.rows[number].overrides)
+    trials = recipe.trials(one)
+    if len(trials) == 1:
+        return [override(one, trials[0])]
+    return [
+        override(dataclasses.replace(one, name=f"{name}.{trial}"), values)
+        for trial, values in enumerate(trials)
+    ]
+
+
+def _run_row(recipe: Recipe, table: Table, row: Row, trials: Sequence[RecipeConfig]) -> Found:
+    """Run a row's trials and take the means of their numbers."""
+    scales = {name: SCALES.get(table.units.get(name, PER_CENT), 1.0) for name in table.metrics}
+    values: dict[str, list[float]] = {name: [] for name in scales}
+    lost = False
+    for one in trials:
+        summaries = run(recipe, one, table.until)
+        results = recipe.results(summaries)
+        lost |= any(incomplete_results(summaries, one.allow_unreadable))
+        for name in set(scales) & set(results):
+            values[name].append(scales[name] * results[name])
+    ours = {name: statistics.fmean(each) if each else None for name, each in values.items()}
+    spread = {name: statistics.pstdev(each) for name, each in values.items() if len(each) > 1}
+    return Found(row, trials[0].name, ours, spread, lost)
 
 
 def _publish(program: str, table: Table, found: Sequence[Found], config: RecipeConfig) -> None:
@@ -252,8 +278,9 @@ def _cells(table: Table, found: Sequence[Found]) -> Iterable[list[str]]:
     for one in found:
         cells = []
         for name in table.metrics:
-            ours = one.metrics[name]
-            cells += ["" if ours is None else f"{ours:.1f}", one.row.printed(name)]
+            ours = "" if one.metrics[name] is None else f"{one.metrics[name]:.1f}"
+            deviation = f" ± {one.spread[name]:.1f}" if name in one.spread else ""
+            cells += [ours + deviation, one.row.printed(name)]
         yield [one.row.title, *cells, f"{one.run} (incomplete)" if one.incomplete else one.run]
 
 
