@@ -30,7 +30,6 @@ SUMMARY_ANSWERS = 8
 def draw_figures(
     folder: Path,
     section: Evaluation,
-    protocols: Mapping[str, str],
     sides: Mapping[str, Any],
     models: Mapping[str, ReIDModel],
     features: Mapping[str, Mapping[str, Features]],
@@ -42,7 +41,6 @@ def draw_figures(
         folder: of the stage; figures/ gets cmc.png, ranked_MODE.png (of the first variant), summary.png,
             attention_image.png and attention_clip.png.
         section: settings of the evaluation.
-        protocols: source -> name of its protocol.
         sides: data sets of queries and galleries by name.
         models: variant -> fine-tuned model, in eval mode.
         features: variant -> their features by the same names.
@@ -58,12 +56,12 @@ def draw_figures(
     save_figure(cmc_figure(panels), folder / "cmc.png")
 
     def answers(variant: str, name: str, asked: np.ndarray, count: int) -> dict[str, Any]:
-        mode = modes(section.sources)[name]
+        mode = modes(section.protocols)[name]
         gallery, queries = features[variant][mode.gallery], features[variant][mode.query].take(asked)
         lists = ranked(
             **retrieval_arguments(queries, gallery),
             metric=section.evaluate.metric,
-            protocol=PROTOCOLS[protocols[mode.source]],
+            protocol=PROTOCOLS[section.protocols[mode.source]],
             k=min(count, len(gallery.rows)),
         )
         return {
@@ -74,7 +72,9 @@ def draw_figures(
         }
 
     for name, result in results[first].items():
-        asked = _spaced(features[first][modes(section.sources)[name].query], section.evaluate.ranked_queries)
+        asked = _spaced(
+            features[first][modes(section.protocols)[name].query], section.evaluate.ranked_queries
+        )
         figure = ranked_list_figure(
             **answers(first, name, asked, section.evaluate.top),
             labels=[_describe_ap(result, row) for row in asked],

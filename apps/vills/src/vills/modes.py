@@ -50,11 +50,13 @@ class Evaluation:
     Attributes:
         evaluate: how.
         variants: fine-tuned models, the main one first.
-        sources: names of those that are evaluated on.
+        protocols: source that is evaluated on -> name of its protocol.
+        galleries: the same -> number of single-shot galleries, 0 for the whole one.
         shapes: sizes of images and clips.
     """
 
     evaluate: EvaluateConfig
     variants: tuple[str, ...]
-    sources: tuple[str, ...]
+    protocols: dict[str, str]
+    galleries: dict[str, int]
     shapes: Shapes

@@ -15,6 +15,7 @@ from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
 from reid_core.recipe.stage import Parts
 from reid_core.tracking.tracker import Tracker
+from reid_eval import GALLERIES, PROTOCOLS, SPLITS
 from vills.config import (
     TEST_SPLITS,
     Config,
@@ -71,12 +72,21 @@ def _stages(config: Config) -> list[Stage]:
         result.append(Stage(f"finetune/{variant}", finetune, section, reads, files, collective=True))
     if not labelled:  # pre-training alone
         return result
-    tested = tuple(name for name, splits in sources(config).needed.items() if "query" in splits)
+    tested, galleries = protocols(config), config.evaluate.galleries
     result.append(
         Stage(
             "evaluate",
             evaluate,
-            Evaluation(config.evaluate, config.variants, tested, evaluation_shapes(config)),
+            Evaluation(
+                config.evaluate,
+                config.variants,
+                tested,
+                {
+                    source: GALLERIES.get(protocol, 0) if galleries is None else galleries
+                    for source, protocol in tested.items()
+                },
+                evaluation_shapes(config),
+            ),
             {
                 PREPARE: [part(name, split) for name in tested for split in TEST_SPLITS],
                 **{f"finetune/{variant}": None for variant in config.variants},
@@ -101,6 +111,25 @@ def _fine_tuning(config: Config, variant: str) -> FineTuning:
     )
 
 
+def protocols(config: Config) -> dict[str, str]:
+    """Source that is evaluated on -> the name of its protocol, which a reader's own option may choose.
+
+    Args:
+        config: the whole configuration.
+
+    Example:
+        >>> data = DataConfig(image=PoolSource("ltcc", options={"protocol": "cloth_changing"}))
+        >>> protocols(Config(data=data))
+        {'data.image': 'ltcc_cloth_changing'}
+    """
+    every, found = sources(config), {}
+    for source in (name for name, splits in every.needed.items() if "query" in splits):
+        reader = every.reader(source)
+        chosen = f"{reader}_{every.by_name[source].options.get('protocol')}"
+        found[source] = config.evaluate.protocol or (chosen if chosen in PROTOCOLS else reader)
+    return found
+
+
 def trials(config: Config) -> list[dict[str, Any]]:
     """Settings of each run that a row of a table is the mean over: the divisions of PRID2011 and the like.
 
@@ -112,8 +141,6 @@ def trials(config: Config) -> list[dict[str, Any]]:
         >>> trials(config)[3]
         {'data.video.options': {'split': 3}}
     """
-    from reid_eval import SPLITS
-
     named = {"image": config.data.image, "video": config.data.video}
     divided = {
         f"data.{name}.options": (source.options, SPLITS[source.name])
@@ -129,8 +156,6 @@ def trials(config: Config) -> list[dict[str, Any]]:
 
 def _check(config: Config) -> None:
     """What can be seen to be wrong before anything is read."""
-    from reid_eval import PROTOCOLS
-
     data, tune, before = config.data, config.finetune, config.pretrain
     if data.mix is not None and not config.variants:
         raise ValueError("data.mix has nothing to train on: give data.image or data.video besides")

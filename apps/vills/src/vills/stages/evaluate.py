@@ -20,11 +20,11 @@ from reid_core.models.folder import read_folder
 from reid_core.processes import process_rank
 from reid_core.recipe import Job, extract_features, flatten_results
 from reid_core.training.checkpoints import load_state, read_checkpoint
-from reid_eval import GALLERIES, PROTOCOLS, Result, average, single_shot
+from reid_eval import PROTOCOLS, Result, average, single_shot
 from reid_eval import evaluate as score
 from vills.config import TEST_SPLITS
 from vills.figures import draw_figures
-from vills.modes import NAMES, TITLES, Evaluation, modes
+from vills.modes import NAMES, TITLES, Evaluation, Mode, modes
 from vills.stages.finetune import MODEL_FOLDER, kept_epochs
 
 RANKS = (1, 5, 10, 20)
@@ -44,7 +44,7 @@ def evaluate(job: Job) -> dict[str, Any]:
         epochs were kept, "epochs" -> epoch -> mode -> the same.
     """
     section: Evaluation = job.section
-    sides, protocols = load_sides(job), find_protocols(job)
+    sides = load_sides(job)
     found: dict[str, dict[str, Any]] = {}
     models: dict[str, Any] = {}
     features: dict[str, dict[str, Features]] = {}
@@ -58,8 +58,8 @@ def evaluate(job: Job) -> dict[str, Any]:
                 for name, side in sides.items()
             }
             results = {
-                name: _score(section, protocols[mode.source], features[mode.query], features[mode.gallery])
-                for name, mode in modes(section.sources).items()
+                name: _score(section, mode, features)
+                for name, mode in modes(section.protocols).items()
                 if process_rank() == 0
             }
             return features, results
@@ -77,7 +77,7 @@ def evaluate(job: Job) -> dict[str, Any]:
             job.logger.metrics(flatten_results({variant: scores}), step=epoch)
     if process_rank() == 0:
         write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
-        draw_figures(job.folder, section, protocols, sides, models, features, firsts)
+        draw_figures(job.folder, section, sides, models, features, firsts)
         job.logger.metrics(flatten_results(found), step=0)
     return found
 
@@ -130,29 +130,17 @@ def load_sides(job: Job) -> dict[str, ImageDataset | TrackletDataset]:
         return TrackletDataset(rows, as_frame, shapes.frames, "even", replace=False)
 
     sides: dict[str, ImageDataset | TrackletDataset] = {}
-    if "data.mix" in section.sources:
+    if "data.mix" in section.protocols:
         sides["mix_images"] = images(job.manifest("data.mix", "query"))
         sides["mix_clips"] = clips(job.manifest("data.mix", "gallery"))
     for split in TEST_SPLITS:
-        if "data.image" in section.sources:
+        if "data.image" in section.protocols:
             sides[f"{split}_images"] = images(job.manifest("data.image", split))
-        if "data.video" in section.sources:
+        if "data.video" in section.protocols:
             sides[f"{split}_clips"] = clips(job.manifest("data.video", split))
     if "query_clips" in sides:  # the paper's mix (4.2.3): single frames of the query videos
         sides["query_frames"] = images(sides["query_clips"].rows)
     return sides
-
-
-def find_protocols(job: Job) -> dict[str, str]:
-    """Source -> name of the protocol: the configuration's, or that of the rows that its reader gave.
-
-    Args:
-        job: its section is an `Evaluation`.
-    """
-    section: Evaluation = job.section
-    names = {source: job.manifest(source, "query").name for source in section.sources}
-    own = {source: name if name in PROTOCOLS else "manifest" for source, name in names.items()}
-    return {source: section.evaluate.protocol or name for source, name in own.items()}
 
 
 def load_model(job: Job, variant: str) -> Any:
@@ -165,12 +153,11 @@ def load_model(job: Job, variant: str) -> Any:
     return read_folder(job.inputs[f"finetune/{variant}"] / MODEL_FOLDER)[0]
 
 
-def _score(section: Evaluation, protocol: str, query: Features, gallery: Features) -> Trials:
+def _score(section: Evaluation, mode: Mode, features: Mapping[str, Features]) -> Trials:
     """Results over the whole gallery, or over each single-shot gallery."""
-    galleries, counts = section.evaluate.galleries, PROTOCOLS[protocol]
-    galleries = GALLERIES.get(protocol, 0) if galleries is None else galleries
-    chosen = [single_shot(counts, seed) for seed in range(galleries)] or [counts]
-    arguments = retrieval_arguments(query, gallery)
+    counts = PROTOCOLS[section.protocols[mode.source]]
+    chosen = [single_shot(counts, seed) for seed in range(section.galleries[mode.source])] or [counts]
+    arguments = retrieval_arguments(features[mode.query], features[mode.gallery])
     options: dict[str, Any] = {"metric": section.evaluate.metric, "far": section.evaluate.far}
     return [score(**arguments, **options, ranks=RANKS, protocol=each) for each in chosen]
 

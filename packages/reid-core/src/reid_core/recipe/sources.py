@@ -236,7 +236,7 @@ def prepare(job: Job) -> dict[str, Any]:
     parts: dict[str, str] = {}
     for name, source in section.sources.items():
         known = str(job.files[name]) if name in job.files else source.name
-        manifest = read(known, job.roots[name], **source.options)
+        manifest = _below(read(known, job.roots[name], **source.options), job.roots[name])
         if source.platforms:
             manifest = name_platforms(name, manifest, source.platforms)
         rows = {split: _rows(name, manifest, split) for split in section.needed.get(name, ())}
@@ -255,6 +255,16 @@ def prepare(job: Job) -> dict[str, Any]:
         for split in manifest.table["split"].unique():
             parts[part(name, split)] = rows_digest(manifest.select(split))
     return {"sources": counts, "parts": parts}
+
+
+def _below(manifest: data.Manifest, root: Path) -> data.Manifest:
+    """The rows with paths from the folder that the user named, where a reader found its own below that."""
+    if manifest.root == root or not manifest.root.is_relative_to(root):
+        return manifest
+    between = manifest.root.relative_to(root).as_posix()
+    return data.Manifest(
+        manifest.table.assign(path=f"{between}/" + manifest.table["path"]), root, manifest.name
+    )
 
 
 def write_world(synthetic: Synthetic, folder: Path, workers: int) -> None:
