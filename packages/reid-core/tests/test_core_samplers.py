@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_core.data.samplers import CameraPKBatches, CurriculumBatches, Draw, PKBatches, RandomBatches, mix
+from reid_core.data.samplers import (
+    CameraPKBatches,
+    CurriculumBatches,
+    Draw,
+    ImagePKBatches,
+    PKBatches,
+    RandomBatches,
+    mix,
+)
 
 few = settings(max_examples=40, deadline=None)
 
@@ -153,3 +161,18 @@ def test_the_hash_is_the_same_everywhere():
 def test_impossible_batches_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("instances", [1, 2, 3])
+def test_image_pk_batches_begin_with_each_image_once_and_stay_within_its_identity(instances):
+    pids = np.repeat([3, 8, 9], [1, 4, 7])
+    batches = ImagePKBatches(pids, identities=2, instances=instances, steps=6)
+    firsts = []
+    for batch in batches:
+        for group in np.reshape([draw.index for draw in batch], (2, instances)):
+            assert len(set(pids[group])) == 1
+            assert len(set(group)) == min(instances, (pids == pids[group[0]]).sum())
+            firsts.append(group[0])
+    assert sorted(firsts) == list(range(12))
+    ranks = [ImagePKBatches(pids, 2, instances, 6, rank=rank, world_size=2) for rank in (0, 1)]
+    assert batches.batch(4) == ranks[0].batch(4) + ranks[1].batch(4)

@@ -6,15 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cion.config import LABELLED_SPLITS, EvaluateConfig, FinetuneConfig, Network, Size
+from cion.pretraining.variants import DINO, IDENTITIES, ON_TRACKLETS, Variant, parse_variants
 from reid_core.recipe.config import RecipeConfig
 from reid_core.recipe.sources import Source, Sources, Synthetic
 from reid_core.training.config import Training, dino_training
 from reid_denoise import Criteria
 from reid_pretrain.config import CIONConfig
-
-Variant = Literal["none", "dino", "raw", "tracklet", "video", "cross_video"]
-UNGUIDED = ("none", "dino")
-"""Variants that need no identities."""
 
 
 @dataclass
@@ -25,8 +22,14 @@ class DataConfig:
     """Folder for each source that names none of its own."""
     videos: Source = field(default_factory=lambda: Source("synth_pedes"))
     """Tracked video that is pre-trained on; in a "folder", VIDEO/TRACKLET/FRAME.jpg."""
+    identities: Source | None = None
+    """Images whose identities are known, for the variant `identities` and for `dino`: CION-AL (cion_al), a
+    manifest with pids, or the denoise/LEVEL.parquet of another run."""
     target: Source = field(default_factory=lambda: Source("market1501"))
     """Labelled images to fine-tune and to evaluate on."""
+    images: int | None = None
+    """Images that each variant is pre-trained on, as whole identities drawn at random, so that all are
+    compared with equally many (CION 4.1 and Fig. 5: 3.9 million); null for all."""
     synthetic: Synthetic | None = None
     """Write a synthetic world first; a source without a root that has the name of a layout reads it."""
 
@@ -77,6 +80,9 @@ class PretrainConfig:
     """Images per step over all ranks (ResNet50-IBN: 120 on each of 8 GPUs, by the authors' README)."""
     ratio: float = 1.0
     """Part of the identities that is pre-trained on (Fig. 6)."""
+    draw: Literal["images", "identities"] = "images"
+    """What an epoch sees equally often: images, as DINO and the authors' code, identities being drawn in
+    proportion to theirs; or identities, the images of small ones then many times per epoch."""
     curriculum: dict[int, int] = field(default_factory=lambda: {0: 2, 40: 4, 60: 6, 80: 8})
     """Epoch -> images per identity, N_id (CION 4.1)."""
     local_views: int = 8
@@ -105,9 +111,11 @@ class Config(RecipeConfig):
 
     experiment: str = "cion"
     """MLflow experiment, and folder below runs."""
-    variants: list[Variant] = field(default_factory=lambda: ["cross_video"])
+    variants: list[str] = field(default_factory=lambda: ["cross_video"])
     """What is fine-tuned, with one budget: from no pre-training (none), DINO on the same images (dino), CION
-    on tracklets as they come (raw), or on identities denoised to a level (tracklet, video, cross_video)."""
+    on tracklets as they come (raw), on identities denoised to a level (tracklet, video, cross_video) or on
+    those of data.identities (identities), or from a checkpoint of the backbone ("weights: PATH", in quotes;
+    {backbone} in it is the backbone's name)."""
     data: DataConfig = field(default_factory=DataConfig)
     tracklets: TrackletsConfig = field(default_factory=TrackletsConfig)
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
@@ -132,11 +140,50 @@ def sources(config: Config) -> Sources:
     """
     data, extractor = config.data, config.extractor
     named = {"data.target": data.target}
-    if config.tracklets.raw is None:
-        named["data.videos"] = data.videos
-    if extractor.source is not None and extractor.features is None:
-        named["extractor.source"] = extractor.source
-    return Sources(named, data.root, data.synthetic, {"data.target": LABELLED_SPLITS})
+    needed: dict[str, tuple[str, ...]] = {"data.target": LABELLED_SPLITS}
+    if uses_identities(config) and data.identities is not None:
+        named["data.identities"], needed["data.identities"] = data.identities, ("train",)
+    if uses_videos(config):
+        if config.tracklets.raw is None:
+            named["data.videos"] = data.videos
+        if extractor.source is not None and extractor.features is None:
+            named["extractor.source"] = extractor.source
+    return Sources(named, data.root, data.synthetic, needed)
+
+
+def variants(config: Config) -> list[Variant]:
+    """What is compared.
+
+    Args:
+        config: the whole configuration.
+
+    Raises:
+        ValueError: none, one twice, or an unknown one.
+    """
+    return parse_variants(config.variants, config.model.backbone)
+
+
+def uses_videos(config: Config) -> bool:
+    """Whether a variant is pre-trained on tracked video.
+
+    Args:
+        config: the whole configuration.
+
+    Example:
+        >>> [uses_videos(Config(variants=[name])) for name in ("none", "dino", "raw", "weights: a.pth")]
+        [False, True, True, False]
+    """
+    on_videos = ON_TRACKLETS if config.data.identities else (DINO, *ON_TRACKLETS)
+    return any(one.kind in on_videos for one in variants(config))
+
+
+def uses_identities(config: Config) -> bool:
+    """Whether a variant is pre-trained on data.identities.
+
+    Args:
+        config: the whole configuration.
+    """
+    return any(one.kind in (DINO, IDENTITIES) for one in variants(config))
 
 
 def extractor_split(config: Config) -> str:

@@ -9,12 +9,13 @@ from pathlib import Path
 from cion.checks import check_networks, check_people
 from cion.config import TEST_SPLITS, Network
 from cion.networks import MODEL_FOLDER
-from cion.pretraining.config import UNGUIDED, Config, extractor_split, sources
+from cion.pretraining.config import Config, extractor_split, sources, uses_videos, variants
 from cion.pretraining.stages.denoise import find_identities, print_denoising
 from cion.pretraining.stages.features import Extraction, find_features
-from cion.pretraining.stages.pretrain import PreTraining, pretrain
+from cion.pretraining.stages.pretrain import GIVEN, PreTraining, pretrain
 from cion.pretraining.stages.tracklets import VIDEOS, Tracking, find_tracklets
 from cion.pretraining.stages.tsne import Visualization, draw_tsne
+from cion.pretraining.variants import DINO, IDENTITIES, LEVELS, PRETRAINED, Variant
 from cion.stages.evaluate import Evaluation, evaluate, format_table, with_protocol
 from cion.stages.finetune import FineTuning, finetune
 from reid_core.data.manifest import Manifest
@@ -32,33 +33,28 @@ TARGET, LABELLED = "data.target", "extractor.source"
 
 def _stages(config: Config) -> list[Stage]:
     """The stages, in order."""
-    tuned: dict[str, Parts] = {f"finetune/{variant}": None for variant in config.variants}
-    pretrained: dict[str, Parts] = {f"pretrain/{name}": None for name in config.variants if name != "none"}
-    compared = Visualization(tuple(config.variants), config.model, config.seed)
+    compared = variants(config)
+    pretrained = [one for one in compared if one.kind in PRETRAINED]
     scored = Evaluation(
         with_protocol(config.evaluate, sources(config).reader(TARGET)),
-        {variant: (f"finetune/{variant}", MODEL_FOLDER) for variant in config.variants},
+        {one.name: (f"finetune/{one.name}", MODEL_FOLDER) for one in compared},
     )
+    tests: dict[str, Parts] = {PREPARE: [part(TARGET, split) for split in TEST_SPLITS]}
+    tuned: dict[str, Parts] = {f"finetune/{one.name}": None for one in compared}
     return [
         sources(config).stage(),
-        _tracklets(config),
-        *_identities(config),
-        *(_pretrain(config, variant) for variant in config.variants if variant != "none"),
+        *(_identities(config) if uses_videos(config) else ()),
+        *(_pretrain(config, one) for one in pretrained),
         Stage(
             "tsne",
             draw_tsne,
-            compared,
-            {PREPARE: [part(TARGET, "gallery")], **pretrained},
+            Visualization(tuple(one.name for one in compared), config.model, config.seed),
+            {PREPARE: [part(TARGET, "gallery")], **{f"pretrain/{one.name}": None for one in pretrained}},
+            {one.name: one.weights for one in compared if one.weights is not None},
             collective=True,
         ),
-        *(_finetune(config, variant) for variant in config.variants),
-        Stage(
-            "evaluate",
-            evaluate,
-            scored,
-            {PREPARE: [part(TARGET, split) for split in TEST_SPLITS], **tuned},
-            collective=True,
-        ),
+        *(_finetune(config, one) for one in compared),
+        Stage("evaluate", evaluate, scored, tests | tuned, collective=True),
     ]
 
 
@@ -73,12 +69,12 @@ def _tracklets(config: Config) -> Stage:
 
 
 def _identities(config: Config) -> list[Stage]:
-    """Extractor, features and denoise; nothing where there is no extractor."""
+    """Tracklets, and extractor, features and denoise where there is an extractor."""
     extractor = config.extractor
     network: Network | None = extractor.model
     reads: dict[str, Parts] = {"tracklets": None}
     files = {"weights": Path(extractor.weights)} if extractor.weights else {}
-    result = []
+    result = [_tracklets(config)]
     if extractor.features is not None:
         network, files = None, {"features": Path(extractor.features)}
         if (mask := valid_path(extractor.features)).is_file():
@@ -97,61 +93,82 @@ def _identities(config: Config) -> list[Stage]:
         )
         network, files, reads["extractor"] = None, {}, None
     elif not extractor.weights:
-        return []
+        return result
     section = Extraction(network, extractor.standardise)
     read: dict[str, Parts] = {"tracklets": None, "features": None}
     result.append(Stage("features", find_features, section, reads, files, collective=True))
     return [*result, Stage("denoise", find_identities, config.denoise, read)]
 
 
-def _pretrain(config: Config, variant: str) -> Stage:
-    level = None if variant in UNGUIDED else variant
-    section = PreTraining(level, config.pretrain, config.model, config.seed)
+def _pretrain(config: Config, variant: Variant) -> Stage:
+    section = PreTraining(variant.kind, config.pretrain, config.model, config.seed, config.data.images)
     reads: dict[str, Parts] = {PREPARE: [], "tracklets": None}
-    if level is not None:
-        reads["denoise"] = [level]
-    return Stage(f"pretrain/{variant}", pretrain, section, reads, collective=True)
+    if variant.kind == IDENTITIES or (variant.kind == DINO and config.data.identities):
+        reads = {PREPARE: [part(GIVEN, "train")]}
+    elif variant.kind in LEVELS:
+        reads["denoise"] = [variant.kind]
+    return Stage(f"pretrain/{variant.name}", pretrain, section, reads, collective=True)
 
 
-def _finetune(config: Config, variant: str) -> Stage:
+def _finetune(config: Config, variant: Variant) -> Stage:
     section = FineTuning(TARGET, "train", config.model, config.finetune, config.seed)
     reads: dict[str, Parts] = {PREPARE: [part(TARGET, "train")]}
-    if variant != "none":
-        reads[f"pretrain/{variant}"] = None
-    return Stage(f"finetune/{variant}", finetune, section, reads, collective=True)
+    if variant.kind in PRETRAINED:
+        reads[f"pretrain/{variant.name}"] = None
+    files = {} if variant.weights is None else {"weights": variant.weights}
+    return Stage(f"finetune/{variant.name}", finetune, section, reads, files, collective=True)
 
 
 def _check(config: Config) -> None:
     """What can be seen to be wrong before anything is read."""
-    settings, extractor, before = config.tracklets, config.extractor, config.pretrain
-    files = {"extractor.weights": extractor.weights, "extractor.features": extractor.features}
-    if settings.raw is not None:
-        files["tracklets.detector"] = settings.detector
-        if not Path(settings.raw).is_dir():
-            raise FileNotFoundError(f"tracklets.raw: there is no folder {settings.raw}")
-    check_files(files)
+    extractor, before = config.extractor, config.pretrain
+    compared = variants(config)
+    kinds = {one.kind for one in compared}
     learns = extractor.source or extractor.weights or extractor.features
-    if not learns and set(config.variants) - set(UNGUIDED):
+    networks = {"finetune": (config.model, config.finetune)}
+    files: dict[str, str | None] = {
+        f"variants: {one.name}": str(one.weights) for one in compared if one.weights is not None
+    }
+    if uses_videos(config):
+        files |= _video_files(config)
+        if learns:
+            networks["extractor.finetune"] = (extractor.model, extractor.finetune)
+    check_files(files)
+    if kinds & set(LEVELS) and not learns:
         raise ValueError("the extractor has no weights: give extractor.weights, .features or .source")
-    if not config.variants or len(set(config.variants)) < len(config.variants):
-        raise ValueError(f"variants={config.variants}: expected one or more, each once")
+    if IDENTITIES in kinds and config.data.identities is None:
+        raise ValueError(
+            "variants has identities: give data.identities, such as cion_al, a manifest with pids, or the "
+            "denoise/cross_video.parquet of another run"
+        )
+    if config.data.images is not None and config.data.images < before.batch:
+        raise ValueError(f"data.images={config.data.images}: expected pretrain.batch={before.batch} or more")
     if not 0 < before.ratio <= 1:
         raise ValueError(f"pretrain.ratio={before.ratio}: expected more than 0 and at most 1")
     numbers = {"pretrain.batch": before.batch, "finetune.identities": config.finetune.identities}
     check_batches(config.runtime, numbers)
-    check_networks(
-        {
-            "finetune": (config.model, config.finetune),
-            "extractor.finetune": (extractor.model, extractor.finetune),
-        }
-    )
-    if before.local_views and set(config.variants) != {"none"}:
+    check_networks(networks)
+    if before.local_views and kinds & set(PRETRAINED):
         model = config.model
         check_inputs(
             f"model.backbone={model.backbone} at pretrain.local_size",
             lambda: build_backbone(model.backbone, model.image_size, **model.options),
             [(1, 3, *before.local_size)],
         )
+
+
+def _video_files(config: Config) -> dict[str, str | None]:
+    """Files that must be there to pre-train on tracked video, by option."""
+    settings, extractor = config.tracklets, config.extractor
+    files: dict[str, str | None] = {
+        "extractor.weights": extractor.weights,
+        "extractor.features": extractor.features,
+    }
+    if settings.raw is not None:
+        if not Path(settings.raw).is_dir():
+            raise FileNotFoundError(f"tracklets.raw: there is no folder {settings.raw}")
+        files["tracklets.detector"] = settings.detector
+    return files
 
 
 def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:

@@ -29,6 +29,7 @@ NAMES = {
     "none": "no pre-training",
     "dino": "DINO",
     "raw": "CION, raw tracklets",
+    "identities": "CION, given identities",
     "tracklet": "CION, tracklet",
     "video": "CION, video",
     "cross_video": "CION, denoised",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -267,6 +267,38 @@ class CameraPKBatches(PKBatches):
         return chosen.astype(np.int64)
 
 
+class ImagePKBatches(PKBatches):
+    """P identities with K images each, identities drawn in proportion to their images.
+
+    Images are gone through in random order, P a batch, and each brings K - 1 others of its identity, drawn at
+    random; too few images are repeated. So each image, whoever is on it, is seen once in n / (P K) batches on
+    average, as in DINO and in CION's published code, where `PKBatches` sees each *identity* equally often.
+
+    Args:
+        pids, identities, instances, steps, seed, rank, world_size: as for `PKBatches`; a batch may hold an
+            identity twice.
+
+    >>> batches = ImagePKBatches([5, 5, 9, 9, 9, 9], identities=1, instances=2, steps=6)
+    >>> sorted(batch[0].index for batch in batches)
+    [0, 1, 2, 3, 4, 5]
+    """
+
+    def batch(self, step: int) -> list[Draw]:
+        """This rank's `identities / world_size * instances` draws of a step, identity by identity."""
+        local = self.identities // self.world_size
+        first = self.rank * local
+        rows = [self._around(step * self.identities + first + place) for place in range(local)]
+        return self._draws(step, np.concatenate(rows), first * self.instances)
+
+    def _around(self, number: int) -> np.ndarray:
+        """The K rows of the identity of the image that is drawn as the `number`-th of the training."""
+        turn, place = divmod(number, len(self._rows))
+        image = int(self._shuffled(len(self._rows), turn)[place])
+        identity = int(np.searchsorted(self._starts, image, side="right")) - 1
+        others = self._starts[identity] + permutation(int(self._counts[identity]), self.seed, number)
+        return self._rows[np.resize([image, *others[others != image]], self.instances)]
+
+
 CION_CURRICULUM = {0: 2, 40: 4, 60: 6, 80: 8}
 """Epoch -> images an identity, N_id (CION 4.1), in a training of 100 epochs."""
 
@@ -283,6 +315,8 @@ class CurriculumBatches(Batches):
         batch_size: images of the global batch.
         epochs: length of the training.
         curriculum: first epoch -> N_id.
+        draw: "images", each about once per epoch (`ImagePKBatches`), or "identities", all equally often
+            (`PKBatches`): those of few images then come many times per epoch, those of many seldom.
         seed, rank, world_size: as for `PKBatches`.
 
     >>> batches = CurriculumBatches([0, 0, 1, 1, 2, 2, 3, 3], 4, epochs=3, curriculum={0: 2, 2: 4})
@@ -299,11 +333,13 @@ class CurriculumBatches(Batches):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        draw: Literal["images", "identities"] = "identities",
     ) -> None:
         self.steps_per_epoch = max(1, int((np.asarray(pids) >= 0).sum()) // max(1, batch_size))
         super().__init__(epochs * self.steps_per_epoch)
         if min(curriculum, default=-1) != 0:
             raise ValueError(f"curriculum: got {dict(curriculum)}; expected epochs from 0 on -> N_id")
+        kind = {"images": ImagePKBatches, "identities": PKBatches}[draw]
         self.batch_size = batch_size
         self._phases = []
         for number, (epoch, instances) in enumerate(sorted(curriculum.items())):
@@ -315,7 +351,7 @@ class CurriculumBatches(Batches):
                 )
             first = epoch * self.steps_per_epoch
             key = mix(seed, number)
-            phase = PKBatches(pids, identities, instances, self.steps, key, rank, world_size)
+            phase = kind(pids, identities, instances, self.steps, key, rank, world_size)
             self._phases.append((first, phase))
 
     def instances(self, step: int) -> int:

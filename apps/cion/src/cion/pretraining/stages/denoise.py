@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cion.pretraining.stages.features import FEATURES_FILE
+from cion.pretraining.stages.identities import with_identities
 from cion.pretraining.stages.tracklets import IDENTITIES_FILE, load_videos
-from reid_core.data.manifest import UNKNOWN, Manifest
-from reid_core.data.samplers import permutation
+from reid_core.data.manifest import UNKNOWN
 from reid_core.files import atomic, file_digest
 from reid_core.models.features import valid_path
 from reid_core.recipe import Job
@@ -32,19 +32,21 @@ def find_identities(job: Job) -> dict[str, Any]:
 
     Args:
         job: its section is the `Criteria`; its folder gets LEVEL.npy, int64 [n], -1 for discarded images, and
-            raw.npy, the tracklets.
+            raw.npy, the tracklets; and LEVEL.parquet, a manifest of the images that are kept, for
+            data.identities of another run.
 
     Returns:
         "levels": level -> images, identities and, where the truth is known, pairwise precision, recall and
         f1; "parts": level -> digest of its identities.
     """
-    table = load_videos(job).table
+    videos = load_videos(job)
+    table = videos.table
     features = job.inputs["features"] / FEATURES_FILE
     truth = job.inputs["tracklets"] / IDENTITIES_FILE
     rows = np.load(features, mmap_mode="r")
     valid = np.load(valid_path(features))
-    tracklets, videos = table["tracklet"].to_numpy(), table["video"].to_numpy()
-    result = denoise(rows, tracklets, videos, job.section, valid=valid, folder=job.folder / "work")
+    tracklets, video = table["tracklet"].to_numpy(), table["video"].to_numpy()
+    result = denoise(rows, tracklets, video, job.section, valid=valid, folder=job.folder / "work")
     found = {"raw": np.where(valid, tracklets, UNKNOWN)}
     found |= {str(level): identity for level, identity in result.levels.items()}
     levels, parts = {}, {}
@@ -53,6 +55,7 @@ def find_identities(job: Job) -> dict[str, Any]:
         with atomic(file) as temporary:
             np.save(temporary, identity)
         parts[name] = file_digest(file)
+        with_identities(videos, identity).save(file.with_suffix(".parquet"))
         seen = {"images": int((identity >= 0).sum()), "identities": len(np.unique(identity[identity >= 0]))}
         levels[name] = {**seen, **(_scores(identity, np.load(truth)) if truth.exists() else {})}
         job.logger.metrics({f"{name}/{key}": value for key, value in levels[name].items()}, step=0)
@@ -90,33 +93,3 @@ def print_denoising(levels: Mapping[str, Mapping[str, Any]]) -> None:
         rates = [f"{100 * values[key]:.1f}" for key in measures]
         table.add_row(TITLES[level], f"{values['images']:,}", f"{values['identities']:,}", *rates)
     Console().print(table)
-
-
-def identity_manifest(videos: Manifest, identity: np.ndarray, ratio: float, seed: int) -> Manifest:
-    """The images that have an identity, with it as their pid, all for training.
-
-    Args:
-        videos: the manifest.
-        identity: int64 [n], -1 for discarded images.
-        ratio: part of the identities to take, drawn at random (Fig. 6).
-        seed: of that draw; a larger part holds every smaller one.
-
-    Returns:
-        The manifest, without tracklets: an image may have moved to another one.
-
-    Raises:
-        ValueError: a ratio that leaves nobody.
-
-    Example:
-        >>> import pandas as pd
-        >>> table = pd.DataFrame({"path": list("abc"), "split": "unlabeled"})
-        >>> identity_manifest(Manifest(table, Path("/data")), np.array([4, -1, 4]), 1.0, 0).pids.tolist()
-        [4, 4]
-    """
-    people = np.unique(identity[identity >= 0])
-    number = round(ratio * len(people))
-    if not number:
-        raise ValueError(f"pretrain.ratio={ratio} of {len(people)} identities leaves nobody: raise it")
-    chosen = people[permutation(len(people), seed, 3)[:number]]
-    table = videos.table.assign(pid=identity, tracklet=UNKNOWN, split="train")
-    return Manifest(table, videos.root, videos.name).where(np.isin(identity, chosen))

@@ -17,9 +17,12 @@ from torch import nn
 from cion.config import Network
 from cion.networks import save_network
 from cion.pretraining.config import PretrainConfig
-from cion.pretraining.stages.denoise import identity_file, identity_manifest
+from cion.pretraining.stages.denoise import identity_file
+from cion.pretraining.stages.identities import sample_identities, with_identities
 from cion.pretraining.stages.tracklets import VIDEOS, load_videos
+from cion.pretraining.variants import DINO, IDENTITIES, RAW
 from reid_core.data.datasets import ImageDataset, seeded
+from reid_core.data.manifest import Manifest
 from reid_core.data.samplers import CurriculumBatches
 from reid_core.data.transforms import MultiCrop
 from reid_core.models.backbones import build_backbone
@@ -30,6 +33,7 @@ from reid_core.training.config import TrainConfig
 from reid_core.training.loop import fit
 from reid_pretrain import CION, index_people, prototype_memory
 
+GIVEN = "data.identities"
 GLOBAL_VIEWS = 2
 LR_BATCH = 256
 """Batch that a learning rate of pre-training is told for (DINO)."""
@@ -37,13 +41,14 @@ LR_BATCH = 256
 
 @dataclass(frozen=True)
 class PreTraining:
-    """What the stage gets: a level of denoising, whose identities are learned from, how, and the backbone."""
+    """What the stage gets: what is taken for a person, how many images, how to train, and the backbone."""
 
-    level: str | None
-    """None takes each image for a person of its own, N_id = 1: DINO."""
+    kind: str
+    """Of the variant: dino, with each image a person of its own and N_id = 1, raw, identities or a level."""
     pretrain: PretrainConfig
     network: Network
     seed: int
+    images: int | None = None
 
 
 def pretrain(job: Job) -> dict[str, Any]:
@@ -63,12 +68,8 @@ def pretrain(job: Job) -> dict[str, Any]:
     section: PreTraining = job.section
     settings, folder = section.pretrain, job.folder
     _check_memory(settings, job.runtime)
-    videos = load_videos(job)
-    identity, curriculum = np.arange(len(videos)), {0: 1}
-    if section.level is not None:
-        identity = np.load(identity_file(job.inputs["denoise"], section.level))
-        curriculum = settings.curriculum
-    images = identity_manifest(videos, identity, settings.ratio, section.seed)
+    images = sample_identities(find_people(job), settings.ratio, section.images, section.seed)
+    curriculum = {0: 1} if section.kind == DINO else settings.curriculum
     steps_per_epoch = max(1, len(images) // settings.batch)
     schedule = schedule_pretraining(settings, steps_per_epoch, job.runtime)
     batches = CurriculumBatches(
@@ -78,6 +79,7 @@ def pretrain(job: Job) -> dict[str, Any]:
         curriculum,
         section.seed,
         *ranks(job.runtime),
+        draw=settings.draw,
     )
     counts = np.unique(images.pids, return_counts=True)[1]
     few = int((counts < max(curriculum.values())).sum())
@@ -94,7 +96,8 @@ def pretrain(job: Job) -> dict[str, Any]:
     dataset = ImageDataset(images, views)
     fit(objective, dataset, batches, collate, schedule, folder, section.seed, job.logger, job.digest)
     if process_rank() == 0:
-        data = [f"{job.title(VIDEOS) if VIDEOS in job.roots else 'raw video'} (unlabeled)"]
+        source = GIVEN if GIVEN in job.roots and "tracklets" not in job.inputs else VIDEOS
+        data = [f"{job.title(source) if source in job.roots else 'raw video'} (unlabeled)"]
         trained: Any = objective.teacher.backbone
         save_network(folder, ClassFeature(trained), section.network, data, job.digest)
     return {
@@ -104,6 +107,21 @@ def pretrain(job: Job) -> dict[str, Any]:
         "with_few_images": few,
         "minutes": round((time.monotonic() - started) / 60, 3),
     }
+
+
+def find_people(job: Job) -> Manifest:
+    """The images to learn from, with what is taken for a person as their pid.
+
+    Args:
+        job: of the stage; it reads "tracklets", and "denoise" for a level, or else the given identities.
+    """
+    kind = job.section.kind
+    rows = load_videos(job) if "tracklets" in job.inputs else job.manifest(GIVEN, "train")
+    if kind == DINO:
+        return with_identities(rows, np.arange(len(rows)))
+    if kind in (RAW, IDENTITIES):
+        return with_identities(rows, rows.table["tracklet" if kind == RAW else "pid"].to_numpy())
+    return with_identities(rows, np.load(identity_file(job.inputs["denoise"], kind)))
 
 
 def schedule_pretraining(settings: PretrainConfig, steps_per_epoch: int, runtime: Runtime) -> TrainConfig:

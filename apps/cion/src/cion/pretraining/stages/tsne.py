@@ -9,13 +9,11 @@ import numpy as np
 from torch import nn
 
 from cion.config import Network
-from cion.networks import MODEL_FOLDER
+from cion.networks import MODEL_FOLDER, build_reid
 from cion.stages.evaluate import NAMES
-from reid_core.data.datasets import ImageDataset, seeded
+from reid_core.data.datasets import ImageDataset
 from reid_core.data.transforms import eval_transform
-from reid_core.models.backbones import build_backbone
 from reid_core.models.folder import read_folder
-from reid_core.models.parts import ClassFeature
 from reid_core.processes import process_rank
 from reid_core.recipe import Job, extract_features
 from reid_eval.figures import sample_identities, save_figure, tsne_figure
@@ -52,14 +50,12 @@ def draw_tsne(job: Job) -> dict[str, Any]:
     features, network = {}, section.network
     dataset = ImageDataset(images, eval_transform(network.image_size), replace=False)
     for variant in section.variants:
-        if variant == "none":
-            with seeded(section.seed):
-                encoder = build_backbone(network.backbone, network.image_size, **network.options)
-            model: nn.Module = ClassFeature(encoder)
+        if f"pretrain/{variant}" in job.inputs:
+            model: nn.Module = read_folder(job.inputs[f"pretrain/{variant}"] / MODEL_FOLDER)[0]
         else:
-            model, _ = read_folder(job.inputs[f"pretrain/{variant}"] / MODEL_FOLDER)
+            model = build_reid(network, "bag_of_tricks", 0, section.seed, job.files.get(variant)).extractor
         found = extract_features(job, model, dataset, job.folder / f"{variant}.npy")
-        features[NAMES[variant]] = found.array[found.valid]
+        features[NAMES.get(variant, variant)] = found.array[found.valid]
     if process_rank() == 0:
         save_figure(tsne_figure(features, images.pids[found.valid], section.seed), job.folder / PICTURE)
         job.logger.artifact(job.folder / PICTURE, "figures")
