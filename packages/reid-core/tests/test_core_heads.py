@@ -204,3 +204,11 @@ def test_a_step_waits_for_the_device_in_the_miner_alone(host_reads):
     # On the CPU the one value read is that no pid is unknown; a GPU looks itself.
     miner = 3 * ["nonzero"] + 2 * ["lift_fresh"]
     assert sorted(reads) == sorted([*miner, "_local_scalar_dense"])
+
+
+def test_the_descriptor_before_the_neck_is_the_feature_of_unit_length():
+    model = ReIDModel(nn.Linear(6, 4), dim=4, num_classes=0, descriptor="before").eval()
+    nn.init.normal_(model.neck.running_mean)
+    x = torch.randn(3, 6)
+    torch.testing.assert_close(model(x), F.normalize(model.extractor(x), dim=1))
+    assert model.without_classifier().descriptor == "before"

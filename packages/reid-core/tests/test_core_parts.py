@@ -15,12 +15,14 @@ from reid_core.models.parts import (
     Branch,
     BranchedModel,
     BranchedObjective,
+    CircleMGNObjective,
     ClassFeature,
     JigsawPatches,
     MGNExtractor,
     SideInformation,
     TransReIDExtractor,
 )
+from reid_core.models.parts.circle_mgn import circle_logits
 from reid_core.models.parts.jigsaw import jigsaw
 
 SIZE = (64, 32)
@@ -247,3 +249,54 @@ def test_the_bag_of_tricks_is_a_baseline_of_these_parts():
     losses = ReIDObjective(model, PIDS, margin=0.3)({"image": images(), "pid": torch.tensor(PIDS)})
     losses["loss"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
+
+
+def test_fastreids_mgn_keeps_the_resolution_and_cuts_stripes_in_chunks():
+    extractor = MGNExtractor(resnet(), "fastreid").eval()
+    maps = extractor.maps(torch.rand(2, 3, 256, 32))
+    assert [x.shape[2] for x in maps] == [16, 16, 16]
+    found = extractor.reduced(maps)
+    pool, reduce = extractor.pools[7], extractor.reduce[7]
+    torch.testing.assert_close(found[7], reduce(pool(maps[2][:, :, 12:]).flatten(1)))  # 6, 6 and 4 rows
+
+
+def test_circle_logits_are_those_of_the_circle_loss():
+    cosine, labels = torch.rand(5, 3) * 2 - 1, torch.tensor([0, 2, 1, 1, 0])
+    scale, margin = 64.0, 0.35
+    for row, label, found in zip(cosine.tolist(), labels, circle_logits(cosine, labels), strict=True):
+        expected = [scale * max(0, c + margin) * (c - margin) for c in row]
+        right = row[label]
+        expected[label] = scale * max(0, 1 + margin - right) * (right - (1 - margin))
+        torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-5, atol=1e-4)
+
+
+def test_mgns_triplets_are_of_three_global_features_and_two_joined_ones():
+    model = BranchedModel(MGNExtractor(resnet(), "fastreid"), num_classes=2)
+    objective = CircleMGNObjective(model, [4, 9])
+    batch = {"image": images(size=(128, 64)), "pid": torch.tensor([4, 4, 9, 9])}
+    found = objective(batch)
+    features = [head.neck(x) for head, x in zip(model.heads, model.extractor(batch["image"]), strict=True)]
+    compared = [*features[:3], torch.cat(features[3:5], dim=1), torch.cat(features[5:], dim=1)]
+    labels = torch.tensor([0, 0, 1, 1])
+    mean = torch.stack([objective.first.triplet_loss(x, labels) for x in compared]).mean()
+    torch.testing.assert_close(found["triplet"], mean)
+
+
+def test_the_backbone_is_frozen_for_the_first_steps_and_learns_after_them():
+    model = BranchedModel(MGNExtractor(resnet(), "fastreid"), num_classes=2)
+    objective = CircleMGNObjective(model, [4, 9], frozen_steps=1)
+    batch = {"image": images(size=(128, 64)), "pid": torch.tensor([4, 4, 9, 9])}
+    statistics = model.extractor.shared[1].running_mean.clone()
+    objective(batch)["loss"].backward()
+    assert all(weight.grad is None for weight in model.extractor.stages.parameters())
+    assert torch.equal(statistics, model.extractor.shared[1].running_mean)
+    assert all(linear.weight.grad is not None for linear in model.extractor.reduce)
+    objective.after_step(0)
+    objective(batch)["loss"].backward()
+    assert all(weight.grad is not None for weight in model.extractor.stages.parameters())
+    assert not torch.equal(statistics, model.extractor.shared[1].running_mean)
+
+
+def test_maps_of_too_few_rows_for_the_chunks_are_refused():
+    with pytest.raises(ValueError, match="maps of 4 rows can't be cut in chunks for 3 stripes"):
+        MGNExtractor(resnet(), "fastreid")(images())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,17 +24,19 @@ class ReIDModel(nn.Module):
     """An extractor with a BNNeck.
 
     `f = extractor(x)` is the feature of the triplet loss, `g = BN(f)` that of the classifier `W g`, and
-    `g / |g|` the descriptor compared at test time. BN has no learned shift and the classifier no bias, so
-    that identities are separated by directions through the origin.
+    `g / |g|` the descriptor compared at test time, or `f / |f|` (TransReID's NECK_FEAT: before). BN has no
+    learned shift and the classifier no bias, so that identities are separated by directions through the
+    origin.
     Luo et al., "Bag of Tricks and a Strong Baseline for Deep Person Re-identification", CVPRW 2019.
 
     Args:
         extractor: module from images `[b 3 h w]` or clips `[b t 3 h w]`, float, to features `[b dim]`.
         dim: length of the extractor's features.
         num_classes: number of training identities; 0 for a model without a classifier, for retrieval alone.
+        descriptor: whether the feature "after" or "before" the neck is compared at test time.
 
     Raises:
-        ValueError: dim is not positive, or num_classes negative.
+        ValueError: dim is not positive, num_classes negative, or no such descriptor.
 
     Example:
         >>> model = ReIDModel(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), dim=4, num_classes=3).eval()
@@ -42,13 +44,21 @@ class ReIDModel(nn.Module):
         tensor([1., 1.])
     """
 
-    def __init__(self, extractor: nn.Module, dim: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        extractor: nn.Module,
+        dim: int,
+        num_classes: int,
+        descriptor: Literal["after", "before"] = "after",
+    ) -> None:
         super().__init__()
+        if descriptor not in ("after", "before"):
+            raise ValueError(f'descriptor={descriptor!r}; expected "after" or "before" the neck')
         if dim < 1 or num_classes < 0:
             raise ValueError(
                 f"dim must be positive and num_classes not negative; got dim={dim}, num_classes={num_classes}"
             )
-        self.dim, self.num_classes = dim, num_classes
+        self.dim, self.num_classes, self.descriptor = dim, num_classes, descriptor
         self.extractor = extractor
         self.neck = nn.BatchNorm1d(dim)
         self.neck.bias.requires_grad_(False)
@@ -99,12 +109,12 @@ class ReIDModel(nn.Module):
         Returns:
             A model that shares this one's weights.
         """
-        model = ReIDModel(self.extractor, self.dim, num_classes=0)
+        model = ReIDModel(self.extractor, self.dim, 0, self.descriptor)
         model.neck = self.neck
         return model
 
     def forward(self, x: Tensor) -> Tensor:
-        """The descriptor for retrieval: features after the neck, of unit length.
+        """The descriptor for retrieval: features after the neck, or before it, of unit length.
 
         Args:
             x: images `[b 3 h w]` or clips `[b t 3 h w]`, float.
@@ -112,7 +122,8 @@ class ReIDModel(nn.Module):
         Returns:
             `[b dim]`, float.
         """
-        return F.normalize(self.neck(self.features(x)).float(), dim=1)
+        features = self.features(x)
+        return F.normalize((self.neck(features) if self.descriptor == "after" else features).float(), dim=1)
 
 
 class ReIDObjective(nn.Module):
@@ -228,19 +239,24 @@ class ReIDObjective(nn.Module):
         features = torch.cat([self.model.features(x) for x in inputs])
         logits = self.model.logits(features)
         identity = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
-        triplet, ranks = self._triplet(features, labels)
-        # Each rank's gradient is of its own features alone and DDP averages over ranks: the mean is 1/ranks
-        # of it.
-        triplet = triplet + (ranks - 1) * (triplet - triplet.detach())
+        triplet = self.triplet_loss(features, labels)
         accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
         return {"loss": identity + triplet, "id": identity, "triplet": triplet, "accuracy": accuracy}
 
-    def _triplet(self, features: Tensor, labels: Tensor) -> tuple[Tensor, int]:
-        """Triplet loss over all ranks' features, and the number of ranks."""
+    def triplet_loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Triplet loss over all ranks' features.
+
+        Args:
+            features: `[b dim]`.
+            labels: `[b]` int64.
+        """
         ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         with torch.autocast(features.device.type, enabled=False):  # half precision would blur distances
             features = features.float()
             if ranks > 1:
                 features, labels, _ = gather(features, labels)
             triplets = self.miner(features, labels)
-            return self.triplet(features, labels, triplets), ranks
+            triplet = self.triplet(features, labels, triplets)
+        # Each rank's gradient is of its own features alone and DDP averages over ranks: the mean is 1/ranks
+        # of it.
+        return triplet + (ranks - 1) * (triplet - triplet.detach())

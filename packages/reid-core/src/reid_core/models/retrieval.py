@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import timm
 from torch import nn
@@ -12,7 +12,7 @@ from torch import nn
 from reid_core.models.backbones import CNNEncoder, Encoder, ViTEncoder, build_backbone
 from reid_core.models.heads import ReIDModel
 from reid_core.models.parts import BranchedModel, ClassFeature, MGNExtractor, TransReIDExtractor
-from reid_core.models.parts.jigsaw import GROUPS
+from reid_core.models.parts.jigsaw import GROUPS, SHIFT
 
 # What timm takes beside the constructor's own arguments: it fetches weights, or reads a file with pickle.
 _FETCHING = frozenset(inspect.signature(timm.create_model).parameters)
@@ -32,8 +32,17 @@ def backbone(backbone: str, image_size: Sequence[int], options: Mapping[str, Any
     return ClassFeature(_encoder(backbone, image_size, options))
 
 
-def bnneck(backbone: str, image_size: Sequence[int], options: Mapping[str, Any] | None = None) -> nn.Module:
-    """A backbone with a BNNeck (`heads.ReIDModel`), without a classifier. Arguments as of `backbone`.
+def bnneck(
+    backbone: str,
+    image_size: Sequence[int],
+    options: Mapping[str, Any] | None = None,
+    descriptor: Literal["after", "before"] = "after",
+) -> nn.Module:
+    """A backbone with a BNNeck (`heads.ReIDModel`), without a classifier.
+
+    Args:
+        backbone, image_size, options: as of `backbone`.
+        descriptor: whether the feature after or before the neck is compared.
 
     Example:
         >>> import torch
@@ -42,7 +51,7 @@ def bnneck(backbone: str, image_size: Sequence[int], options: Mapping[str, Any] 
         torch.Size([2, 128])
     """
     encoder = _encoder(backbone, image_size, options)
-    return ReIDModel(ClassFeature(encoder), encoder.dim, num_classes=0)
+    return ReIDModel(ClassFeature(encoder), encoder.dim, 0, descriptor)
 
 
 def transreid(
@@ -50,12 +59,14 @@ def transreid(
     image_size: Sequence[int],
     options: Mapping[str, Any] | None = None,
     groups: int = GROUPS,
+    shift: int = SHIFT,
 ) -> nn.Module:
     """TransReID without side information (`parts.TransReIDExtractor`): camera ids are no part of an image.
 
     Args:
         backbone, image_size, options: as of `backbone`; a vision transformer.
         groups: local features of the jigsaw.
+        shift: patches that it moves from the front to the end.
 
     Raises:
         ValueError: another backbone than a vision transformer, or as `backbone`.
@@ -63,15 +74,25 @@ def transreid(
     encoder = _encoder(backbone, image_size, options)
     if not isinstance(encoder, ViTEncoder):
         raise ValueError(f"TransReID takes a vision transformer, not {backbone}: choose a vit_* backbone")
-    return BranchedModel(TransReIDExtractor(encoder, groups=groups), num_classes=0)
+    return BranchedModel(TransReIDExtractor(encoder, groups=groups, shift=shift), num_classes=0)
 
 
-def mgn(backbone: str, image_size: Sequence[int], options: Mapping[str, Any] | None = None) -> nn.Module:
-    """MGN (`parts.MGNExtractor`) on a ResNet. Arguments as of `backbone`."""
+def mgn(
+    backbone: str,
+    image_size: Sequence[int],
+    options: Mapping[str, Any] | None = None,
+    form: Literal["paper", "fastreid"] = "paper",
+) -> nn.Module:
+    """MGN (`parts.MGNExtractor`) on a ResNet.
+
+    Args:
+        backbone, image_size, options: as of `backbone`.
+        form: the paper's or fast-reid's.
+    """
     encoder = _encoder(backbone, image_size, options)
     if not isinstance(encoder, CNNEncoder):
         raise ValueError(f"MGN takes a ResNet, not {backbone}: choose a resnet* backbone")
-    return BranchedModel(MGNExtractor(encoder), num_classes=0)
+    return BranchedModel(MGNExtractor(encoder, form), num_classes=0)
 
 
 def _encoder(name: str, image_size: Sequence[int], options: Mapping[str, Any] | None) -> Encoder:

@@ -1,4 +1,5 @@
 from .branches import Branch, BranchedModel, BranchedObjective
+from .circle_mgn import CircleMGNObjective
 from .class_feature import ClassFeature
 from .jigsaw import JigsawPatches
 from .mgn import MGNExtractor
@@ -9,6 +10,7 @@ __all__ = [
     "Branch",
     "BranchedModel",
     "BranchedObjective",
+    "CircleMGNObjective",
     "ClassFeature",
     "JigsawPatches",
     "MGNExtractor",

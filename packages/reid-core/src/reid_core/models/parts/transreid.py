@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from reid_core.models.backbones import ViTEncoder
 from reid_core.models.parts.branches import Branch
-from reid_core.models.parts.jigsaw import GROUPS, JigsawPatches
+from reid_core.models.parts.jigsaw import GROUPS, SHIFT, JigsawPatches
 from reid_core.models.parts.side_information import SideInformation
 
 
@@ -24,6 +24,7 @@ class TransReIDExtractor(nn.Module):
             groups is 0.
         camids: camera ids of the training set, for side information; None leaves it out.
         groups: local features of the jigsaw; 0 leaves it out.
+        shift: patches that it moves from the front to the end (the released code: 4).
 
     Raises:
         ValueError: the encoder is another structure, or has no class token for the jigsaw.
@@ -37,7 +38,13 @@ class TransReIDExtractor(nn.Module):
         [128, 128, 128, 128, 128]
     """
 
-    def __init__(self, encoder: ViTEncoder, camids: Sequence[int] | None = None, groups: int = GROUPS):
+    def __init__(
+        self,
+        encoder: ViTEncoder,
+        camids: Sequence[int] | None = None,
+        groups: int = GROUPS,
+        shift: int = SHIFT,
+    ):
         super().__init__()
         if not isinstance(encoder, ViTEncoder):
             raise ValueError(
@@ -46,7 +53,7 @@ class TransReIDExtractor(nn.Module):
             )
         self.encoder = encoder
         self.side = None if camids is None else SideInformation(camids, encoder.dim)
-        self.jigsaw = JigsawPatches(encoder, groups) if groups else None
+        self.jigsaw = JigsawPatches(encoder, groups, shift) if groups else None
         self.takes_camid = self.side is not None
         share = 0.5 if groups else 1.0
         each = 1 / max(groups, 1)
