@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from reid_core.files import plain
@@ -16,6 +18,7 @@ from reid_core.tracking.events import redact
 
 COMPONENT = re.compile(r"(?!\.+$)[A-Za-z0-9._-]+")
 """What may be a folder's name here."""
+C = TypeVar("C")
 
 
 @dataclass
@@ -94,3 +97,35 @@ def public(config: RecipeConfig) -> dict[str, Any]:
     """
     values: dict[str, Any] = plain(config)
     return values | {"tracking_uri": config.tracking_uri and redact(config.tracking_uri)}
+
+
+def override(config: C, values: Mapping[str, Any]) -> C:
+    """A configuration with some settings changed.
+
+    Args:
+        config: dataclasses, nested, a recipe's or a part of one.
+        values: dotted name -> value.
+
+    Returns:
+        A copy.
+
+    Raises:
+        ValueError: no such setting.
+
+    Example:
+        >>> override(RecipeConfig(), {"runtime.workers": 4}).runtime.workers
+        4
+    """
+    for name, value in values.items():
+        config = _replaced(config, name.split("."), value, name)
+    return config
+
+
+def _replaced(config: Any, path: Sequence[str], value: Any, name: str) -> Any:
+    if isinstance(config, Mapping):
+        inner = _replaced(config.get(path[0]), path[1:], value, name) if len(path) > 1 else value
+        return {**config, path[0]: inner}
+    if not dataclasses.is_dataclass(config) or not hasattr(config, path[0]):
+        raise ValueError(f"{name}: there is no such setting")
+    inner = _replaced(getattr(config, path[0]), path[1:], value, name) if len(path) > 1 else value
+    return dataclasses.replace(config, **{path[0]: inner})  # type: ignore[type-var]

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.box import HORIZONTALS
 from rich.console import Console
@@ -21,7 +21,7 @@ from rich.table import Table as Grid
 
 from reid_core.files import atomic, write_atomically
 from reid_core.processes import share
-from reid_core.recipe.config import RecipeConfig, tracking_uri
+from reid_core.recipe.config import RecipeConfig, override, tracking_uri
 from reid_core.recipe.lease import hold
 from reid_core.recipe.results import incomplete_results
 from reid_core.recipe.rows import PREPARE
@@ -34,7 +34,6 @@ WIDTH = 200
 PER_CENT = "%"
 SCALES = {PER_CENT: 100.0, "M": 1e-6}
 """Unit -> what a number of `Recipe.results` is multiplied by; 1 for other units."""
-C = TypeVar("C", bound=RecipeConfig)
 
 
 @dataclass(frozen=True)
@@ -215,38 +214,6 @@ def print_lines(title: str, lines: Sequence[Sequence[str]]) -> None:
     for line in lines[1:]:
         grid.add_row(*line)
     Console(width=None if sys.stdout.isatty() else WIDTH).print(grid)
-
-
-def override(config: C, values: Mapping[str, Any]) -> C:
-    """A configuration with some settings changed.
-
-    Args:
-        config: dataclasses, nested.
-        values: dotted name -> value.
-
-    Returns:
-        A copy.
-
-    Raises:
-        ValueError: no such setting.
-
-    Example:
-        >>> override(RecipeConfig(), {"runtime.workers": 4}).runtime.workers
-        4
-    """
-    for name, value in values.items():
-        config = _replaced(config, name.split("."), value, name)
-    return config
-
-
-def _replaced(config: Any, path: Sequence[str], value: Any, name: str) -> Any:
-    if isinstance(config, Mapping):
-        inner = _replaced(config.get(path[0]), path[1:], value, name) if len(path) > 1 else value
-        return {**config, path[0]: inner}
-    if not dataclasses.is_dataclass(config) or not hasattr(config, path[0]):
-        raise ValueError(f"{name}: there is no such setting")
-    inner = _replaced(getattr(config, path[0]), path[1:], value, name) if len(path) > 1 else value
-    return dataclasses.replace(config, **{path[0]: inner})  # type: ignore[type-var]
 
 
 def write(table: Table, found: Sequence[Found], folder: Path) -> list[Path]:
