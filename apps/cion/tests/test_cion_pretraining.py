@@ -267,7 +267,7 @@ def test_two_processes_learn_what_one_learns_on_the_whole_batch(tiny, tmp_path):
     two, whole = (state(place / "pretrain" / "raw" / "final.pt") for place in (folder, tiny.folder))
     torch.testing.assert_close(two["loss.centre.value"], whole["loss.centre.value"], rtol=1e-3, atol=1e-5)
     name = "student.backbone.vit.blocks.0.attn.qkv.weight"
-    torch.testing.assert_close(two[name], whole[name], rtol=1e-2, atol=1e-4)
+    torch.testing.assert_close(two[name], whole[name], rtol=1e-2, atol=5e-4)
     assert not (folder / "features").exists()  # raw tracklets need none
     assert list(read(folder / "evaluate" / "results.json")) == ["raw"]
 

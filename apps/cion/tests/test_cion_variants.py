@@ -10,8 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from cion.cli import main
+from cion.config import FinetuneConfig
 from cion.pretraining.recipe import RECIPE
 from reid_core.data.manifest import Manifest
+from reid_core.data.samplers import CurriculumBatches
+from reid_core.recipe import run
 from reid_core.recipe.runner import needed
 
 
@@ -104,20 +107,52 @@ def test_a_checkpoint_of_another_backbone_is_refused(tiny, tmp_path, capsys):
     assert "that the checkpoint was made with" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("draw", "rare", "frequent"), [("identities", 4.61, 0.09), ("images", 1.0, 1.0)])
-def test_how_often_an_image_is_seen_in_an_epoch(draw, rare, frequent):
-    from reid_core.data.samplers import CurriculumBatches
-
-    sizes = np.array([2] * 700 + [100] * 100)  # CION-AL has 15.8 images per identity on average
+@pytest.mark.parametrize("draw", ["identities", "images"])
+def test_how_often_an_image_is_seen_in_an_epoch(draw):
+    sizes = np.array([2] * 700 + [100] * 100)
     pids = np.repeat(np.arange(len(sizes)), sizes)
-    counts = np.zeros(len(pids))
-    batches = CurriculumBatches(pids, 960, 8, {0: 2}, draw=draw)
-    for batch in batches:
-        np.add.at(counts, [item.index for item in batch], 1)
-    per_epoch = counts / 8
-    small = per_epoch[sizes[pids] == 2].mean()
-    large = per_epoch[sizes[pids] == 100].mean()
-    ratio = 1 if draw == "images" else 100 / 2
-    assert small / large == pytest.approx(ratio, rel=0.06)
-    if draw == "images":
-        assert (small, large) == (pytest.approx(rare, rel=0.06), pytest.approx(frequent, rel=0.06))
+    epochs, counts = 8, np.zeros(len(pids))
+    for batch in CurriculumBatches(pids, 190, epochs, {0: 2}, draw=draw):
+        np.add.at(counts, [item.index for item in batch], 1 / epochs)
+    seen = [counts[sizes[pids] == size].mean() for size in (2, 100)]
+    each = len(pids) / len(sizes)  # images of an identity in an epoch, where all come equally often
+    expected = [1.0, 1.0] if draw == "images" else [each / 2, each / 100]
+    assert seen == pytest.approx(expected, rel=0.06)
+
+
+def test_several_targets_are_fine_tuned_on_and_evaluated_in_one_run(tiny, capsys):
+    further = json.dumps([{"name": "market1501", "root": str(tiny.data / "target")}])
+    command = ["run", *tiny.command, "--name", "targets", "--variants", "[none, raw]"]
+    assert main([*command, "--data.further_targets", further]) == 0
+    folder = tiny.folder.with_name("targets")
+    found = json.loads((folder / "evaluate" / "results.json").read_text())
+    assert list(found) == ["none", "raw", "market1501/none", "market1501/raw"]
+    assert (folder / "finetune" / "raw.market1501" / "model").is_dir()
+    assert "CION, raw tracklets (market1501)" in capsys.readouterr().out
+    before = json.loads((tiny.folder / "evaluate" / "results.json").read_text())
+    assert found["raw"]["mAP"] == before["raw"]["mAP"]
+
+
+def test_a_target_twice_is_refused(tiny):
+    twice = json.dumps([{"name": "msmt17"}, {"name": "msmt17"}])
+    with pytest.raises(ValueError, match="expected each data set once"):
+        RECIPE.sources(tiny.config("--data.further_targets", twice))
+
+
+def test_fine_tuning_is_at_a_larger_size_than_pretraining(tiny):
+    command = ["finetune", *tiny.command, "--name", "large", "--variants", "[raw]"]
+    assert main([*command, "--finetune.image_size", "[48, 16]"]) == 0
+    folder = tiny.folder.with_name("large")
+    about = json.loads((folder / "finetune/raw/model/config.json").read_text())
+    assert about["preprocessing"]["size"] == [48, 16]
+    assert (folder / "pretrain/raw").resolve() == (tiny.folder / "pretrain/raw").resolve()
+
+
+def test_a_recipe_normalises_by_its_own_mean_and_the_model_folder_says_so(tiny):
+    changes = {"train.steps": 2, "train.warmup_steps": 0, "identities": 4, "instances": 2}
+    config = tiny.config("--name", "transreid", "--variants", "[none]")
+    config.finetune = FinetuneConfig("transreid", changes)
+    run(RECIPE, config, until="finetune")
+    about = json.loads((config.folder / "finetune/none/model/config.json").read_text())
+    assert about["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
+    assert about["arguments"]["descriptor"] == "before" and about["builder"] == "transreid"

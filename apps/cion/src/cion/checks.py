@@ -22,7 +22,7 @@ def check_networks(trained: Mapping[str, tuple[Network, FinetuneConfig]]) -> Non
         ValueError: an unknown backbone or option, or a method that takes another backbone.
     """
     for name, (network, settings) in trained.items():
-        build = partial(build_reid, network, settings.method, settings.identities, seed=0)
+        build = partial(build_reid, network, settings, settings.identities, seed=0)
         check_inputs(f"{name}: {network.backbone}", build, [(1, 3, *network.image_size)])
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
+from cion.published import finetuning
 from reid_core.options import Options
+from reid_core.recipe.config import override
 from reid_core.training.config import Augmentation, Training
 
 Size = tuple[int, int]
+Channels = tuple[float, float, float]
+Recipe = Literal["bag_of_tricks", "transreid", "mgn", "released", "released_mgn"]
+BACKBONE = "{backbone}"
+"""In a checkpoint's path: stands for the backbone's name."""
 TEST_SPLITS = ("query", "gallery")
 LABELLED_SPLITS = ("train", *TEST_SPLITS)
 
@@ -29,22 +35,93 @@ class Network:
 class FinetuneConfig:
     """Supervised fine-tuning."""
 
-    method: Literal["bag_of_tricks", "transreid", "mgn"] = "bag_of_tricks"
-    """Luo et al. 2019; TransReID, with its jigsaw on ViTs with a class token and the global feature alone on
-    other backbones; or MGN on a ResNet."""
+    recipe: Recipe | None = None
+    """Published settings, those of the model and target, in place of all below: bag_of_tricks (Luo et al.
+    2019), transreid (He et al. 2021, without side information), mgn (Wang et al. 2018), released (CION's
+    configurations in TransReID's framework) or released_mgn (its MGN in fast-reid's form)."""
+    changes: Options = field(default_factory=dict)
+    """Departures from the recipe, by dotted name, such as train.epochs: 10."""
+    method: Literal["bag_of_tricks", "transreid", "mgn", "fastreid_mgn"] = "bag_of_tricks"
+    """The global feature behind a neck (Luo et al. 2019); TransReID, with its jigsaw on ViTs with a class
+    token and the global feature alone on other backbones; or MGN on a ResNet, in the paper's or fast-reid's
+    form."""
+    image_size: Size | None = None
+    """Height and width; null for the pre-training's (384x128 with CION's MGN)."""
     identities: int = 16
     """P, identities per batch over all ranks (Hermans et al. 2017)."""
     instances: int = 4
     """K, images per identity."""
     margin: float | None = 0.3
     """Margin of the triplet loss; null for the soft margin (TransReID)."""
+    label_smoothing: float = 0.1
+    """Part of the target spread over all classes (Luo et al. 2019)."""
     normalize: bool = False
     """Whether bag of tricks' triplet loss compares features of unit length."""
+    descriptor: Literal["after", "before"] = "after"
+    """Whether the global feature after the neck or before it (TransReID) is compared in retrieval."""
+    jigsaw_shift: int = 5
+    """Patches that TransReID's jigsaw moves to the end (the paper's 5; the released code's 4)."""
+    frozen_epochs: float = 0.0
+    """First epochs in which the backbone does not learn, with fastreid_mgn."""
+    mean: Channels = (0.485, 0.456, 0.406)
+    """Of the channels (ImageNet's; TransReID: 0.5)."""
+    std: Channels = (0.229, 0.224, 0.225)
+    """Deviation of the channels (ImageNet's; TransReID: 0.5)."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     train: Training = field(
         default_factory=lambda: Training(epochs=120.0, warmup_epochs=10.0, lr=3.5e-4, min_lr=1e-6)
     )
-    """Length and optimiser (Luo et al. 2019: 120 epochs, 10 of warm-up)."""
+    """Length and optimiser (Luo et al. 2019: 120 epochs, 10 of warm-up). An epoch is a pass of the sampler,
+    in which each identity has its images in groups of K."""
+
+
+def resize(network: Network, settings: FinetuneConfig) -> Network:
+    """A network at the image size of its fine-tuning.
+
+    Args:
+        network: as it is pre-trained.
+        settings: of the fine-tuning.
+
+    Example:
+        >>> resize(Network("resnet18"), FinetuneConfig(image_size=(384, 128))).image_size
+        (384, 128)
+    """
+    return replace(network, image_size=settings.image_size or network.image_size)
+
+
+def resolve(settings: FinetuneConfig, backbone: str, target: str) -> FinetuneConfig:
+    """Settings with their recipe looked up.
+
+    Args:
+        settings: of the fine-tuning.
+        backbone: name of the network that is fine-tuned.
+        target: reader of the target.
+
+    Returns:
+        Settings without a recipe.
+
+    Raises:
+        ValueError: settings or changes that have no effect beside or without a recipe, or unknown ones.
+
+    Example:
+        >>> resolve(FinetuneConfig("released", {"train.epochs": 10.0}), "vit_small", "market1501").train.lr
+        0.0032
+    """
+    if settings.recipe is None:
+        if settings.changes:
+            raise ValueError(
+                "finetune.changes depart from a recipe: give finetune.recipe, or set them directly"
+            )
+        return settings
+    plain = FinetuneConfig(settings.recipe, settings.changes)
+    other = [name.name for name in fields(plain) if getattr(plain, name.name) != getattr(settings, name.name)]
+    if other:
+        raise ValueError(
+            f"finetune.{other[0]} has no effect beside finetune.recipe={settings.recipe}: give it in "
+            "finetune.changes, by its dotted name"
+        )
+    found = finetuning(settings.recipe, backbone, target) | settings.changes
+    return override(FinetuneConfig(), found)
 
 
 @dataclass

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
+from torch import Tensor, nn
 
-from cion.config import Network
+from cion.config import FinetuneConfig, Network, Size
 from reid_core.data.datasets import seeded
+from reid_core.data.transforms import eval_transform
 from reid_core.models.backbones import CNNEncoder, Encoder, ViTEncoder, build_backbone
-from reid_core.models.folder import save
-from reid_core.models.heads import ReIDModel
-from reid_core.models.parts import BranchedModel, ClassFeature, MGNExtractor, TransReIDExtractor
+from reid_core.models.folder import read_folder, save
+from reid_core.models.heads import ReIDModel, ReIDObjective
+from reid_core.models.parts import (
+    BranchedModel,
+    BranchedObjective,
+    CircleMGNObjective,
+    ClassFeature,
+    MGNExtractor,
+    TransReIDExtractor,
+)
 from reid_core.models.preprocessing import Preprocessing
 from reid_core.models.weights import load_weights
 from reid_core.processes import process_rank
@@ -24,16 +34,22 @@ LICENSE = "unknown"
 
 
 def build_reid(
-    network: Network, method: str, identities: int, seed: int, weights: Path | None = None
+    network: Network,
+    settings: FinetuneConfig,
+    identities: int,
+    seed: int,
+    weights: Path | None = None,
+    weights_size: Size | None = None,
 ) -> ReIDModel | BranchedModel:
     """A backbone with its head, randomly initialised but for the backbone's weights; a function of the seed.
 
     Args:
         network: the backbone.
-        method: bag_of_tricks, transreid or mgn.
+        settings: of the fine-tuning: its method says what the head is.
         identities: of the training set; 0 for no classifier.
         seed: of the weights.
         weights: checkpoint of the backbone; it is read before the head copies parts of the backbone.
+        weights_size: height and width of the images that the checkpoint was made with, where they are known.
 
     Returns:
         The model.
@@ -44,25 +60,52 @@ def build_reid(
     Example:
         >>> import torch
         >>> network = Network("vit_nano_patch8", {"depth": 2}, image_size=(64, 32))
-        >>> build_reid(network, "transreid", 5, seed=0)(torch.zeros(2, 3, 64, 32)).shape
+        >>> build_reid(network, FinetuneConfig(method="transreid"), 5, seed=0)(
+        ...     torch.zeros(2, 3, 64, 32)
+        ... ).shape
         torch.Size([2, 640])
     """
     with seeded(seed):
         encoder = build_backbone(network.backbone, network.image_size, **network.options)
         if weights is not None:
-            report = load_weights(encoder, weights)
+            grid = None
+            if weights_size is not None and isinstance(encoder, ViTEncoder):
+                grid = encoder.grid(weights_size)
+            report = load_weights(encoder, weights, grid=grid)
             Console(stderr=True, quiet=process_rank() > 0).print(str(report), highlight=False, soft_wrap=True)
-        return _add_head(encoder, method, identities)
+        return _add_head(encoder, settings, identities)
 
 
-def _add_head(encoder: Encoder, method: str, identities: int) -> ReIDModel | BranchedModel:
-    if method == "mgn":
+def _add_head(encoder: Encoder, settings: FinetuneConfig, identities: int) -> ReIDModel | BranchedModel:
+    if settings.method in ("mgn", "fastreid_mgn"):
         if not isinstance(encoder, CNNEncoder):
-            raise ValueError("finetune.method=mgn takes a ResNet: choose a resnet* backbone")
-        return BranchedModel(MGNExtractor(encoder), identities)
-    if method == "transreid" and isinstance(encoder, ViTEncoder) and encoder.has_class_token:
-        return BranchedModel(TransReIDExtractor(encoder), identities)
-    return ReIDModel(ClassFeature(encoder), encoder.dim, identities)
+            raise ValueError(f"finetune.method={settings.method} takes a ResNet: choose a resnet* backbone")
+        form: Literal["paper", "fastreid"] = "paper" if settings.method == "mgn" else "fastreid"
+        return BranchedModel(MGNExtractor(encoder, form), identities)
+    if settings.method == "transreid" and isinstance(encoder, ViTEncoder) and encoder.has_class_token:
+        extractor = TransReIDExtractor(encoder, shift=settings.jigsaw_shift)
+        return BranchedModel(extractor, identities, settings.descriptor)
+    return ReIDModel(ClassFeature(encoder), encoder.dim, identities, settings.descriptor)
+
+
+def build_objective(
+    model: ReIDModel | BranchedModel, pids: Sequence[int], settings: FinetuneConfig, steps_per_epoch: int
+) -> nn.Module:
+    """The losses of a fine-tuning method.
+
+    Args:
+        model: as `build_reid` makes it.
+        pids: person ids of the training images.
+        settings: of the fine-tuning.
+        steps_per_epoch: of its sampler.
+    """
+    smoothing, margin = settings.label_smoothing, settings.margin
+    if isinstance(model, ReIDModel):
+        return ReIDObjective(model, pids, smoothing, margin, settings.normalize)
+    if settings.method == "fastreid_mgn":
+        frozen = round(settings.frozen_epochs * steps_per_epoch)
+        return CircleMGNObjective(model, pids, smoothing, margin, frozen)
+    return BranchedObjective(model, pids, smoothing, margin)
 
 
 def save_network(
@@ -71,8 +114,9 @@ def save_network(
     network: Network,
     training_data: Sequence[str],
     digest: str = "",
-    per_image: bool = False,
+    preprocessing: Preprocessing | None = None,
     name: str = MODEL_FOLDER,
+    license: str = LICENSE,
 ) -> None:
     """Write the model folder of what a training ended with.
 
@@ -82,25 +126,42 @@ def save_network(
         network: the backbone that it was built of.
         training_data: what it was trained on.
         digest: of the training.
-        per_image: whether each image's channels are brought to mean 0 and deviation 1.
+        preprocessing: of its images; None for ImageNet's normalisation.
         name: of the model folder.
+        license: of the weights.
     """
-    builder = "backbone"
+    builder, more = "backbone", {}
     if not isinstance(model, ClassFeature):
-        heads = {MGNExtractor: "mgn", TransReIDExtractor: "transreid"}
-        builder, model = heads.get(type(model.extractor), "bnneck"), model.without_classifier()
+        if isinstance(model.extractor, MGNExtractor):
+            builder, more = "mgn", {"form": "paper" if model.extractor.pools is None else "fastreid"}
+        else:
+            builder = "transreid" if isinstance(model.extractor, TransReIDExtractor) else "bnneck"
+            more = {"descriptor": model.descriptor}
+        model = model.without_classifier()
     arguments = {
         "backbone": network.backbone,
         "image_size": network.image_size,
         "options": network.options,
+        **more,
     }
     save(
         stage / name,
         model,
         builder,
         arguments,
-        Preprocessing(network.image_size, per_image=per_image),
+        preprocessing or Preprocessing(network.image_size),
         training_data=training_data,
-        license=LICENSE,
+        license=license,
         digest=digest,
     )
+
+
+def read_network(folder: Path) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """A model that an earlier stage has left, and the transform of its images, from uint8 [3 h w].
+
+    Args:
+        folder: as `save_network` writes it.
+    """
+    model, about = read_folder(folder)
+    seen = about.preprocessing
+    return model, eval_transform(seen.size, mean=seen.mean, std=seen.std, per_image=seen.per_image)

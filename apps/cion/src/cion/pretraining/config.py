@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from cion.config import LABELLED_SPLITS, EvaluateConfig, FinetuneConfig, Network, Size
@@ -27,6 +28,8 @@ class DataConfig:
     manifest with pids, or the denoise/LEVEL.parquet of another run."""
     target: Source = field(default_factory=lambda: Source("market1501"))
     """Labelled images to fine-tune and to evaluate on."""
+    further_targets: list[Source] = field(default_factory=list)
+    """More data sets, on each of which every variant is fine-tuned and evaluated, too."""
     images: int | None = None
     """Images that each variant is pre-trained on, as whole identities drawn at random, so that all are
     compared with equally many (CION 4.1 and Fig. 5: 3.9 million); null for all."""
@@ -139,8 +142,8 @@ def sources(config: Config) -> Sources:
         ['data.target']
     """
     data, extractor = config.data, config.extractor
-    named = {"data.target": data.target}
-    needed: dict[str, tuple[str, ...]] = {"data.target": LABELLED_SPLITS}
+    named = dict(zip(targets(config).values(), [data.target, *data.further_targets], strict=True))
+    needed: dict[str, tuple[str, ...]] = dict.fromkeys(named, LABELLED_SPLITS)
     if uses_identities(config) and data.identities is not None:
         named["data.identities"], needed["data.identities"] = data.identities, ("train",)
     if uses_videos(config):
@@ -149,6 +152,25 @@ def sources(config: Config) -> Sources:
         if extractor.source is not None and extractor.features is None:
             named["extractor.source"] = extractor.source
     return Sources(named, data.root, data.synthetic, needed)
+
+
+def targets(config: Config) -> dict[str, str]:
+    """The data sets to fine-tune on: the name of each, "" for the main one -> its dotted name as a source.
+
+    Args:
+        config: the whole configuration.
+
+    Raises:
+        ValueError: two have the same name.
+
+    Example:
+        >>> targets(Config(data=DataConfig(further_targets=[Source("msmt17"), Source("mine/a.csv")])))
+        {'': 'data.target', 'msmt17': 'data.further_targets.msmt17', 'a': 'data.further_targets.a'}
+    """
+    names = [Path(source.name).stem for source in config.data.further_targets]
+    if len({*names, Path(config.data.target.name).stem}) <= len(names):
+        raise ValueError(f"data.further_targets: {', '.join(names)}: expected each data set once")
+    return {"": "data.target"} | {name: f"data.further_targets.{name}" for name in names}
 
 
 def variants(config: Config) -> list[Variant]:

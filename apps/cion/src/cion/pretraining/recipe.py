@@ -7,16 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from cion.checks import check_networks, check_people
-from cion.config import TEST_SPLITS, Network
-from cion.networks import MODEL_FOLDER
-from cion.pretraining.config import Config, extractor_split, sources, uses_videos, variants
+from cion.config import TEST_SPLITS, FinetuneConfig, Network, resize, resolve
+from cion.pretraining.config import Config, extractor_split, sources, targets, uses_videos, variants
 from cion.pretraining.stages.denoise import find_identities, print_denoising
 from cion.pretraining.stages.features import Extraction, find_features
 from cion.pretraining.stages.pretrain import GIVEN, PreTraining, pretrain
 from cion.pretraining.stages.tracklets import VIDEOS, Tracking, find_tracklets
 from cion.pretraining.stages.tsne import Visualization, draw_tsne
 from cion.pretraining.variants import DINO, IDENTITIES, LEVELS, PRETRAINED, Variant
-from cion.stages.evaluate import Evaluation, evaluate, format_table, with_protocol
+from cion.stages.evaluate import Evaluation, Scored, evaluate, format_table, protocol_name
 from cion.stages.finetune import FineTuning, finetune
 from reid_core.data.manifest import Manifest
 from reid_core.models.backbones import build_backbone
@@ -35,14 +34,18 @@ def _stages(config: Config) -> list[Stage]:
     """The stages, in order."""
     compared = variants(config)
     pretrained = [one for one in compared if one.kind in PRETRAINED]
-    scored = Evaluation(
-        with_protocol(config.evaluate, sources(config).reader(TARGET)),
-        {one.name: (f"finetune/{one.name}", MODEL_FOLDER) for one in compared},
-    )
-    tests: dict[str, Parts] = {PREPARE: [part(TARGET, split) for split in TEST_SPLITS]}
-    tuned: dict[str, Parts] = {f"finetune/{one.name}": None for one in compared}
+    tuned = [_finetune(config, one, name) for name in targets(config) for one in compared]
+    found = sources(config)
+    scored = {
+        _model(one, name): Scored(
+            _tuned(one, name), source, protocol_name(config.evaluate, found.reader(source))
+        )
+        for name, source in targets(config).items()
+        for one in compared
+    }
+    tests = [part(source, split) for source in targets(config).values() for split in TEST_SPLITS]
     return [
-        sources(config).stage(),
+        found.stage(),
         *(_identities(config) if uses_videos(config) else ()),
         *(_pretrain(config, one) for one in pretrained),
         Stage(
@@ -53,9 +56,25 @@ def _stages(config: Config) -> list[Stage]:
             {one.name: one.weights for one in compared if one.weights is not None},
             collective=True,
         ),
-        *(_finetune(config, one) for one in compared),
-        Stage("evaluate", evaluate, scored, tests | tuned, collective=True),
+        *tuned,
+        Stage(
+            "evaluate",
+            evaluate,
+            Evaluation(config.evaluate, scored),
+            {PREPARE: tests, **{stage.name: None for stage in tuned}},
+            collective=True,
+        ),
     ]
+
+
+def _tuned(variant: Variant, target: str) -> str:
+    """Name of the stage that fine-tunes a variant on a target."""
+    return f"finetune/{variant.name}" + (f".{target}" if target else "")
+
+
+def _model(variant: Variant, target: str) -> str:
+    """Name of what that stage has made among the results."""
+    return (f"{target}/" if target else "") + variant.name
 
 
 def _tracklets(config: Config) -> Stage:
@@ -80,12 +99,12 @@ def _identities(config: Config) -> list[Stage]:
         if (mask := valid_path(extractor.features)).is_file():
             files["valid"] = mask
     elif extractor.source is not None:
-        split = extractor_split(config)
+        split, tuning = extractor_split(config), _tuning(config, LABELLED)
         result.append(
             Stage(
                 "extractor",
                 finetune,
-                FineTuning(LABELLED, split, extractor.model, extractor.finetune, config.seed),
+                FineTuning(LABELLED, split, resize(extractor.model, tuning), tuning, config.seed),
                 {PREPARE: [part(LABELLED, split)]},
                 files,
                 collective=True,
@@ -110,13 +129,23 @@ def _pretrain(config: Config, variant: Variant) -> Stage:
     return Stage(f"pretrain/{variant.name}", pretrain, section, reads, collective=True)
 
 
-def _finetune(config: Config, variant: Variant) -> Stage:
-    section = FineTuning(TARGET, "train", config.model, config.finetune, config.seed)
-    reads: dict[str, Parts] = {PREPARE: [part(TARGET, "train")]}
+def _finetune(config: Config, variant: Variant, target: str) -> Stage:
+    source = targets(config)[target]
+    settings = _tuning(config, source)
+    section = FineTuning(source, "train", resize(config.model, settings), settings, config.seed)
+    reads: dict[str, Parts] = {PREPARE: [part(source, "train")]}
     if variant.kind in PRETRAINED:
         reads[f"pretrain/{variant.name}"] = None
     files = {} if variant.weights is None else {"weights": variant.weights}
-    return Stage(f"finetune/{variant.name}", finetune, section, reads, files, collective=True)
+    return Stage(_tuned(variant, target), finetune, section, reads, files, collective=True)
+
+
+def _tuning(config: Config, source: str) -> FinetuneConfig:
+    """How a labelled source is learned from: its recipe's settings for the network and the data set."""
+    settings, network = config.finetune, config.model
+    if source == LABELLED:
+        settings, network = config.extractor.finetune, config.extractor.model
+    return resolve(settings, network.backbone, sources(config).reader(source))
 
 
 def _check(config: Config) -> None:
@@ -125,14 +154,14 @@ def _check(config: Config) -> None:
     compared = variants(config)
     kinds = {one.kind for one in compared}
     learns = extractor.source or extractor.weights or extractor.features
-    networks = {"finetune": (config.model, config.finetune)}
+    tuned = dict.fromkeys(targets(config).values(), "finetune")
     files: dict[str, str | None] = {
         f"variants: {one.name}": str(one.weights) for one in compared if one.weights is not None
     }
     if uses_videos(config):
         files |= _video_files(config)
-        if learns:
-            networks["extractor.finetune"] = (extractor.model, extractor.finetune)
+        if LABELLED in sources(config).by_name:
+            tuned[LABELLED] = "extractor.finetune"
     check_files(files)
     if kinds & set(LEVELS) and not learns:
         raise ValueError("the extractor has no weights: give extractor.weights, .features or .source")
@@ -145,8 +174,16 @@ def _check(config: Config) -> None:
         raise ValueError(f"data.images={config.data.images}: expected pretrain.batch={before.batch} or more")
     if not 0 < before.ratio <= 1:
         raise ValueError(f"pretrain.ratio={before.ratio}: expected more than 0 and at most 1")
-    numbers = {"pretrain.batch": before.batch, "finetune.identities": config.finetune.identities}
-    check_batches(config.runtime, numbers)
+    batches, networks = {"pretrain.batch": before.batch}, {}
+    for source, option in tuned.items():
+        settings = _tuning(config, source)
+        network = extractor.model if source == LABELLED else config.model
+        batches[f"{option}.identities"] = settings.identities
+        networks[option if source in (TARGET, LABELLED) else f"{option} on {source}"] = (
+            resize(network, settings),
+            settings,
+        )
+    check_batches(config.runtime, batches)
     check_networks(networks)
     if before.local_views and kinds & set(PRETRAINED):
         model = config.model
@@ -173,13 +210,15 @@ def _video_files(config: Config) -> dict[str, str | None]:
 
 def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
     """What can be seen to be wrong as soon as the sources have been read."""
-    check_people("finetune", config.finetune, rows(TARGET, "train"))
+    for source in targets(config).values():
+        check_people("finetune", _tuning(config, source), rows(source, "train"))
     if LABELLED in sources(config).by_name:
-        check_people("extractor.finetune", config.extractor.finetune, rows(LABELLED, extractor_split(config)))
+        learned = rows(LABELLED, extractor_split(config))
+        check_people("extractor.finetune", _tuning(config, LABELLED), learned)
 
 
 def results(summaries: Summaries) -> dict[str, float]:
-    """Metrics of a run: those of its last variant by their names, of the others behind theirs.
+    """Metrics of a run: those of its last variant on the main target by their names, others behind theirs.
 
     Args:
         summaries: stage -> its summary.
@@ -189,10 +228,10 @@ def results(summaries: Summaries) -> dict[str, float]:
         {'none/mAP': 0.25, 'mAP': 0.5}
     """
     found = summaries.get("evaluate", {})
-    main = list(found)[-1] if found else None
-    metrics = flatten_results(found, main)
-    if f"pretrain/{main}" in summaries:
-        metrics["pretraining_minutes"] = summaries[f"pretrain/{main}"]["minutes"]
+    metrics = flatten_results(found, [name for name in found if "/" not in name][-1] if found else None)
+    for name, summary in summaries.items():
+        if name.startswith("pretrain/"):
+            metrics["pretraining_minutes"] = summary["minutes"]  # of the last one
     return metrics
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cion.config import BACKBONE
+
 LEVELS = ("tracklet", "video", "cross_video")
 """Of denoising (CION 3.2)."""
 NONE, DINO, RAW, IDENTITIES, WEIGHTS = "none", "dino", "raw", "identities", "weights"
 ON_TRACKLETS = (RAW, *LEVELS)
 PRETRAINED = (DINO, IDENTITIES, *ON_TRACKLETS)
-BACKBONE = "{backbone}"
-"""In a checkpoint's path: stands for the backbone's name."""
 
 
 @dataclass(frozen=True)

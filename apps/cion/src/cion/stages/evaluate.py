@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from cion.config import TEST_SPLITS, EvaluateConfig
+from cion.networks import MODEL_FOLDER, read_network
 from reid_core.data.datasets import ImageDataset
-from reid_core.data.transforms import eval_transform
 from reid_core.files import write_atomically
 from reid_core.models.features import retrieval_arguments
-from reid_core.models.folder import read_folder
 from reid_core.processes import process_rank
 from reid_core.recipe import Job, extract_features, flatten_results
 from reid_eval import evaluate as score
@@ -37,17 +35,32 @@ NAMES = {
 """What a run's models are called."""
 
 
+class Scored(NamedTuple):
+    """A model, and what it is scored on.
+
+    Attributes:
+        stage: that made it.
+        source: name of the target.
+        protocol: gallery rows that count.
+        folder: the model's, below the stage's.
+    """
+
+    stage: str
+    source: str
+    protocol: str
+    folder: str = MODEL_FOLDER
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """What the stage gets: how to evaluate, with the protocol, and the models."""
+    """What the stage gets: how to evaluate, and the models by name, TARGET/NAME where not on the main one."""
 
     evaluate: EvaluateConfig
-    models: Mapping[str, tuple[str, str]]
-    """Name -> the stage that made it, and its model folder there."""
+    models: Mapping[str, Scored]
 
 
-def with_protocol(config: EvaluateConfig, reader: str) -> EvaluateConfig:
-    """Settings with a protocol: the configured one, else the data set's own.
+def protocol_name(config: EvaluateConfig, reader: str) -> str:
+    """The configured protocol, else the data set's own.
 
     Args:
         config: of the evaluation.
@@ -57,12 +70,12 @@ def with_protocol(config: EvaluateConfig, reader: str) -> EvaluateConfig:
         ValueError: no protocol of that name.
 
     Example:
-        >>> with_protocol(EvaluateConfig(), "pku_reid").protocol
+        >>> protocol_name(EvaluateConfig(), "pku_reid")
         'pku_reid'
     """
     name = config.protocol or reader
     find_protocol(name)
-    return replace(config, protocol=name)
+    return name
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -74,28 +87,38 @@ def evaluate(job: Job) -> dict[str, Any]:
     Returns:
         Model -> mAP, rank_1, rank_5, rank_10 and more, rates in 0..1.
     """
-    found = {
-        name: _score(job, name, job.inputs[stage] / folder)
-        for name, (stage, folder) in job.section.models.items()
-    }
+    found = {name: _score(job, name, scored) for name, scored in job.section.models.items()}
     if process_rank() == 0:
         write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
         job.logger.metrics(flatten_results(found), step=0)
     return found
 
 
-def _score(job: Job, name: str, folder: Path) -> dict[str, Any]:
+def _score(job: Job, name: str, scored: Scored) -> dict[str, Any]:
     settings: EvaluateConfig = job.section.evaluate
-    model, about = read_folder(folder)
-    transform = eval_transform(about.preprocessing.size, per_image=about.preprocessing.per_image)
+    model, transform = read_network(job.inputs[scored.stage] / scored.folder)
     sides = []
     for split in TEST_SPLITS:
-        images = ImageDataset(job.manifest("data.target", split), transform, replace=False)
+        images = ImageDataset(job.manifest(scored.source, split), transform, replace=False)
         sides.append(extract_features(job, model, images, job.folder / name / f"{split}.npy", settings.flip))
     if process_rank() > 0:
         return {}
-    protocol = find_protocol(str(settings.protocol))
+    protocol = find_protocol(scored.protocol)
     return score(**retrieval_arguments(*sides), ranks=RANKS, protocol=protocol).summary()
+
+
+def title(name: str) -> str:
+    """What a model is called.
+
+    Args:
+        name: as in an `Evaluation`.
+
+    Example:
+        >>> title("msmt17/dino")
+        'DINO (msmt17)'
+    """
+    target, _, variant = name.rpartition("/")
+    return NAMES.get(variant, variant) + (f" ({target})" if target else "")
 
 
 def format_table(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -109,8 +132,9 @@ def format_table(found: Mapping[str, Mapping[str, Any]]) -> str:
         %                         mAP  Rank-1  Rank-5 Rank-10
         as it began              10.0    25.0    50.0   100.0
     """
-    lines = [f"{'%':<22}" + f"{'mAP':>7}" + "".join(f"{f'Rank-{rank}':>8}" for rank in RANKS)]
+    width = max([22, *(len(title(name)) for name in found)])
+    lines = [f"{'%':<{width}}{'mAP':>7}" + "".join(f"{f'Rank-{rank}':>8}" for rank in RANKS)]
     for name, values in found.items():
         rates = "".join(f"{100 * values[f'rank_{rank}']:>8.1f}" for rank in RANKS)
-        lines.append(f"{NAMES.get(name, name):<22}{100 * values['mAP']:>7.1f}{rates}")
+        lines.append(f"{title(name):<{width}}{100 * values['mAP']:>7.1f}{rates}")
     return "\n".join(lines)

@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from torch import nn
 
-from cion.config import FinetuneConfig, Network, Size
-from cion.networks import MODEL_FOLDER, build_reid, save_network
+from cion.config import FinetuneConfig, Network
+from cion.networks import MODEL_FOLDER, build_objective, build_reid, save_network
 from reid_core.data.datasets import ImageDataset, collate
 from reid_core.data.manifest import Manifest
 from reid_core.data.samplers import PKBatches
 from reid_core.data.transforms import train_transform
 from reid_core.models.folder import WEIGHTS_FILE
-from reid_core.models.heads import ReIDModel, ReIDObjective
 from reid_core.models.model_config import CONFIG_FILE, read_config
-from reid_core.models.parts import BranchedObjective
+from reid_core.models.preprocessing import Preprocessing
 from reid_core.processes import process_rank, ranks
 from reid_core.recipe import Job
 from reid_core.recipe.rows import PREPARE
@@ -55,27 +54,44 @@ def finetune(job: Job) -> dict[str, Any]:
     settings = section.finetune
     rows = labelled_rows(job.manifest(section.source, section.split))
     pids = rows.pids.tolist()
-    weights = job.files.get("weights")
+    weights, size = job.files.get("weights"), None
     data = [weights.name] if weights else []
     for before in set(job.inputs) - {PREPARE}:
         weights = job.inputs[before] / MODEL_FOLDER / WEIGHTS_FILE
-        data = list(read_config(weights.with_name(CONFIG_FILE)).training_data)
-    model = build_reid(section.network, settings.method, len(set(pids)), section.seed, weights)
-    objective: nn.Module
-    if isinstance(model, ReIDModel):
-        objective = ReIDObjective(model, pids, margin=settings.margin, normalize=settings.normalize)
-    else:
-        objective = BranchedObjective(model, pids, margin=settings.margin)
+        about = read_config(weights.with_name(CONFIG_FILE))
+        data, size = list(about.training_data), about.preprocessing.size
     layout = (settings.identities, settings.instances)
-    train = settings.train.resolve(-(-len(rows) // (layout[0] * layout[1])), job.runtime)
+    epoch = sampler_epoch(rows.pids, *layout)
+    train = settings.train.resolve(epoch, job.runtime)
+    model = build_reid(section.network, settings, len(set(pids)), section.seed, weights, size)
+    objective = build_objective(model, pids, settings, epoch // train.accumulate)
     batches = PKBatches(rows.pids, *layout, train.steps * train.accumulate, section.seed, *ranks(job.runtime))
-    transform = augment(section.network.image_size, settings.augmentation, section.per_image)
+    seen = Preprocessing(section.network.image_size, settings.mean, settings.std, per_image=section.per_image)
+    transform = augment(seen, settings.augmentation)
     dataset = ImageDataset(rows, transform)
     fit(objective, dataset, batches, collate, train, job.folder, section.seed, job.logger, job.digest)
     if process_rank() == 0:
         data.append(job.title(section.source))
-        save_network(job.folder, model, section.network, data, job.digest, section.per_image)
+        save_network(job.folder, model, section.network, data, job.digest, seen)
     return {"images": len(rows), "identities": len(set(pids)), "steps": train.steps}
+
+
+def sampler_epoch(pids: np.ndarray, identities: int, instances: int) -> int:
+    """Batches in one pass of the sampler of identities with K images, as Bag of Tricks and TransReID count.
+
+    Each identity has its images in groups of K, at least one, and every batch takes a group of P identities.
+
+    Args:
+        pids: of the training images.
+        identities: P.
+        instances: K.
+
+    Example:
+        >>> sampler_epoch(np.repeat([1, 2, 3, 4], [3, 4, 9, 12]), identities=2, instances=4)
+        3
+    """
+    counts = np.unique(pids, return_counts=True)[1]
+    return max(1, int((np.maximum(counts, instances) // instances).sum()) // identities)
 
 
 def labelled_rows(rows: Manifest) -> Manifest:
@@ -104,18 +120,19 @@ def true_identities(rows: Manifest) -> Any:
     return truth.loc[rows.table["path"]].to_numpy(dtype="int64")
 
 
-def augment(size: Size, settings: Augmentation, per_image: bool = False) -> Any:
+def augment(seen: Preprocessing, settings: Augmentation) -> Any:
     """The training images' transform, from uint8 [3 h w] to what a backbone takes.
 
     Args:
-        size: height and width.
+        seen: size and normalisation.
         settings: of the augmentation.
-        per_image: whether each image's channels are brought to mean 0 and deviation 1.
     """
     return train_transform(
-        size,
+        seen.size,
         padding=settings.padding,
         erasing=settings.erasing,
         jitter=settings.jitter,
-        per_image=per_image,
+        mean=seen.mean,
+        std=seen.std,
+        per_image=seen.per_image,
     )

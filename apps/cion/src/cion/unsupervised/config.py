@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from cion.config import LABELLED_SPLITS, EvaluateConfig, FinetuneConfig, Network
-from reid_core.recipe.config import RecipeConfig
+from cion.published import cluster_contrast
+from reid_core.options import Options
+from reid_core.recipe.config import RecipeConfig, override
 from reid_core.recipe.sources import Source, Sources, Synthetic
 from reid_core.training.config import Augmentation, Training
 from reid_core.training.unsupervised.config import ClusterContrastConfig
@@ -30,7 +33,8 @@ class Model(Network):
     """The network: a backbone with a batch norm behind it (Luo et al., CVPRW 2019)."""
 
     weights: str | None = None
-    """Checkpoint of the backbone, such as CION's; null begins with random weights."""
+    """Checkpoint of the backbone, such as CION's ({backbone} in it is the backbone's name); null begins with
+    random weights."""
     per_image: bool = False
     """Whether each image's channels are brought to mean 0 and deviation 1, which takes away much of what
     cameras differ in; not for published weights, which have seen other images."""
@@ -42,6 +46,11 @@ class Config(RecipeConfig):
 
     experiment: str = "cion_unsupervised"
     """MLflow experiment, and folder below runs."""
+    recipe: Literal["released"] | None = None
+    """CION's settings of Cluster Contrast for the target, in place of `clusters` and `train` below; null for
+    those of its published code."""
+    changes: Options = field(default_factory=dict)
+    """Departures from the recipe, by dotted name, such as clusters.rounds: 10."""
     data: DataConfig = field(default_factory=DataConfig)
     model: Model = field(default_factory=Model)
     supervised: FinetuneConfig = field(default_factory=FinetuneConfig)
@@ -70,3 +79,28 @@ def sources(config: Config) -> Sources:
     if data.source is not None:
         named["data.source"], needed["data.source"] = data.source, ("train",)
     return Sources(named, data.root, data.synthetic, needed)
+
+
+def resolve_clusters(config: Config) -> Config:
+    """A configuration with its recipe looked up.
+
+    Args:
+        config: the whole configuration.
+
+    Raises:
+        ValueError: settings or changes that have no effect beside or without a recipe, or unknown ones.
+
+    Example:
+        >>> released = resolve_clusters(Config(recipe="released", changes={"clusters.rounds": 2}))
+        >>> released.clusters.instances, released.clusters.rounds, released.train.optimizer
+        (8, 2, 'sgd')
+    """
+    if config.recipe is None:
+        if config.changes:
+            raise ValueError("changes depart from a recipe: give recipe, or set them directly")
+        return config
+    for name in ("clusters", "train"):
+        if getattr(config, name) != getattr(Config(), name):
+            raise ValueError(f"{name} has no effect beside recipe={config.recipe}: give it in changes")
+    target = sources(config).reader("data.target")
+    return override(config, cluster_contrast(config.model.backbone, target) | config.changes)

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cion.checks import check_networks, check_people
-from cion.config import TEST_SPLITS, Network
-from cion.networks import MODEL_FOLDER
-from cion.stages.evaluate import Evaluation, evaluate, format_table, with_protocol
+from cion.config import BACKBONE, TEST_SPLITS, FinetuneConfig, Network, resize, resolve
+from cion.stages.evaluate import Evaluation, Scored, evaluate, format_table, protocol_name
 from cion.stages.finetune import FineTuning, finetune
-from cion.unsupervised.config import Config, sources
+from cion.unsupervised.config import Config, resolve_clusters, sources
 from cion.unsupervised.stages.target import INITIAL, Adaptation, adapt
 from reid_core.data.manifest import Manifest
 from reid_core.recipe import Recipe, Stage, check_batches, check_files, flatten_results, part
@@ -24,17 +23,18 @@ TARGET, SOURCE = "data.target", "data.source"
 
 def _stages(config: Config) -> list[Stage]:
     """The stages, in order."""
+    config = resolve_clusters(config)
     network = Network(config.model.backbone, config.model.options, config.model.image_size)
     per_image, seed = config.model.per_image, config.seed
-    weights = {"weights": Path(config.model.weights)} if config.model.weights else {}
+    weights = {"weights": Path(path)} if (path := _weights(config)) else {}
     before: dict[str, Parts] = {} if config.data.source is None else {"source": None}
-    supervised = FineTuning(SOURCE, "train", network, config.supervised, seed, per_image)
+    settings = _supervised(config)
+    supervised = FineTuning(SOURCE, "train", resize(network, settings), settings, seed, per_image)
     adaptation = Adaptation(config.clusters, config.augmentation, config.train, network, per_image, seed)
-    models = {name: (name, MODEL_FOLDER) for name in (*before, "target")}
-    evaluation = Evaluation(
-        with_protocol(config.evaluate, sources(config).reader(TARGET)),
-        {"initial": ("target", INITIAL), **models},
-    )
+    protocol = protocol_name(config.evaluate, sources(config).reader(TARGET))
+    models = {"initial": Scored("target", TARGET, protocol, INITIAL)}
+    models |= {name: Scored(name, TARGET, protocol) for name in (*before, "target")}
+    evaluation = Evaluation(config.evaluate, models)
     labelled: dict[str, Parts] = {PREPARE: [part(SOURCE, "train")]}
     images: dict[str, Parts] = {PREPARE: [part(TARGET, "train")]}
     tests: dict[str, Parts] = {PREPARE: [part(TARGET, split) for split in TEST_SPLITS]}
@@ -48,26 +48,41 @@ def _stages(config: Config) -> list[Stage]:
 
 def _check(config: Config) -> None:
     """What can be seen to be wrong before anything is read."""
-    check_files({"model.weights": config.model.weights})
-    if config.supervised.method != "bag_of_tricks":
+    config = resolve_clusters(config)
+    supervised = _supervised(config)
+    check_files({"model.weights": _weights(config)})
+    if supervised.method != "bag_of_tricks":
         raise ValueError(
-            f"supervised.method={config.supervised.method}: Cluster Contrast compares one feature; expected "
+            f"supervised.method={supervised.method}: Cluster Contrast compares one feature; expected "
             "bag_of_tricks"
         )
     numbers = {"clusters.identities": config.clusters.identities}
     if config.data.source is not None:
-        numbers["supervised.identities"] = config.supervised.identities
+        numbers["supervised.identities"] = supervised.identities
     check_batches(config.runtime, numbers)
-    check_networks({"supervised": (config.model, config.supervised)})
+    check_networks({"supervised": (config.model, supervised)})
 
 
 def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
     """What can be seen to be wrong as soon as the sources have been read."""
+    config = resolve_clusters(config)
     images = len(rows(TARGET, "train"))
     if images < config.clusters.k1:
         raise ValueError(f"clusters.k1={config.clusters.k1}, but {TARGET} has {images} images to learn from")
     if config.data.source is not None:
-        check_people("supervised", config.supervised, rows(SOURCE, "train"))
+        check_people("supervised", _supervised(config), rows(SOURCE, "train"))
+
+
+def _supervised(config: Config) -> FinetuneConfig:
+    """How the labelled source is learned from."""
+    source = sources(config).reader(SOURCE) if config.data.source is not None else ""
+    return resolve(config.supervised, config.model.backbone, source)
+
+
+def _weights(config: Config) -> str | None:
+    """The backbone's checkpoint."""
+    path = config.model.weights
+    return None if path is None else path.replace(BACKBONE, config.model.backbone)
 
 
 def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:

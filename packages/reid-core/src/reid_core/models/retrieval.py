@@ -60,6 +60,7 @@ def transreid(
     options: Mapping[str, Any] | None = None,
     groups: int = GROUPS,
     shift: int = SHIFT,
+    descriptor: Literal["after", "before"] = "after",
 ) -> nn.Module:
     """TransReID without side information (`parts.TransReIDExtractor`): camera ids are no part of an image.
 
@@ -67,6 +68,7 @@ def transreid(
         backbone, image_size, options: as of `backbone`; a vision transformer.
         groups: local features of the jigsaw.
         shift: patches that it moves from the front to the end.
+        descriptor: whether features after or before their necks are compared.
 
     Raises:
         ValueError: another backbone than a vision transformer, or as `backbone`.
@@ -74,7 +76,7 @@ def transreid(
     encoder = _encoder(backbone, image_size, options)
     if not isinstance(encoder, ViTEncoder):
         raise ValueError(f"TransReID takes a vision transformer, not {backbone}: choose a vit_* backbone")
-    return BranchedModel(TransReIDExtractor(encoder, groups=groups, shift=shift), num_classes=0)
+    return BranchedModel(TransReIDExtractor(encoder, groups=groups, shift=shift), 0, descriptor)
 
 
 def mgn(

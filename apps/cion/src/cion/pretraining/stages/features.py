@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from cion.config import Network
-from cion.networks import MODEL_FOLDER, build_reid
+from cion.config import FinetuneConfig, Network
+from cion.networks import MODEL_FOLDER, build_reid, read_network
 from cion.pretraining.stages.tracklets import load_videos
 from reid_core.data.datasets import ImageDataset
 from reid_core.data.manifest import Manifest
 from reid_core.data.transforms import eval_transform
-from reid_core.models.folder import read_folder
 from reid_core.processes import process_rank
 from reid_core.recipe import Job, extract_features, save_features
 from reid_core.training.unsupervised import within_cameras
@@ -55,12 +54,11 @@ def find_features(job: Job) -> dict[str, Any]:
     else:
         model: nn.Module
         if section.network is None:
-            model, about = read_folder(job.inputs["extractor"] / MODEL_FOLDER)
-            size = about.preprocessing.size
+            model, transform = read_network(job.inputs["extractor"] / MODEL_FOLDER)
         else:
-            size = section.network.image_size
-            model = build_reid(section.network, "bag_of_tricks", 0, 0, job.files["weights"])
-        images = ImageDataset(videos, eval_transform(size), replace=False)
+            transform = eval_transform(section.network.image_size)
+            model = build_reid(section.network, FinetuneConfig(), 0, 0, job.files["weights"])
+        images = ImageDataset(videos, transform, replace=False)
         features, _, valid = extract_features(job, model, images, job.folder / EXTRACTED_FILE)
     if process_rank() == 0:
         if section.standardise:

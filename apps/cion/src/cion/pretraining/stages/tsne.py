@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from cion.config import Network
+from cion.config import FinetuneConfig, Network
 from cion.networks import MODEL_FOLDER, build_reid
 from cion.stages.evaluate import NAMES
 from reid_core.data.datasets import ImageDataset
@@ -53,7 +53,7 @@ def draw_tsne(job: Job) -> dict[str, Any]:
         if f"pretrain/{variant}" in job.inputs:
             model: nn.Module = read_folder(job.inputs[f"pretrain/{variant}"] / MODEL_FOLDER)[0]
         else:
-            model = build_reid(network, "bag_of_tricks", 0, section.seed, job.files.get(variant)).extractor
+            model = build_reid(network, FinetuneConfig(), 0, section.seed, job.files.get(variant)).extractor
         found = extract_features(job, model, dataset, job.folder / f"{variant}.npy")
         features[NAMES.get(variant, variant)] = found.array[found.valid]
     if process_rank() == 0:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cion.config import Network
+from cion.config import FinetuneConfig, Network
 from cion.networks import MODEL_FOLDER, build_reid, save_network
 from cion.stages.finetune import augment
 from reid_core.data.transforms import eval_transform
 from reid_core.models.folder import read_folder
+from reid_core.models.preprocessing import Preprocessing
 from reid_core.processes import process_rank, ranks
 from reid_core.recipe import Job
 from reid_core.training.config import Augmentation, Training
@@ -50,19 +51,21 @@ def adapt(job: Job) -> dict[str, Any]:
     settings, size = section.clusters, section.network.image_size
     images = job.manifest("data.target", "train")
     weights = job.files.get("weights")
-    model: Any = build_reid(section.network, "bag_of_tricks", 0, section.seed, weights)
+    seen = Preprocessing(size, per_image=section.per_image)
+    model: Any = build_reid(section.network, FinetuneConfig(), 0, section.seed, weights)
     data = [weights.name if weights else "none"]
     if process_rank() == 0:
-        save_network(job.folder, model, section.network, data, job.digest, section.per_image, INITIAL)
+        save_network(job.folder, model, section.network, data, job.digest, seen, INITIAL)
     if "source" in job.inputs:
         model, about = read_folder(job.inputs["source"] / MODEL_FOLDER)
-        data = list(about.training_data)
+        data, seen = list(about.training_data), about.preprocessing
+        model.descriptor = "after"  # what is clustered, whatever was compared before
     train = section.train.resolve(-(-len(images) // (settings.identities * settings.instances)), job.runtime)
     found = train_clusters(
         model.train(),
         images,
-        augment(size, section.augmentation, section.per_image),
-        eval_transform(size, per_image=section.per_image),
+        augment(seen, section.augmentation),
+        eval_transform(seen.size, mean=seen.mean, std=seen.std, per_image=seen.per_image),
         job.folder / ROUNDS_FOLDER,
         settings,
         train,
@@ -73,5 +76,5 @@ def adapt(job: Job) -> dict[str, Any]:
     )
     if process_rank() == 0:
         data = [*(name for name in data if name != "none"), f"{job.title('data.target')} (unlabeled)"]
-        save_network(job.folder, model, section.network, data, job.digest, section.per_image)
+        save_network(job.folder, model, section.network, data, job.digest, seen)
     return found[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ class BranchedModel(nn.Module):
         extractor: module with an attribute `branches`, a sequence of `Branch`; called on images `[b 3 h w]`,
             and on `camid` `[b]` int64 where there is one, it returns a float `[b dim]` for each of them.
         num_classes: number of training identities; 0 for a model without classifiers, for retrieval alone.
+        descriptor: whether features "after" or "before" their necks are compared at test time.
 
     Example:
         >>> class Halves(nn.Module):
@@ -46,12 +47,14 @@ class BranchedModel(nn.Module):
         torch.Size([5, 6])
     """
 
-    def __init__(self, extractor: nn.Module, num_classes: int):
+    def __init__(
+        self, extractor: nn.Module, num_classes: int, descriptor: Literal["after", "before"] = "after"
+    ):
         super().__init__()
-        self.extractor = extractor
+        self.extractor, self.descriptor = extractor, descriptor
         self.branches: tuple[Branch, ...] = tuple(extractor.branches)  # type: ignore[arg-type]
         self.heads = nn.ModuleList(
-            ReIDModel(nn.Identity(), branch.dim, num_classes) for branch in self.branches
+            ReIDModel(nn.Identity(), branch.dim, num_classes, descriptor) for branch in self.branches
         )
 
     def features(self, x: Tensor, camid: Tensor | None = None) -> Sequence[Tensor]:
@@ -59,7 +62,7 @@ class BranchedModel(nn.Module):
         return self.extractor(x) if camid is None else self.extractor(x, camid)
 
     def forward(self, x: Tensor, camid: Tensor | None = None) -> Tensor:
-        """The descriptor for retrieval: all features after their necks, weighted, of unit length together.
+        """The descriptor for retrieval: all features, weighted, of unit length together.
 
         Args:
             x: images `[b 3 h w]`, float.
@@ -69,7 +72,7 @@ class BranchedModel(nn.Module):
             `[b sum of dims]`, float.
         """
         parts = [
-            branch.descriptor * head.neck(feature)  # type: ignore[operator]
+            branch.descriptor * (head.neck(feature) if self.descriptor == "after" else feature)  # type: ignore[operator]
             for branch, head, feature in zip(self.branches, self.heads, self.features(x, camid), strict=True)
         ]
         return functional.normalize(torch.cat(parts, dim=1).float(), dim=1)
@@ -80,7 +83,7 @@ class BranchedModel(nn.Module):
         Returns:
             A model that shares this one's weights.
         """
-        model = BranchedModel(self.extractor, num_classes=0)
+        model = BranchedModel(self.extractor, 0, self.descriptor)
         model.heads = nn.ModuleList(head.without_classifier() for head in self.heads)  # type: ignore[operator]
         return model
 
