@@ -30,7 +30,7 @@ def inject_lora(model: nn.Module, backbone: Backbone, config: LoRAConfig) -> lis
     try:
         import peft
     except ImportError as error:
-        raise ImportError("LoRAConfig needs peft: pip install 'reid-adapters[lora]'") from error
+        raise ImportError("LoRAConfig needs peft: pip install peft") from error
     blocks: nn.Module = backbone.blocks(model)
     names = [name for target in config.targets for name in backbone.lora_targets[target]]
     targeted = [module for name, module in blocks.named_modules() if name.endswith(tuple(names))]

@@ -120,7 +120,7 @@ class HardTripletLoss(nn.Module):
             from pytorch_metric_learning import distances, losses, miners, reducers
         except ImportError as error:
             raise ImportError(
-                "HardTripletLoss needs pytorch-metric-learning: pip install 'reid-adapters[train]'"
+                "HardTripletLoss needs pytorch-metric-learning: pip install pytorch-metric-learning"
             ) from error
         if distance not in ("cosine", "euclidean"):
             raise ValueError(f'distance must be "cosine" or "euclidean", got {distance!r}')

@@ -126,9 +126,7 @@ def _token_ids(words: tuple[str, str]) -> tuple[list[int], list[int]]:
     try:
         from open_clip.tokenizer import SimpleTokenizer
     except ImportError as error:
-        raise ImportError(
-            "IDPromptLearner needs CLIP's tokenizer: pip install 'reid-adapters[open_clip]'"
-        ) from error
+        raise ImportError("IDPromptLearner needs CLIP's tokenizer: pip install open_clip_torch") from error
     tokenizer = SimpleTokenizer()
     before, after = (tokenizer.encode(text) for text in words)
     return [tokenizer.sot_token_id, *before], [*after, tokenizer.eot_token_id]

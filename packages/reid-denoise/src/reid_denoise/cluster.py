@@ -33,7 +33,7 @@ def ray_mapper(address: str) -> Iterator[Mapper]:
     try:
         import ray
     except ImportError as error:
-        raise ImportError("--ray needs Ray: pip install 'reid-denoise[ray]'") from error
+        raise ImportError("--ray needs Ray: pip install ray") from error
 
     def on_cluster(function: Callable[..., Any], items: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
         task = ray.remote(function)

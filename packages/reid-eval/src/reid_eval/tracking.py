@@ -53,7 +53,7 @@ def log_result(
     try:
         import mlflow
     except ImportError as error:
-        raise ImportError("log_result needs MLflow: pip install 'reid-eval[mlflow]'") from error
+        raise ImportError("log_result needs MLflow: pip install mlflow") from error
     for name in (prefix, *(figures or {})):
         if "/" in name or "\\" in name or name.startswith("."):
             raise ValueError(

@@ -32,7 +32,7 @@ def on_ray(
         import ray
         from ray.util import ActorPool
     except ImportError as error:
-        raise ImportError("--ray needs Ray: pip install 'reid-lse[ray]'") from error
+        raise ImportError("--ray needs Ray: pip install ray") from error
     started = not ray.is_initialized()
     if started:
         ray.init(

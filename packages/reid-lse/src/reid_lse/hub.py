@@ -47,7 +47,7 @@ def fetch_checkpoint(checkpoint: str) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise ImportError(
-            "hub checkpoints need transformers: pip install 'reid-lse[transformers]'"
+            "hub checkpoints need transformers: pip install transformers huggingface-hub timm"
         ) from error
     try:
         return Path(snapshot_download(checkpoint, allow_patterns=["*.json", "*.safetensors"]))
@@ -61,7 +61,9 @@ def _class(name: str) -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise ImportError(f"{name} needs transformers: pip install 'reid-lse[transformers]'") from error
+        raise ImportError(
+            f"{name} needs transformers: pip install transformers huggingface-hub timm"
+        ) from error
     try:
         return getattr(transformers, name)
     except AttributeError:

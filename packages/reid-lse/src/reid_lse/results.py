@@ -197,7 +197,7 @@ def to_detections(found: Found, areas: Sequence[str]) -> Detections:
     try:
         from supervision import Detections
     except ImportError as error:
-        raise ImportError("detections need supervision: pip install 'reid-lse[supervision]'") from error
+        raise ImportError("detections need supervision: pip install supervision") from error
     kept = np.flatnonzero(found.valid)
     return Detections(
         xyxy=boxes_of(found.masks[kept]),

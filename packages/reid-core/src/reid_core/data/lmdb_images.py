@@ -71,7 +71,7 @@ def _environment(file: str, process: int) -> Any:
     try:
         import lmdb
     except ImportError as error:
-        raise ImportError(f"{file}: is an LMDB; install the extra: pip install 'reid-core[lmdb]'") from error
+        raise ImportError(f"{file}: is an LMDB; pip install lmdb") from error
     try:
         return lmdb.open(file, subdir=False, readonly=True, lock=False, readahead=False, meminit=False)
     except lmdb.Error as error:

@@ -192,7 +192,5 @@ def _webdataset() -> Any:
     try:
         import webdataset
     except ImportError as error:
-        raise ImportError(
-            "packing needs webdataset; install the extra: pip install 'reid-core[pack]'"
-        ) from error
+        raise ImportError("packing needs webdataset; pip install webdataset") from error
     return webdataset

@@ -80,9 +80,7 @@ def _open_onnx(path: Path) -> ExportedModel:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError(
-            f"{path}: ONNX needs onnxruntime; install the extra: pip install 'reid-core[onnx]'"
-        ) from error
+        raise ImportError(f"{path}: ONNX needs onnxruntime; pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
@@ -101,9 +99,7 @@ def _open_openvino(path: Path) -> ExportedModel:
     try:
         import openvino
     except ImportError as error:
-        raise ImportError(
-            f"{path}: OpenVINO IR needs openvino; install the extra: pip install 'reid-core[openvino]'"
-        ) from error
+        raise ImportError(f"{path}: OpenVINO IR needs openvino; pip install openvino") from error
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise FileNotFoundError(f"{path} needs {weights.name} beside it, which holds the weights")

@@ -205,5 +205,5 @@ def _pyav() -> Any:
     try:
         import av
     except ImportError as error:
-        raise ImportError("video needs PyAV; install the extra: pip install 'reid-core[video]'") from error
+        raise ImportError("video needs PyAV; pip install av trackers supervision") from error
     return av

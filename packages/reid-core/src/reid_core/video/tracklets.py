@@ -258,7 +258,7 @@ def _bytetrack(frame_rate: float) -> Any:
         from trackers import ByteTrackTracker
     except ImportError as error:
         raise ImportError(
-            "tracking needs the package trackers; install the extra: pip install 'reid-core[video]'"
+            "tracking needs the package trackers; pip install av trackers supervision"
         ) from error
     return ByteTrackTracker(frame_rate=frame_rate)
 

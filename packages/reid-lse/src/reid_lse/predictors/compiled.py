@@ -27,7 +27,7 @@ def read_model(path: Path, name: str) -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise ImportError(f"{name} needs OpenVINO: pip install 'reid-lse[blazepose]'") from error
+        raise ImportError(f"{name} needs OpenVINO: pip install openvino") from error
     refuse_other_file(path)
     try:
         return openvino.Core().read_model(path)

@@ -96,7 +96,7 @@ def build_clip(
         from open_clip.transformer import LayerNorm, QuickGELU, VisionTransformer
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "CLIP's image towers need open_clip: pip install 'reid-core[clip]'"
+            "CLIP's image towers need open_clip: pip install open_clip_torch"
         ) from error
     config = open_clip.get_model_config(name)
     if config is None:
