@@ -263,6 +263,7 @@ def _command(app: App, name: str, parser: ArgumentParser, parsed: Namespace) -> 
     from reid_core.recipe.config import check_names
 
     check_names(config)
+    _print_plan(app, name, config)
     if name == "ablate":
         from reid_core.recipe.tables import ablate
 
@@ -288,6 +289,16 @@ def _say_where(config: RecipeConfig) -> None:
         print(f"outputs: {config.folder}", file=sys.stderr)
         if page := describe_page(config.folder, tracking_uri(config)):
             print(f"charts: {page}", file=sys.stderr)
+
+
+def _print_plan(app: App, name: str, config: RecipeConfig) -> None:
+    """Say what is run and where, before libraries are imported and data and models checked, for seconds."""
+    from reid_core.processes import process_rank
+
+    if process_rank() == 0:
+        whole = f"the whole recipe ({', '.join(app.stages)})"
+        about = {"run": whole, "ablate": COMMON["ablate"], **app.stages}
+        print(f"{app.name} {name}: {about[name]}, in {config.folder}", file=sys.stderr, flush=True)
 
 
 def _config(app: App, parser: ArgumentParser, parsed: Namespace) -> Any:

@@ -246,7 +246,7 @@ class _Session:
                 stage.reads,
                 stage.watched,
             )
-            self.tracker.wait_until_connected()
+            self.tracker.wait_until_imported()
             summary = dict(stage.work(job)) if stage.collective or process_rank() == 0 else {}
             about: dict[str, Any] = {
                 "stage": stage.name,

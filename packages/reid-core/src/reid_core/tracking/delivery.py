@@ -255,7 +255,7 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 
 def connect(uri: str) -> MlflowClient:
-    """The client of a store; the first call imports MLflow, which takes seconds.
+    """The client of a store; the first call imports MLflow and makes its database, which takes seconds.
 
     Args:
         uri: MLflow tracking URI.
@@ -269,12 +269,25 @@ def connect(uri: str) -> MlflowClient:
         raise Unreachable(_first_line(error)) from error
 
 
-@functools.cache
-def _cached_client(uri: str) -> MlflowClient:
-    # Importing MLflow and migrating a new database take seconds: late, and once per process.
+def import_mlflow(uri: str) -> None:
+    """Import what a store's client is made of, which takes seconds; the database itself is not touched.
+
+    Args:
+        uri: MLflow tracking URI.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the log is the better retry
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", REQUEST_SECONDS)
+    import mlflow  # noqa: F401
+
+    if sqlite_file(uri):
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
+@functools.cache
+def _cached_client(uri: str) -> MlflowClient:
+    # Migrating a new database takes seconds too: late, and once per process.
+    import_mlflow(uri)
     import mlflow
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of each table it makes

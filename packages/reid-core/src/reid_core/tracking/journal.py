@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reid_core.files import OwnershipLost, check_guards
-from reid_core.tracking.delivery import connect, deliver, sqlite_file
+from reid_core.tracking.delivery import deliver, import_mlflow, sqlite_file
 from reid_core.tracking.events import (
     JOURNAL_FILE,
     load_state,
@@ -82,10 +82,10 @@ class Journal:
             self._file.write(json.dumps(event) + "\n")
             self._file.flush()
 
-    def wait_until_connected(self) -> None:
+    def wait_until_imported(self) -> None:
         """Wait until MLflow is imported: a process forked in the middle of an import may hang in its own."""
         if self.enabled:
-            self._sender.connected.wait()
+            self._sender.imported.wait()
 
     def finish(self) -> int:
         """Deliver what is left, once more, and stop the sender.
@@ -119,17 +119,17 @@ class _Sender(threading.Thread):
     def __init__(self, folder: Path, uri: str) -> None:
         super().__init__(name="tracking", daemon=True)
         self.folder, self.uri = folder, uri
-        self.connected = threading.Event()
+        self.imported = threading.Event()
         self._ending = threading.Event()
         self._said: set[str] = set()
 
     def run(self) -> None:
         try:
-            connect(self.uri)
+            import_mlflow(self.uri)
         except Exception as error:  # told by the delivery that fails of it
             log.debug("no client for %s: %s", redact(self.uri), redact(str(error)))
         finally:
-            self.connected.set()
+            self.imported.set()
         pause = 0.0
         while not self._ending.wait(pause):
             pause = DELIVERY_SECONDS if self._deliver() else RETRY_SECONDS

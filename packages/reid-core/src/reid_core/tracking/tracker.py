@@ -220,9 +220,9 @@ class Tracker:
         if not self.key and (left := self._journal.finish()):
             log.warning("%d events pending: %s sync %s", left, self._program, self._journal.folder)
 
-    def wait_until_connected(self) -> None:
+    def wait_until_imported(self) -> None:
         """Wait until MLflow is imported, before other processes are forked."""
-        self._journal.wait_until_connected()
+        self._journal.wait_until_imported()
 
     def __enter__(self) -> Tracker:
         return self
