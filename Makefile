@@ -59,6 +59,11 @@ format: $(STAMP) ## let ruff sort imports and format
 bench: $(STAMP) ## run every benchmark; each writes benchmarks/results/NAME.json
 	@shopt -s nullglob; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(PYTHON) "$$script"; done
 
+.PHONY: bench-quick
+bench-quick: $(STAMP) ## each goal of speed and memory beside what is measured, as ratios of one run (under 15 minutes)
+	$(PYTHON) benchmarks/quick.py
+	$(PYTHON) benchmarks/quick.py --table
+
 .PHONY: ui
 ui: $(STAMP) ## MLflow's UI on 127.0.0.1 (MLFLOW_PORT, 5000)
 	@mkdir -p runs

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+
+BUSY = 0.5
+"""Load average per core, before a benchmark begins, above which its result is marked as disturbed."""
+STARTED, LOAD_BEFORE = time.perf_counter(), os.getloadavg()[0]
 
 
 def read_stages(run_folder: Path) -> dict[str, dict[str, Any]]:
@@ -49,12 +54,25 @@ def write_record(path: Path, claim: str, machine: dict[str, Any] | None = None, 
             "torch": version("torch"),
             **(machine or {}),
         },
+        "run": describe_run(),
         **measured,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(record, indent=2) + "\n")
     partial.rename(path)
+
+
+def describe_run() -> dict[str, Any]:
+    """Seconds and CPU seconds of this process and its children, load averages, whether others ran."""
+    times = os.times()
+    return {
+        "seconds": round(time.perf_counter() - STARTED, 1),
+        "cpu_seconds": round(times.user + times.system + times.children_user + times.children_system, 1),
+        "load_before": round(LOAD_BEFORE, 1),
+        "load_after": round(os.getloadavg()[0], 1),
+        "busy": BUSY * (os.cpu_count() or 1) < LOAD_BEFORE,
+    }
 
 
 def _revision() -> str:

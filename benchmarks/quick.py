@@ -1,0 +1,130 @@
+"""Each goal of speed and memory beside what is measured now, as ratios of one run: `make bench-quick`.
+
+Each part is a process of its own, in which ours and what it is held against take turns. Ratios are of CPU
+time, which others on the machine change less than the clock; of the clock where things are done side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from _quick_parts import PARTS, measure
+from _record import RESULTS, ROOT, write_record
+
+PAGE = ROOT / "docs" / "performance.md"
+BEGIN, END = "<!-- benchmarks/quick: begin -->", "<!-- benchmarks/quick: end -->"
+PART_SECONDS = 600
+AT_MOST, AT_LEAST = "at most", "at least"
+
+
+class Goal(NamedTuple):
+    """A number of a part, and the most or least that it should be."""
+
+    work: str
+    part: str
+    path: tuple[str, ...]
+    bound: str
+    target: float
+    beside: str
+
+    def read(self, measured: dict[str, Any]) -> float | None:
+        """The number, None where the part gave none."""
+        value: Any = measured.get(self.part, {})
+        for key in self.path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def met(self, value: float) -> bool:
+        """Whether the number is on the right side."""
+        return value <= self.target if self.bound == AT_MOST else value >= self.target
+
+
+RATIO, SECONDS = "cpu", "wall"
+GOALS = [
+    Goal("evaluation, Market-1501", "evaluation", ("over_product", RATIO), AT_MOST, 1.3, "the bare product"),
+    Goal(
+        "evaluation", "evaluation", ("transreid_over_ours", RATIO), AT_LEAST, 2.6, "TransReID's, transcribed"
+    ),
+    Goal("re-ranking, Market-1501", "reranking", ("over_nearest", RATIO), AT_MOST, 1.1, "product and top k"),
+    Goal("re-ranking, Market-1501", "reranking", ("extra_mb",), AT_MOST, 150, "memory, MB"),
+    Goal("clustering, 32,621 x 2,048", "clustering", ("over_search", RATIO), AT_MOST, 1.15, "faiss' search"),
+    Goal("decoding video", "video", ("opencv_over_ours", RATIO), AT_LEAST, 1.0, "OpenCV"),
+    Goal("tracklets of boxes", "video", ("row_over_tracklets", SECONDS), AT_LEAST, 2.0, "steps in a row"),
+    Goal("training images", "items", ("by_hand_over_ours", RATIO), AT_LEAST, 0.9, "a cv2 loop by hand"),
+    Goal("packed shards", "items", ("files_over_shards", RATIO), AT_LEAST, 1.0, "items from files"),
+    Goal("`vills run`", "first_line", ("first_line_s",), AT_MOST, 2.5, "seconds to its first line"),
+    Goal("DINO's loss, K = 65,536", "dino", ("over_softmaxes", RATIO), AT_MOST, 1.3, "its two softmaxes"),
+    Goal("evaluation, twice q and g", "doubling", ("evaluation, q and g",), AT_MOST, 4.4, "the half"),
+    Goal("evaluation, twice g", "doubling", ("evaluation, g alone",), AT_MOST, 2.2, "the half"),
+    Goal("re-ranking, twice", "doubling", ("reranking_over_its_search",), AT_MOST, 1.1, "its search, twice"),
+    Goal("clustering, twice", "doubling", ("clustering_over_its_search",), AT_MOST, 1.1, "its search, twice"),
+]
+"""What each work is held against, times as long or as fast by CPU time, but where it says otherwise."""
+
+
+def run_part(name: str) -> dict[str, Any]:
+    """A part's numbers, from a process of its own; what went wrong where it gave none."""
+    command = [sys.executable, __file__, "--measure", name]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=PART_SECONDS, check=True)
+    except subprocess.SubprocessError as error:
+        return {"error": str(error)}
+    return {**json.loads(done.stdout.splitlines()[-1]), "load": round(os.getloadavg()[0], 1)}
+
+
+def rows(record: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The table's rows: work, beside what, goal, measured, whether it was met."""
+    table = []
+    for goal in GOALS:
+        value = goal.read(record["measured"])
+        verdict = "not measured" if value is None else "met" if goal.met(value) else "**missed**"
+        table.append((goal.work, goal.beside, f"{goal.bound} {goal.target:g}", str(value), verdict))
+    return table
+
+
+def write_page(record: dict[str, Any]) -> None:
+    """Put the table into docs/performance.md, between its marks."""
+    run, machine = record["run"], record["machine"]
+    busy = " The machine was busy: others ran beside it." if run["busy"] else ""
+    lines = [
+        f"`make bench-quick`, {record['date']}, {machine['cores']} cores of {machine['cpu']}, load average "
+        f"{run['load_before']} before; revision {record['revision']}.{busy}",
+        "",
+        "| work | beside | goal | measured | |",
+        "| --- | --- | --- | --- | --- |",
+        *(f"| {' | '.join(row)} |" for row in rows(record)),
+    ]
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}")
+
+
+def main() -> None:
+    """Measure the parts, print the goals and write the record; or write the page's table from the record."""
+    names = [part.__name__ for part in PARTS]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=names, default=names, metavar="PART")
+    parser.add_argument("--output", type=Path, default=RESULTS / "quick.json")
+    parser.add_argument("--table", action="store_true", help="write docs/performance.md from the record")
+    parser.add_argument("--measure", choices=names, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        return print(json.dumps(measure(arguments.measure)))
+    if arguments.table:
+        return write_page(json.loads(arguments.output.read_text()))
+    measured = {}
+    for name in arguments.parts:
+        measured[name] = run_part(name)
+        print(f"{name}: {json.dumps(measured[name])}", file=sys.stderr)
+    write_record(arguments.output, "goals of speed and memory, as ratios of one run", measured=measured)
+    for row in rows(json.loads(arguments.output.read_text())):
+        print("  ".join(row))
+
+
+if __name__ == "__main__":
+    main()
