@@ -214,6 +214,19 @@ def test_an_unreadable_query_counts_as_a_miss_and_is_told_with_the_results(tiny,
     assert main([*command, "--allow_unreadable", "0.5"]) == 0
 
 
+@pytest.mark.faults
+def test_results_are_written_before_pictures_are_drawn(tiny, monkeypatch, capsys):
+    def fail(*_):
+        raise OSError("no font to draw with")
+
+    monkeypatch.setattr("vills.stages.evaluate.draw_figures", fail)
+    before = set((tiny.runs / "stages").glob("vills-evaluate-*/results.json"))
+    assert main(["evaluate", *tiny.on_disk, "--name", "no_pictures", "--evaluate.top", "3"]) == 1
+    assert "no font to draw with" in capsys.readouterr().err
+    (written,) = set((tiny.runs / "stages").glob("vills-evaluate-*/results.json")) - before
+    assert set(json.loads(written.read_text())) == {"pretrained", "scratch"}
+
+
 def test_without_labelled_data_a_run_is_pretraining_alone(tiny, capsys):
     alone = ["--name", "alone", "--data.image", "null", "--data.video", "null", "--data.same_people", "false"]
     assert main(["run", *tiny.on_disk, *alone]) == 0
