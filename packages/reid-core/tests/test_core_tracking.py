@@ -111,6 +111,13 @@ def test_a_server_that_is_down_is_reported_once_and_synced_later(store, client, 
 
 
 @pytest.mark.faults
+def test_the_end_says_what_is_pending_and_which_command_delivers_it(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("reid_core.tracking.journal.LAST_TRY_SECONDS", 0.1)
+    Tracker.start("later", "r1", tmp_path, DOWN, program="vills").close()
+    assert f"{pending(tmp_path, DOWN)} events pending: vills sync {tmp_path}" in caplog.text
+
+
+@pytest.mark.faults
 def test_an_exception_marks_the_run_failed(store, client, tmp_path):
     with pytest.raises(ZeroDivisionError), Tracker.start("fails", "r1", tmp_path, store):
         raise ZeroDivisionError
