@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,17 @@ def test_a_truncated_checkpoint_is_named(tmp_path):
     last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
     with pytest.raises(ValueError, match=r"last\.ckpt is not a checkpoint .*; move it away to begin anew"):
         train(tmp_path)
+
+
+def test_a_checkpoint_that_holds_code_is_refused_without_the_advice_to_run_it(tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "harmed"),)
+
+    torch.save({"state_dict": {}, "step": 1, "x": Harmful()}, tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match=r"last\.ckpt is not a checkpoint .*mkdir") as caught:
+        train(tmp_path)
+    assert "weights_only" not in str(caught.value) and not (tmp_path / "harmed").exists()
 
 
 def test_an_objective_that_is_no_module_is_an_error(tmp_path):

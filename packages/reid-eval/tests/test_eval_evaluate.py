@@ -166,9 +166,10 @@ def test_a_query_without_a_match_is_not_valid_and_has_no_ap():
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_re_ranking_identical_features_gives_no_more_than_a_hundred_per_cent(metric):
+@pytest.mark.parametrize("row", [np.full(8, 0.1), np.eye(8)[0]], ids=["rounded", "exact"])
+def test_re_ranking_identical_features_gives_no_more_than_a_hundred_per_cent(row, metric):
     _, _, *ids = random_case()
-    same = np.full((20, 8), 0.1), np.full((90, 8), 0.1)
+    same = np.tile(row, (20, 1)), np.tile(row, (90, 1))
     reranking = k_reciprocal(*same, metric, k1=5, k2=2)
     assert np.isfinite(reranking.distances(0, 20)).all()
     result = evaluate(*same, *ids, metric, reranking=reranking, far=(0.1,))

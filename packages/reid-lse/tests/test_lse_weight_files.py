@@ -33,7 +33,7 @@ OTHER_FILES = {
 def test_another_file_is_named_for_what_it_is(cause, tmp_path):
     file = tmp_path / "sam.pth"
     file.write_bytes(OTHER_FILES[cause]())
-    for load in (lambda: load_sam("sam_vit_b", file), lambda: load_keypoint_rcnn(file)):
+    for load in (lambda: load_sam("sam_vit_b", file, "0" * 64), lambda: load_keypoint_rcnn(file)):
         with pytest.raises(ValueError, match=rf"sam\.pth {cause}"):
             load()
 

@@ -104,11 +104,11 @@ def read_weights(checkpoint: str | Path, sha256: str | None = None) -> dict[str,
         path = Path(checkpoint)
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such checkpoint; expected a file of weights")
+    refuse_other_file(path)
     if sha256 is not None:
         digest = _sha256(path)
         if digest != sha256.lower():
             raise ValueError(f"{path}: SHA-256 is {digest}, expected {sha256.lower()}; fetch the file again")
-    refuse_other_file(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:

@@ -105,7 +105,7 @@ def read_checkpoint_file(path: str | Path) -> Any:
         with torch.serialization.safe_globals([*STUBS]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = _reason(error)
+        reason = describe_error(error)
         if any(sign in reason for sign in ENDINGS):
             raise ValueError(f"{path} is a checkpoint cut short ({reason}): fetch it again") from error
         raise ValueError(
@@ -114,8 +114,16 @@ def read_checkpoint_file(path: str | Path) -> Any:
         ) from error
 
 
-def _reason(error: Exception) -> str:
-    """An error in one line, without torch's advice on how to read the file unsafely."""
+def describe_error(error: Exception) -> str:
+    """An error of reading a checkpoint in one line, without torch's advice on how to read the file unsafely.
+
+    Args:
+        error: torch's or safetensors'.
+
+    Example:
+        >>> describe_error(EOFError())
+        'EOFError'
+    """
     if isinstance(error, UnpicklingError) and isinstance(error.__context__, Exception):
         error = error.__context__  # torch's own has a page of advice around it
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]

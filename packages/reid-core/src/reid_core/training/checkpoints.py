@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from reid_core.files import atomic
+from reid_core.models.checkpoint_files import describe_error
 from reid_core.training.finite import list_some, not_finite
 
 LAST = "last.ckpt"
@@ -57,7 +58,8 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
         raise
     except Exception as error:
         raise ValueError(
-            f"{path} is not a checkpoint of this training loop ({error}); move it away to begin anew"
+            f"{path} is not a checkpoint of this training loop ({describe_error(error)}); move it away to "
+            "begin anew"
         ) from error
     return state
 
