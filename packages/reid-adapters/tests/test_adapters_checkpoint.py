@@ -85,6 +85,9 @@ def test_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
         config.write_text(json.dumps(wrong))
         with pytest.raises(ValueError, match="config.json is not what save_pretrained writes"):
             load_pretrained(vit(), tmp_path)
+    config.write_text("[" * 5000)
+    with pytest.raises(ValueError, match="config.json is not what save_pretrained writes"):
+        load_pretrained(vit(), tmp_path)
     for changed in ({"bottleneck": 128}, {"ifa": False}):
         config.write_text(json.dumps({**record, "config": {**record["config"], **changed}}))
         with pytest.raises(ValueError, match="safetensors doesn't hold what config.json beside it says"):
@@ -92,7 +95,9 @@ def test_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
         assert not hasattr(base, "reid_adapters")
     config.write_text(json.dumps(record))
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(ValueError, match="adapter.safetensors is no safetensors file, or damaged"):
+    with pytest.raises(
+        ValueError, match="adapter.safetensors is no safetensors file, or cut short or damaged"
+    ):
         load_pretrained(vit(), tmp_path)
 
 

@@ -159,7 +159,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load_released(clip().visual, tmp_path / "none.pth")
     (tmp_path / "bad.pth").write_bytes(b"PK")
-    with pytest.raises(ValueError, match="bad.pth can't be read as plain tensors"):
+    with pytest.raises(ValueError, match="bad.pth is no file of weights"):
         load_initial(clip(), tmp_path / "bad.pth")
     with pytest.raises(ValueError, match="prompts of 2 platforms, but platforms is"):
         load_released(clip().visual, released(), platforms=("ground",))

@@ -226,6 +226,15 @@ def test_a_storage_that_is_away_stops_the_work(tmp_path):
     np.testing.assert_array_equal(rows.array, expected(100))
 
 
+def test_rows_that_are_taken_bring_their_marks(tmp_path):
+    rows = Manifest(pd.DataFrame({"path": list("abc"), "split": "query"}), tmp_path)
+    features = Features(np.eye(3, dtype=np.float32), rows, np.array([True, False, True])).take(
+        np.array([2, 1])
+    )
+    assert features.valid.tolist() == [True, False] and features.array.tolist() == np.eye(3)[[2, 1]].tolist()
+    assert features.unreadable == [tmp_path / "b"]
+
+
 def test_both_sides_bring_what_the_evaluation_asks_for():
     def side(paths, **columns):
         rows = Manifest(pd.DataFrame({"path": paths, "split": "query", "pid": 3, **columns}), Path("."))

@@ -294,6 +294,15 @@ def test_a_password_reaches_the_server_and_no_file_and_no_message(tmp_path, monk
         sync(tmp_path)
 
 
+def test_a_password_in_an_error_is_redacted(tmp_path, monkeypatch):
+    def fail(uri):
+        raise ValueError(f"no store at {uri}")
+
+    monkeypatch.setattr("reid_core.tracking.delivery._cached_client", fail)
+    write_start(tmp_path)
+    assert sync(tmp_path, "http://me:swordfish@host").error == "no store at http://me:***@host"
+
+
 @pytest.mark.faults
 def test_a_damaged_state_is_set_aside_and_the_runs_are_found_again(store, client, tmp_path, caplog):
     with Tracker.start("damaged", "r1", tmp_path, store) as run:
