@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 
 from reid_core.models.checkpoint_files import read_checkpoint_file
 
+pytestmark = pytest.mark.faults
+
 WEIGHTS = {"layer.weight": torch.arange(6.0).view(2, 3)}
 
 

@@ -119,6 +119,7 @@ def test_finished_work_is_returned_at_once(tmp_path):
     assert items.asked == []
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("change", ["weights", "rows", "root", "content", "fingerprint"])
 @pytest.mark.parametrize("fails", [-1, 9], ids=["finished", "killed"])
 def test_other_inputs_are_done_anew(tmp_path, monkeypatch, change, fails):
@@ -226,6 +227,7 @@ def test_a_storage_that_is_away_stops_the_work(tmp_path):
     np.testing.assert_array_equal(rows.array, expected(100))
 
 
+@pytest.mark.faults
 def test_rows_that_are_taken_bring_their_marks(tmp_path):
     rows = Manifest(pd.DataFrame({"path": list("abc"), "split": "query"}), tmp_path)
     features = Features(np.eye(3, dtype=np.float32), rows, np.array([True, False, True])).take(
@@ -235,6 +237,7 @@ def test_rows_that_are_taken_bring_their_marks(tmp_path):
     assert features.unreadable == [tmp_path / "b"]
 
 
+@pytest.mark.faults
 def test_both_sides_bring_what_the_evaluation_asks_for():
     def side(paths, **columns):
         rows = Manifest(pd.DataFrame({"path": paths, "split": "query", "pid": 3, **columns}), Path("."))

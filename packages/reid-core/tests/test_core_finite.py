@@ -22,6 +22,8 @@ from reid_core.training.config import TrainConfig
 from reid_core.training.finite import FiniteCheck, not_finite
 from reid_core.training.loop import fit
 
+pytestmark = pytest.mark.faults
+
 STEPS = 8
 READS = ("item", "tolist", "cpu", "numpy", "nonzero", "__bool__", "__float__", "__int__", "__index__")
 """Methods of a tensor that wait for the device."""

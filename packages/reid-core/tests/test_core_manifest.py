@@ -74,6 +74,7 @@ def test_names_are_kept_by_selections_and_do_not_change_the_digest():
     assert manifest.digest == Manifest(table(pid=[1, 2, 3]), ROOT).digest
 
 
+@pytest.mark.faults
 def test_a_path_may_stand_in_query_and_gallery():
     rows = pd.DataFrame({"path": ["a.jpg", "a.jpg"], "split": ["query", "gallery"]})
     assert len(Manifest(rows, ROOT)) == 2

@@ -72,6 +72,7 @@ def mars(root, train_rows=((1, 2, 1, 1), (3, 3, 3, 2)), queries=(2,)):
     return root
 
 
+@pytest.mark.faults
 def test_mars(tmp_path):
     manifest = read("mars", mars(tmp_path))
     rows = manifest.tracklets()
@@ -95,6 +96,7 @@ def test_a_mars_querys_only_match_may_be_another_query(tmp_path):
     assert find_gaps(manifest).evaluation == []
 
 
+@pytest.mark.faults
 def test_what_differs_from_the_published_counts_of_mars_is_said(tmp_path, capsys):
     assert main(["stats", "mars", "--root", str(mars(tmp_path))]) == 0
     said = capsys.readouterr().out.splitlines()[-1]

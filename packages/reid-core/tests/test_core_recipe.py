@@ -175,6 +175,7 @@ def test_another_training_image_redoes_it(config):
     assert done(config) == ["count", "multiply"]
 
 
+@pytest.mark.faults
 def test_a_moved_data_set_redoes_no_training_and_is_read_where_it_lies_now(config, tmp_path):
     import shutil
 

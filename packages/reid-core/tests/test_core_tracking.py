@@ -31,6 +31,7 @@ def runs_of(client, experiment):
     return {run.info.run_name: run for run in client.search_runs([found.experiment_id])}
 
 
+@pytest.mark.faults
 def test_parent_nested_run_params_metrics_tags_and_artifacts_arrive(store, client, tmp_path):
     (tmp_path / "figure.txt").write_text("cmc")
     with Tracker.start("arrive", "r1", tmp_path, store) as run:
@@ -278,6 +279,7 @@ def test_a_kill_just_after_a_run_was_made_leaves_no_second_one(store, client, tm
     assert sorted(run.info.run_name for run in client.search_runs([experiment])) == ["pretrain", "r1"]
 
 
+@pytest.mark.faults
 def test_a_password_reaches_the_server_and_no_file_and_no_message(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("reid_core.tracking.journal.LAST_TRY_SECONDS", 60)
     server = Server(status=403)
@@ -294,6 +296,7 @@ def test_a_password_reaches_the_server_and_no_file_and_no_message(tmp_path, monk
         sync(tmp_path)
 
 
+@pytest.mark.faults
 def test_a_password_in_an_error_is_redacted(tmp_path, monkeypatch):
     def fail(uri):
         raise ValueError(f"no store at {uri}")

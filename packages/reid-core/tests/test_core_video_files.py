@@ -10,6 +10,8 @@ import pytest
 
 from reid_core.video import TrackletConfig, UnreadableVideo, extract_tracklets, read_frames, unreadable_videos
 
+pytestmark = pytest.mark.faults
+
 HEIGHT, WIDTH, FRAMES, RATE = 64, 96, 60, 10
 CODECS = {"mkv": "libx264", "webm": "libvpx", "ts": "mpeg2video", "mpg": "mpeg2video", "avi": "mpeg4"}
 CODECS |= {"mp4": "libx264", "mov": "libx264", "flv": "libx264"}

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from reid_core.models.backbones import build_backbone
 from reid_core.models.weights import load_weights
 
+pytestmark = pytest.mark.faults
+
 SIZE = (64, 32)
 
 

@@ -195,6 +195,7 @@ def test_an_image_without_tracklet_is_left_out_whatever_its_row_holds() -> None:
     assert (result.report.images, result.report.levels[0].removed) == (3, 0)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("fill", [0.0, np.nan, np.inf])
 def test_an_image_without_a_feature_is_left_out_and_counted_whatever_its_row_holds(fill: float) -> None:
     rows = np.stack([A, A, np.full(3, fill), B])
@@ -236,6 +237,7 @@ def weak_world(spread: float) -> dict[str, Any]:
     return {"features": features, "tracklets": tracklets, "videos": tracklets // 12, "valid": None}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "spread, criteria, message",
     [

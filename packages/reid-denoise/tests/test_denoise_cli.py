@@ -67,6 +67,7 @@ def test_level_and_criteria_are_options(tmp_path: Path) -> None:
     assert report["criteria"]["consistency"] == 0.3
 
 
+@pytest.mark.faults
 def test_images_without_feature_or_tracklet_are_left_out_and_counted(tmp_path: Path) -> None:
     tracklet = np.arange(320) // 8
     tracklet[10] = -1
@@ -268,6 +269,7 @@ def test_inspect_shows_merged_identities_links_and_discarded_images(
     assert "http" not in text.replace("http-equiv", "")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("path", ["/data/a.png", "C:/a.png", "../a.png", "a\\b.png", ""])
 def test_run_refuses_the_paths_that_inspect_refuses_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], path: str
@@ -283,6 +285,7 @@ def test_run_refuses_the_paths_that_inspect_refuses_before_any_work(
         write_inspection(tmp_path / "page.html", table.assign(identity=0), tmp_path)
 
 
+@pytest.mark.faults
 def test_nothing_of_a_report_or_a_table_becomes_markup(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     features = np.eye(2)[[0, 0, 1]]
@@ -301,6 +304,7 @@ def test_nothing_of_a_report_or_a_table_becomes_markup(tmp_path: Path) -> None:
         write_inspection(tmp_path / "page.html", table, tmp_path, report)
 
 
+@pytest.mark.faults
 def test_run_says_what_looks_wrong_and_inspect_shows_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ def side(folder, split):
     return np.load(folder / f"{split[0]}.npy"), table["pid"].to_numpy(), table["camid"].to_numpy()
 
 
+@pytest.mark.faults
 def test_run_writes_the_result_and_the_report(data, capsys):
     out = data / "out"
     assert main(command(data, "--json", out / "a.json", "--report", out / "a.html", "--far", "[0.1]")) == 0
@@ -78,6 +79,7 @@ def mark_unreadable(folder, file="q.valid.npy"):
     return valid
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("command_name", ["run", "rerank"])
 def test_rows_marked_as_without_a_feature_count_as_misses(data, capsys, command_name):
     mark_unreadable(data)
@@ -115,6 +117,7 @@ def test_an_unreadable_image_of_either_side_ends_no_run(data, command_name, side
     assert counts == {"q": 0, "g": 0} | {side_name: 1}
 
 
+@pytest.mark.faults
 def test_rows_without_a_feature_are_left_out_where_asked_for_and_named(data, capsys):
     mark_unreadable(data, "mask.npy")
     options = ["--query_valid", data / "mask.npy", "--unreadable", "leave_out", "--json", data / "a.json"]

@@ -165,6 +165,7 @@ def test_a_query_without_a_match_is_not_valid_and_has_no_ap():
     np.testing.assert_array_equal(result.valid_queries, [0])
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("row", [np.full(8, 0.1), np.eye(8)[0]], ids=["rounded", "exact"])
 def test_re_ranking_identical_features_gives_no_more_than_a_hundred_per_cent(row, metric):
@@ -176,6 +177,7 @@ def test_re_ranking_identical_features_gives_no_more_than_a_hundred_per_cent(row
     assert 0 < result.mAP < 1 and result.first_ranks.min() >= 1
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_scores_without_an_order_are_refused_whatever_gave_them(value):
     case = random_case()
@@ -188,6 +190,7 @@ def test_scores_without_an_order_are_refused_whatever_gave_them(value):
             function(*case, reranking=reranking)
 
 
+@pytest.mark.faults
 def test_a_search_index_with_scores_without_an_order_is_refused(tmp_path):
     query, gallery, *_ = random_case()
     file = build_index(gallery, tmp_path / "g.index", lists=1)
@@ -198,6 +201,7 @@ def test_a_search_index_with_scores_without_an_order_is_refused(tmp_path):
         index_search(np.abs(query), file, k=3)
 
 
+@pytest.mark.faults
 def test_a_warning_names_up_to_five_queries_that_enter_no_mean_and_says_why():
     pids, camids = np.array([1, 2, 3, -1, 4, 5, 6, 7]), np.zeros(8, int)
     others, cameras = np.array([1, 2, 2, -1, 4]), np.array([1, 0, 0, 1, 0])

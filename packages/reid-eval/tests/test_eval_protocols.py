@@ -230,6 +230,7 @@ def test_a_query_may_stand_in_the_gallery_and_be_another_querys_only_match():
     assert lists.indices[1:, 0].tolist() == [2, 1]  # each other, never themselves
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("protocol", [all_pairs, lambda query, gallery: all_pairs(query, gallery)])
 def test_without_a_camera_rule_the_item_keeps_a_query_from_meeting_itself(protocol):
     features, pids = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), [1, 1, 2]

@@ -91,6 +91,7 @@ def test_unreadable_images_are_listed_and_counted(done):
     assert set(summary.found) == {"head", "torso", "legs"}
 
 
+@pytest.mark.faults
 def test_shares_and_qualities_are_those_of_the_readable_images(tmp_path):
     images = write_people(tmp_path / "images", 2)
     whole = extract_images(list_images(images), tmp_path / "whole", Extraction(), workers=1)
