@@ -327,8 +327,8 @@ FOUND: dict[str, list[list[Edit]]] = {
         [(0.0, "put", b"9" * 5000), (0.0, "put", b"\n")],
     ],
     "manifest, Parquet": [[(at, "put", b"NaN")] for at in (0.95, 0.6754634541433195, 0.671875)],
-    "annotations, JSON": [[(0.38, "insert", DEEP)]],
-    "division, JSON": [[(0.04, "put", DEEP)]],
+    "annotations, JSON": [[(0.23, "put", DEEP)]],
+    "division, JSON": [[(0.0, "put", DEEP)], [(0.236, "put", b"0".ljust(len('"person_0001"')))]],
     "matrix, MATLAB": [
         [(0.7947901585625868, "drop", b"ZphAa\x07")],  # ended the process, in SciPy
         [(0.976014758921182, "insert", b"\\")],

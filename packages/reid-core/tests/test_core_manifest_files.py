@@ -100,8 +100,11 @@ def test_a_row_that_is_not_utf8_and_lacks_cells_is_named(tmp_path):
         read(tmp_path / "mine.csv")
 
 
-def test_a_header_that_is_none_is_an_error(tmp_path):
-    (tmp_path / "mine.csv").write_text("path\rpid,camid\n")
+@pytest.mark.parametrize(
+    "header", ["path\rpid,camid\n", "x" * 200_000 + ",pid\n"], ids=["ends early", "long"]
+)
+def test_a_header_that_is_none_is_an_error(header, tmp_path):
+    (tmp_path / "mine.csv").write_text(header)
     with pytest.raises(ManifestError, match="mine.csv: "):
         read(tmp_path / "mine.csv")
 
