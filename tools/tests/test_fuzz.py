@@ -336,15 +336,15 @@ FOUND: dict[str, list[list[Edit]]] = {
     ],
     "image, PNG": [[(0.7298317482601286, "drop", b"1e400")]],  # ended the process, in torchvision
     "checkpoint, safetensors": [[(0.0, "put", b"-1")]],
-    "settings of an extraction": [[(0.25, "put", b"-1")], [(0.5, "insert", DEEP)]],
-    "keypoints, COCO": [[(0.5, "put", DEEP)]],
+    "settings of an extraction": [[(0.25, "put", b"-1")], [(0.0, "put", DEEP)]],
+    "keypoints, COCO": [[(0.0, "put", DEEP)]],
     "features": [
         [
             (0.12432480215345709, "put", b"\xd0\xdb\xae\t\x85IM"),
             (0.3350819106008931, "insert", b"\x07\xc8]\xce\xcc|\xf9"),
         ]
     ],
-    "saved result": [[(0.5, "put", DEEP)], [(0.8365998776746773, "put", b"1e400")]],
+    "saved result": [[(0.0, "put", DEEP)], [(0.8365998776746773, "put", b"1e400")]],
     "shard of masks": [
         [(0.6610320334662844, "put", b"/")],
         *([(at, "put", b"-1")] for at in (0.22503567234341196, 0.234375, 0.21875, 0.25)),
