@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from open_clip.transformer import VisionTransformer
-from safetensors.torch import load_file
+from open_clip.transformer import QuickGELU, VisionTransformer
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from reid_adapters import LoRAConfig, PBPConfig, VSLAConfig, attach, load_pretrained, save_pretrained
@@ -106,3 +106,80 @@ def test_full_fine_tuning_has_no_adapter_to_save(tmp_path: Path) -> None:
         save_pretrained(attach(vit(), None), tmp_path)
     with pytest.raises(TypeError, match="Linear"):
         save_pretrained(nn.Linear(2, 2), tmp_path)
+
+
+def other_base(change: str) -> nn.Module:
+    """The base of `vit`, but for one thing."""
+    model = vit()
+    for block in model.transformer.resblocks:
+        if change == "activation":
+            block.mlp.gelu = QuickGELU()
+        if change == "heads":
+            block.attn.num_heads, block.attn.head_dim = 4, 8
+        if change == "epsilon":
+            block.ln_1.eps = 1e-6
+    if change == "weights":
+        with torch.no_grad():
+            model.proj += 0.01
+    return model
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ("activation", r"activation GELU\(approximate='none'\), not QuickGELU\(\)"),
+        ("heads", "heads 2, not 4"),
+        ("epsilon", "eps 1e-05, not 1e-06, 1e-05"),
+        ("weights", "other weights, by a sample of them"),
+    ],
+)
+def test_another_base_of_the_same_shapes_is_refused_unless_asked_for(
+    tmp_path: Path, change: str, message: str
+) -> None:
+    save_pretrained(attach(vit(), VSLAConfig(bottleneck=64), PBP, image_size=(48, 32)), tmp_path, "tiny")
+    base = other_base(change)
+    with pytest.raises(ValueError, match=f"'tiny' that is not this VisionTransformer: {message}; .*check_b"):
+        load_pretrained(base, tmp_path)
+    assert not hasattr(base, "reid_adapters")
+    assert load_pretrained(base, tmp_path, check_base=False).attachment.pbp == PBP
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_base_in_another_precision_is_the_same(tmp_path: Path, dtype: torch.dtype) -> None:
+    save_pretrained(attach(vit(), VSLAConfig(bottleneck=64)), tmp_path)
+    load_pretrained(vit().to(dtype), tmp_path)
+    save_pretrained(attach(vit().to(dtype), VSLAConfig(bottleneck=64)), tmp_path)
+    load_pretrained(vit(), tmp_path)
+
+
+def test_the_base_that_is_described_is_the_one_without_adapters(tmp_path: Path) -> None:
+    encoder = attach(vit(), VSLAConfig(bottleneck=64, tune_norms=True), PBP, image_size=(48, 32))
+    perturb(encoder)
+    named = [name for name, parameter in encoder.named_parameters() if parameter.requires_grad]
+    features = encoder(torch.ones(1, 2, 3, 48, 32), "uav")
+    save_pretrained(encoder, tmp_path)
+    assert named == [name for name, parameter in encoder.named_parameters() if parameter.requires_grad]
+    assert torch.equal(encoder(torch.ones(1, 2, 3, 48, 32), "uav"), features)
+    load_pretrained(vit(), tmp_path)  # with the norms as they were
+
+
+def test_folders_of_the_earlier_format_are_loaded(tmp_path: Path) -> None:
+    encoder = attach(vit(), VSLAConfig(bottleneck=64), PBP)
+    perturb(encoder)
+    save_pretrained(encoder, tmp_path)
+    record = json.loads((tmp_path / "config.json").read_text())
+    del record["base"]["identity"]
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    weights = load_file(tmp_path / "adapter.safetensors")
+    earlier = {name.replace(".pbp.prompts", ".prompts"): tensor for name, tensor in weights.items()}
+    assert set(earlier) != set(weights)
+    save_file(earlier, tmp_path / "adapter.safetensors")
+    clips = torch.randn(2, 3, 3, 32, 32)
+    expected = encoder.eval()(clips, "uav")
+    assert torch.equal(load_pretrained(other_base("none"), tmp_path).eval()(clips, "uav"), expected)
+    state = {
+        name.replace(".pbp.prompts", ".prompts"): tensor for name, tensor in encoder.state_dict().items()
+    }
+    fresh = attach(vit(), VSLAConfig(bottleneck=64), PBP).eval()
+    fresh.load_state_dict(state)
+    assert torch.equal(fresh(clips, "uav"), expected)

@@ -16,12 +16,9 @@ from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
 from reid_adapters import (
-    Backbone,
-    IA3Config,
     LoRAConfig,
     PBPConfig,
     SetEncoder,
-    VPTConfig,
     VSLAConfig,
     attach,
     detach,
@@ -35,19 +32,19 @@ SMALL = VSLAConfig(bottleneck=64)
 LORA = LoRAConfig(rank=2, targets=("attention", "mlp"))
 
 
+SIZES = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, mlp_ratio=2.0, num_classes=0)
+
+
 def timm_vit(**options: Any) -> nn.Module:
-    sizes = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, mlp_ratio=2.0, num_classes=0)
-    return timm.models.VisionTransformer(**{**sizes, **options})
+    return timm.models.VisionTransformer(**{**SIZES, **options})
 
 
 def eva(**options: Any) -> nn.Module:
-    sizes = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, mlp_ratio=2.0, num_classes=0)
-    return timm.models.Eva(**{**sizes, **options})
+    return timm.models.Eva(**{**SIZES, **options})
 
 
 def beit(**options: Any) -> nn.Module:
-    sizes = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, mlp_ratio=2.0, num_classes=0)
-    return timm.models.Beit(**{**sizes, **options})
+    return timm.models.Beit(**{**SIZES, **options})
 
 
 def hybrid(stem: nn.Module, **options: Any) -> nn.Module:
@@ -357,72 +354,3 @@ def test_batch_normalisation_of_a_frozen_stem_keeps_its_statistics() -> None:
     assert any("running_mean" in key for key in before)
     assert all(torch.equal(value, before[key]) for key, value in model.named_buffers())
     assert all(module.training for module in detach(encoder).modules())
-
-
-REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "attention and MLP in one": (
-        lambda: timm_vit(block_fn=timm.models.vision_transformer.ParallelScalingBlock),
-        "ParallelScalingBlocks, whose attention and MLP run at once",
-    ),
-    "windows": (
-        lambda: timm.models.SwinTransformer(embed_dim=8, depths=(1,), num_heads=(1,)),
-        "SwinTransformer can't be adapted: it attends within windows",
-    ),
-    "convolutions": (
-        lambda: timm.create_model("test_resnet"),
-        "ResNet can't be adapted: it is a convolutional network",
-    ),
-    "a convolutional tower": (
-        lambda: TimmModel("test_resnet", embed_dim=8, pool="avg", proj="linear"),
-        "ResNet can't be adapted: it is a convolutional network",
-    ),
-    "a timm classifier": (lambda: timm_vit(num_classes=5), "still has a classifier of 5 classes"),
-    "an Eva classifier": (lambda: eva(num_classes=5), "still has a classifier of 5 classes"),
-    "a torchvision classifier": (
-        lambda: torchvision.models.VisionTransformer(32, 8, 1, 2, 32, 64, num_classes=5),
-        "still has a classifier of 5 classes",
-    ),
-    "timm without pooling": (lambda: timm_vit(global_pool=""), "pools nothing"),
-    "CoCa's cascade": (lambda: open_clip_vit(attentional_pool="cascade"), "pools nothing"),
-    "SigLIP without its head": (
-        lambda: hugging_face("SiglipVisionModel", "SiglipVisionConfig", vision_use_head=False),
-        "has no pooling head",
-    ),
-    "timm's patch dropout": (lambda: timm_vit(patch_drop_rate=0.5), "leaves out other patches of each frame"),
-    "Eva's patch dropout": (lambda: eva(patch_drop_rate=0.5), "leaves out other patches of each frame"),
-    "open_clip's patch dropout": (lambda: open_clip_vit(patch_dropout=0.5), "leaves out other patches"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_can_t_be_adapted_is_refused_by_name(case: str) -> None:
-    make, message = REFUSED[case]
-    model = make()
-    before = list(model.state_dict())
-    with pytest.raises((TypeError, ValueError), match=message):
-        attach(model, SMALL)
-    assert list(model.state_dict()) == before
-
-
-def test_methods_that_a_kind_has_no_place_for_are_refused() -> None:
-    parallel = build("timm, parallel")
-    with pytest.raises(ValueError, match="several attentions"):
-        attach(parallel, IA3Config())
-    with pytest.raises(ValueError, match="a norm of its own for each of its attentions"):
-        attach(parallel, VPTConfig())(clips()[0])
-    for name in ("timm hybrid, plain stem", "torchvision, stem"):
-        with pytest.raises(ValueError, match="stem has strides of its own"):
-            attach(build(name), SMALL, stride=2)
-    with pytest.raises(ValueError, match="are of patches side by side"):
-        attach(build("transformers DINOv3"), SMALL, stride=4)
-
-
-def test_another_distribution_adds_a_kind_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Entry:
-        @staticmethod
-        def load() -> Callable[[nn.Module], Backbone | None]:
-            return lambda model: "theirs" if isinstance(model, nn.Bilinear) else None  # type: ignore
-
-    monkeypatch.setattr(table, "entry_points", lambda group: [Entry])
-    assert table.backbone_of(nn.Bilinear(1, 1, 1)) == "theirs"
-    assert type(table.backbone_of(build("torchvision"))).__name__ == "TorchvisionViT"

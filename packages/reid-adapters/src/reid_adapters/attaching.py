@@ -215,6 +215,8 @@ def _attach(
         layers: dict[str, Layer] = {}
         for given, method in zip(configs, methods, strict=True):
             layers |= method.layers(given, site)
+        if any(layer.place == "prompts" and not layer.behind_norm for layer in layers.values()):
+            backbone.norm(block, like.new_zeros(1, 1, shape.width))  # refused where there isn't one
         adapted.append((blocks, key, AdaptedBlock(block, backbone, layers)))
 
     named = dict(model.named_parameters())
@@ -228,13 +230,23 @@ def _attach(
         flags={name: parameter.requires_grad for name, parameter in named.items()},
         kept={name: named[name].detach().clone() for name in [*tuned, *_choose(model, config, "drifts")]},
     )
-    of_base = {id(value) for value in [*named.values(), *(value for _, _, value in resized)]}
     trained = {id(named[name]) for name in tuned}
     for holder, attribute, value in [*resized, *changes, *adapted]:
         attachment.swaps.append(Swap(holder, attribute, getattr(holder, attribute), value))
         setattr(holder, attribute, value)
     now = dict(model.named_parameters())
-    attachment.added = frozenset(name for name, parameter in now.items() if id(parameter) not in of_base)
+    own = {
+        id(parameter)
+        for _, _, block in adapted
+        for layer in block.layers()
+        for parameter in layer.parameters()
+    }
+    prefixes = tuple(method.prefix for method in methods if method.prefix)
+    attachment.added = frozenset(
+        name
+        for name, parameter in now.items()
+        if id(parameter) in own or any(part.startswith(prefixes) for part in name.split("."))
+    )
     attachment.tuned = frozenset(name for name, parameter in now.items() if id(parameter) in trained)
     if config is not None:
         for name, parameter in now.items():

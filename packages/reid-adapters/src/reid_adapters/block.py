@@ -68,6 +68,10 @@ class AdaptedBlock(nn.Module):
             out += getattr(self, name)(attended)  # Eq. 14
         return out
 
+    def layers(self) -> list[nn.Module]:
+        """What was added to the block."""
+        return [getattr(self, name) for names in self.places.values() for name in names]
+
     def _prompts(self, images: int, platform: Tensor | None) -> Tensor | None:
         """Prompts [n l width] of all layers that have some."""
         found = []

@@ -116,4 +116,4 @@ def merge(blocks: nn.Module) -> None:
                 parametrize.remove_parametrizations(module, name, leave_parametrized=True)
 
 
-METHOD = Method(IA3Config, changes=rescale_blocks, merge=merge)
+METHOD = Method(IA3Config, changes=rescale_blocks, merge=merge, prefix="ia3_")

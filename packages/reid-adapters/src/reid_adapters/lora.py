@@ -81,8 +81,12 @@ def merge(blocks: nn.Module) -> None:
         for name, child in parent.named_children():
             if hasattr(child, "lora_A") and hasattr(child, "get_base_layer"):
                 layer: Any = child
-                layer.merge()
-                setattr(parent, name, layer.get_base_layer())
+                if hasattr(layer, "unload_and_optionally_merge_module"):  # around torch's MultiheadAttention
+                    inside = layer.unload_and_optionally_merge_module(True, False, None)
+                else:
+                    layer.merge()
+                    inside = layer.get_base_layer()
+                setattr(parent, name, inside)
 
 
-METHOD = Method(LoRAConfig, changes=inject_lora, drifts=drifts, merge=merge)
+METHOD = Method(LoRAConfig, changes=inject_lora, drifts=drifts, merge=merge, prefix="lora_")

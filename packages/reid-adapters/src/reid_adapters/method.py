@@ -90,6 +90,7 @@ class Method(NamedTuple):
         drifts: likewise, whether it may come out of a forward pass with other rounding.
         merge: from the base's blocks; folds what was learnt into the weights and leaves no layer of its own.
         prompts: whether it adds tokens.
+        prefix: with which a part of the name begins of each parameter that `changes` brings along.
     """
 
     config: type
@@ -99,3 +100,4 @@ class Method(NamedTuple):
     drifts: Callable[[Any, nn.Module, str], bool] = no_parameter
     merge: Callable[[nn.Module], None] | None = None
     prompts: bool = False
+    prefix: str | None = None
