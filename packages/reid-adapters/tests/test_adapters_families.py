@@ -307,6 +307,7 @@ def test_checkpointing_changes_no_gradient_and_autocast_few(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_EACH)
 def test_compiled_without_a_graph_break_gives_the_same(name: str) -> None:
+    torch.compiler.reset()  # it gives up on code that was compiled for many other models
     given, platform = clips()
     encoder = trained(attach(build(name), SMALL, prompts_for(name)))
     compiled = torch.compile(encoder, backend="aot_eager", fullgraph=True)

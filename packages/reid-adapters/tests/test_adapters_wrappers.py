@@ -80,6 +80,7 @@ def test_fsdp_of_each_layer_gives_the_same_gradients(process_group: None) -> Non
 
 @pytest.mark.slow
 def test_compiled_without_a_graph_break_and_saved(tmp_path: Path) -> None:
+    torch.compiler.reset()
     made = encoder()
     compiled = torch.compile(made, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(gradients(compiled), gradients(encoder()))
