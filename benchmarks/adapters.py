@@ -1,10 +1,12 @@
-"""What set-level adapters cost: forward pass, training step, memory at ViT-B/16, 256 x 128, sets of 8 frames.
+"""What set-level adapters cost: forward pass, training step, memory at 256 x 128 and sets of 8 frames.
 
 Weights and frames are random: neither changes the arithmetic. The forward pass of each method is timed in
-turns with the plain ViT, in one process, and so are the training steps of all methods. The peak of a training
-step is that of a process of its own, above what it held before the model: once where freed tensors go back to
-the system, which is what training needs, and once as glibc comes, which keeps holes of them. On a GPU forward
-and step run in bf16, with the paper's 32 clips.
+turns with the plain ViT, in one process, and so are the training steps of all methods: on a CPU in
+processor time, which other programs lengthen less. Beside each ratio is the one that the multiplications
+allow, counted. With `--part widths` the ratios are those of the widths of ViT-S, B and L. The peak of a
+training step is that of a process of its own, above what it held before the model: once where freed tensors
+go back to the system, which is what training needs, and once as glibc comes, which keeps holes of them. On a
+GPU forward and step run in bf16, with the paper's 32 clips.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from typing import Any
 import torch
 from _record import RESULTS, write_record
 from open_clip.transformer import VisionTransformer
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from reid_adapters import (
     LoRAConfig,
@@ -48,6 +52,10 @@ METHODS: dict[str, tuple[VSLAConfig | LoRAConfig | None, PBPConfig | None]] = {
 """What is trained: the paper's bottleneck 256 and prompts; LoRA of rank 16 on attention, through peft."""
 
 
+WIDTHS = {"ViT-S": 384, "ViT-B": 768, "ViT-L": 1024}
+"""Channels of the transformers that people have."""
+
+
 def vit(arguments: argparse.Namespace) -> VisionTransformer:
     """A ViT-B/16 of CLIP's kind with random weights."""
     torch.manual_seed(0)
@@ -69,12 +77,70 @@ def batch_of(arguments: argparse.Namespace, pbp: bool) -> dict[str, torch.Tensor
 
 
 def seconds(call: Callable[[], object], device: str) -> float:
-    """Wall-clock seconds of one call, its device's work included."""
-    start = time.perf_counter()
+    """Seconds of one call: of the processor, or by the clock with the device's work included."""
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    start = clock()
     call()
     if device != "cpu":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
+
+
+def count(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """What multiplications allow: a forward pass beside the plain ViT's, and how many times faster a step is.
+
+    Counted on the meta device, where nothing is computed; losses and the optimiser multiply next to nothing.
+    """
+    found: dict[str, dict[str, int]] = {}
+    on_meta = argparse.Namespace(**{**vars(arguments), "device": "meta"})
+    with torch.device("meta"), sdpa_kernel(SDPBackend.MATH):
+        for method, (config, pbp) in METHODS.items():
+            encoder = attach(vit(on_meta), config, pbp).train()
+            clips = torch.empty(arguments.clips, arguments.frames, 3, *IMAGE_SIZE)
+            platform = None if pbp is None else torch.arange(arguments.clips, device="cpu") % 2
+            with FlopCounterMode(display=False) as forward_pass, torch.no_grad():
+                encoder(clips, platform)
+            with FlopCounterMode(display=False) as step:
+                encoder(clips, platform).sum().backward()
+            found[method] = {"forward": forward_pass.get_total_flops(), "step": step.get_total_flops()}
+    full = found["full fine-tuning"]
+    return {
+        method: {
+            "overhead": round(flops["forward"] / full["forward"] - 1, 3),
+            "times_faster": round(full["step"] / flops["step"], 3),
+        }
+        for method, flops in found.items()
+    }
+
+
+def compare(
+    counted: Mapping[str, Mapping[str, float]],
+    passes: Mapping[str, Mapping[str, float]],
+    timed: Mapping[str, Mapping[str, float]],
+) -> dict[str, dict[str, float]]:
+    """Measured ratios beside those that the multiplications allow, and the share that is reached."""
+    rows = {}
+    for method in passes:
+        allowed, faster = counted[method], timed[method]["times_faster"]
+        rows[method] = {
+            "forward_counted": allowed["overhead"],
+            "forward_measured": passes[method]["overhead"],
+            "forward_share": round((1 + allowed["overhead"]) / (1 + passes[method]["overhead"]), 3),
+            "step_counted": allowed["times_faster"],
+            "step_measured": faster,
+            "step_share": round(faster / allowed["times_faster"], 3),
+        }
+    return rows
+
+
+def measure_widths(arguments: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
+    """Counted and measured ratios at each of WIDTHS; they are those of a layer, so a few layers tell them."""
+    found = {}
+    for name, width in WIDTHS.items():
+        options = argparse.Namespace(**{**vars(arguments), "width": width})
+        found[name] = compare(count(options), forward(options), steps(options))
+        print(name, json.dumps(found[name]), file=sys.stderr, flush=True)
+    return found
 
 
 def forward(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
@@ -171,6 +237,24 @@ def run(part: str, rest: list[str], **environment: str) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def record_widths(arguments: argparse.Namespace) -> None:
+    """Print and write the ratios at each of WIDTHS."""
+    names = ("device", "clips", "frames", "layers", "rounds")
+    load_before = round(os.getloadavg()[0], 1)
+    found = measure_widths(arguments)
+    write_record(
+        arguments.output or RESULTS / f"adapters_widths_{arguments.device}.json",
+        "Adapters beside the plain ViT and full fine-tuning at three widths: counted and measured",
+        {"gpu": torch.cuda.get_device_name()} if arguments.device != "cpu" else None,
+        settings={name: getattr(arguments, name) for name in names},
+        threads=torch.get_num_threads(),
+        load_before=load_before,
+        note=arguments.note,
+        widths=found,
+    )
+    print(json.dumps(found, indent=2))
+
+
 def main() -> None:
     """Print and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -182,11 +266,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="timed, after one that warms up")
     parser.add_argument("--note", default="", help="about the machine, such as what else ran on it")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--part", help="widths, or forward, steps or a method's name: that alone")
     arguments = parser.parse_args()
     arguments.clips = arguments.clips or (4 if arguments.device == "cpu" else 32)
     if arguments.part in ("forward", "steps"):
         return print(json.dumps({"forward": forward, "steps": steps}[arguments.part](arguments)))
+    if arguments.part == "widths":
+        return record_widths(arguments)
     if arguments.part:
         return print(json.dumps(peak(arguments.part, arguments)))
 
@@ -216,6 +302,7 @@ def main() -> None:
             name: {"target": target, "measured": round(found, 3)}
             for name, (target, found) in promises.items()
         },
+        counted=count(arguments),
         forward=passes,
         training_step=training,
     )
