@@ -88,7 +88,7 @@ def sync(options: Any) -> int:
 
 
 def list_tables(tables: Mapping[str, Table]) -> int:
-    """Print an app's tables with the paper's numbers.
+    """Print an app's tables with the paper's numbers, and the commands that make them.
 
     Args:
         tables: by name.

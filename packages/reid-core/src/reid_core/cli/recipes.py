@@ -107,7 +107,9 @@ def guarded(program: str, work: Callable[[], int | None], traceback: bool = Fals
     """
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return work() or 0
+        status = work() or 0
+        sys.stdout.flush()  # a reader that is gone is noticed here, and not at the interpreter's end
+        return status
     except (KeyboardInterrupt, Terminated) as stop:
         print(f"{program}: stopped; the same command resumes", file=sys.stderr)
         return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else TERMINATED

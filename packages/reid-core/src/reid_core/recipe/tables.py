@@ -213,7 +213,10 @@ def print_lines(title: str, lines: Sequence[Sequence[str]]) -> None:
         grid.add_column(heading, justify="right" if number else "left")
     for line in lines[1:]:
         grid.add_row(*line)
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(grid)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    with console.capture() as text:
+        console.print(grid)
+    print(text.get(), end="")  # rich would end the process where nobody reads
 
 
 def write(table: Table, found: Sequence[Found], folder: Path) -> list[Path]:
