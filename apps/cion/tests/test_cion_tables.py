@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import csv
+import shlex
+from pathlib import Path
 
 import pytest
 
-from cion.cli import APP, main
+from cion.cli import APP, UNSUPERVISED_APP, main
+from cion.pretraining.recipe import RECIPE
 from cion.pretraining.tables import TABLES
+from cion.unsupervised.recipe import RECIPE as UNSUPERVISED_RECIPE
+from cion.unsupervised.tables import TABLES as UNSUPERVISED_TABLES
 from reid_core.cli.recipes import parse_config
 from reid_core.recipe.tables import override
 
@@ -24,11 +29,51 @@ def test_the_tables_have_the_papers_numbers():
     assert papers["levels_msmt17"][2]["mAP"] == 72.4  # "and 1.9%"
 
 
-def test_every_row_is_a_setting_that_there_is():
-    config = parse_config(APP, ["run"])
-    for table in TABLES.values():
-        for row in table.rows:
-            assert len(override(config, row.overrides).variants) == 1
+@pytest.mark.parametrize("name", TABLES)
+def test_a_tables_command_is_the_tables_own_and_its_rows_are_settings_that_there_are(name):
+    program, action, *options = shlex.split(TABLES[name].command)
+    if action == "tsne":
+        assert not TABLES[name].rows and "LUP_NL" in TABLES[name].command
+        return
+    assert (program, action, options[0]) == ("cion", "ablate", name)
+    at = options.index("--config") + 1
+    options[at] = str(Path(__file__).parents[3] / options[at])
+    config = parse_config(APP, ["run", *options[1:]])
+    for row in TABLES[name].rows:
+        stages = [stage.name for stage in RECIPE.stages(override(config, row.overrides))]
+        assert stages[0] == "prepare" and stages[-1] == "evaluate"
+
+
+@pytest.mark.parametrize("name", UNSUPERVISED_TABLES)
+def test_a_table_without_labels_has_the_papers_numbers_and_its_command(name):
+    table = UNSUPERVISED_TABLES[name]
+    program, app, action, own, *options = shlex.split(table.command)
+    assert (program, app, action, own) == ("cion", "unsupervised", "ablate", name)
+    config = parse_config(UNSUPERVISED_APP, ["run", *options])
+    assert len(table.rows) == 9 and all(set(row.paper) == {"mAP", "rank_1"} for row in table.rows)
+    for row in table.rows:
+        one = override(config, row.overrides)
+        with pytest.raises(FileNotFoundError, match=f"REIDZOO/{one.model.backbone}.pth"):
+            UNSUPERVISED_RECIPE.check(one)
+
+
+def test_table_2_is_the_papers():
+    rows = {row.title: row.paper for row in UNSUPERVISED_TABLES["uda_msmt17"].rows}
+    assert rows["ResNet50"] == {"mAP": 57.4, "rank_1": 81.3}
+    assert rows["ResNet50-IBN"] == {"mAP": 62.7, "rank_1": 84.3}
+    rows = {row.title: row.paper for row in UNSUPERVISED_TABLES["usl_msmt17"].rows}
+    assert rows["ViT-S"] == {"mAP": 55.0, "rank_1": 78.4}
+
+
+def test_a_figure_without_rows_names_its_command(tmp_path, capsys):
+    assert main(["ablate", "features", "--runs", str(tmp_path)]) == 1
+    assert "features is a picture without rows to run: cion tsne" in capsys.readouterr().err
+
+
+def test_the_list_has_each_table_with_its_command(capsys):
+    assert main(["ablate", "--list"]) == 0
+    told = capsys.readouterr().out
+    assert all(table.command in told for table in TABLES.values())
 
 
 @pytest.mark.slow

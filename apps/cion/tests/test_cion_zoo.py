@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
@@ -16,7 +19,8 @@ from cion.cli import APP, main
 from cion.config import Network
 from cion.pretraining.config import PretrainConfig
 from cion.pretraining.stages.pretrain import PreTraining, build_objective, collate
-from cion.zoo import MODELS, export, model, paper_config
+from cion.zoo import MODELS, export, model, published_config
+from cion.zoo.files import TERMS
 from reid_core.cli.recipes import parse_config
 from reid_core.data.transforms import MultiCrop
 from reid_core.models import load
@@ -35,12 +39,12 @@ def test_the_table_holds_reidzoos_32_models():
 @pytest.mark.parametrize("name", MODELS)
 def test_each_papers_config_is_generated_from_the_table_and_can_be_parsed(name):
     file = PAPER / f"{name}.yaml"
-    assert yaml.safe_load(file.read_text()) == paper_config(name)
+    assert yaml.safe_load(file.read_text()) == published_config(name)
 
 
 def test_a_papers_config_is_a_run_with_the_papers_values():
     config = parse_config(APP, ["run", "--config", str(PAPER / "resnet50_ibn.yaml")])
-    assert (config.model.backbone, config.finetune.method) == ("resnet50_ibn", "mgn")
+    assert (config.model.backbone, config.finetune.recipe) == ("resnet50_ibn", "released")
     assert (config.pretrain.batch, config.pretrain.objective.prototypes) == (960, 65_536)
     assert config.pretrain.curriculum == {0: 2, 40: 4, 60: 6, 80: 8}
     assert (config.denoise.consistency, config.denoise.discrimination) == (0.2, 0.18)
@@ -55,11 +59,23 @@ def test_an_unknown_name_is_answered_with_the_nearest(capsys):
 
 def test_config_prints_the_papers_setting(capsys):
     assert main(["zoo", "config", "vit_small"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out)["pretrain"] == {
-        "batch": 960,
-        "local_views": 8,
-        "drop_path": 0.1,
-    }
+    paper = yaml.safe_load(capsys.readouterr().out)["pretrain"]
+    assert main(["zoo", "config", "vit_small", "--recipe", "released"]) == 0
+    released = yaml.safe_load(capsys.readouterr().out)["pretrain"]
+    assert (paper["drop_path"], released["drop_path"]) == (0.1, 0)
+    assert (paper["global_scale"], released["global_scale"]) == ([0.4, 1.0], [0.8, 1.0])
+    assert (paper["local_scale"], released["local_scale"]) == ([0.05, 0.4], [0.05, 0.8])
+    assert [one["objective"]["prototypes"] for one in (paper, released)] == [65_536, 65_336]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_stochastic_depth_is_swins_alone_in_the_published_code(name):
+    assert published_config(name, "released")["pretrain"]["drop_path"] == (0.1 if "swin" in name else 0)
+
+
+def test_each_parameters_gradient_is_clipped_by_itself():
+    train = PretrainConfig().train
+    assert (train.clip_mode, train.clip_grad) == ("parameter", 3.0)
 
 
 @pytest.fixture
@@ -88,7 +104,16 @@ def test_what_is_exported_is_loaded_again(weights, tmp_path):
 def test_an_exported_model_is_in_the_registry_with_its_files(weights, tmp_path):
     file, _ = weights
     store = f"sqlite:///{tmp_path}/mlflow.db"
-    command = ["zoo", "export", SMALL, "--weights", str(file), "--out", str(tmp_path / "out")]
+    command = [
+        "zoo",
+        "export",
+        SMALL,
+        "--weights",
+        str(file),
+        "--out",
+        str(tmp_path / "out"),
+        "--accept-terms",
+    ]
     assert main([*command, "--tracking_uri", store]) == 0
     assert main([*command, "--tracking_uri", store]) == 0
     client = mlflow.MlflowClient(store, store)
@@ -99,9 +124,46 @@ def test_an_exported_model_is_in_the_registry_with_its_files(weights, tmp_path):
 
 
 def test_weights_of_another_model_are_refused(weights, tmp_path, capsys):
-    command = ["zoo", "export", "resnet18", "--weights", str(weights[0]), "--out", str(tmp_path / "out")]
+    command = ["zoo", "load", "resnet18", "--weights", str(weights[0])]
     assert main(command) == 1
     assert "build the backbone that the checkpoint was made with" in capsys.readouterr().err
+
+
+def test_load_says_what_of_a_checkpoint_fits(weights, capsys):
+    assert main(["zoo", "load", SMALL, "--weights", str(weights[0])]) == 0
+    assert "tensors filled (100.0%)" in capsys.readouterr().out
+
+
+def test_published_weights_are_exported_with_their_conditions_once_these_are_accepted(
+    weights, tmp_path, capsys
+):
+    command = ["zoo", "export", SMALL, "--weights", str(weights[0]), "--out", str(tmp_path / "out")]
+    assert main(command) == 1
+    assert "Give --accept-terms if you accept them" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*command, "--accept-terms"]) == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert all(f"{number}. {term}" in card for number, term in enumerate(TERMS, start=1))
+    assert "A.3" in json.loads((tmp_path / "out" / "config.json").read_text())["license"]
+
+
+def test_a_runs_own_weights_have_no_conditions(weights, tmp_path):
+    (weights[0].with_name("config.json")).write_text("{}")
+    command = ["zoo", "export", SMALL, "--weights", str(weights[0]), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert TERMS[1] not in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("command", [["zoo", "list"], ["ablate", "--list"]], ids=" ".join)
+def test_a_reader_that_goes_away_ends_it_quietly(command):
+    code = "import sys; from cion.cli import main; sys.exit(main(sys.argv[1:]))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.slow
@@ -109,7 +171,7 @@ def test_weights_of_another_model_are_refused(weights, tmp_path, capsys):
 def test_every_model_pretrains_a_step(name):
     network, settings = Network(name), PretrainConfig()
     settings.freeze_prototypes_epochs = 0
-    settings.drop_path = paper_config(name)["pretrain"].get("drop_path", 0.0)
+    settings.drop_path = published_config(name)["pretrain"].get("drop_path", 0.0)
     settings.objective = type(settings.objective)(prototypes=256, head_hidden=64)
     objective = build_objective(PreTraining("raw", settings, network, 0), 1, 1, Runtime()).train()
     views = MultiCrop(network.image_size, settings.local_size, 2)

@@ -19,9 +19,18 @@ UNSUPERVISED = "unsupervised"
 def zoo_parser() -> ArgumentParser:
     """The parser of `cion zoo`."""
     parser = Parser(description="ReIDZoo's 32 models: what they are, their settings, their files.")
-    parser.add_argument("action", choices=["list", "config", "export"], help="what to do")
+    parser.add_argument("action", choices=["list", "config", "export", "load"], help="what to do")
     parser.add_argument("name", type=str | None, nargs="?", default=None, help="model, as `list` shows it")
-    parser.add_argument("--weights", type=str | None, help="export: a pre-training's model.safetensors")
+    parser.add_argument(
+        "--recipe",
+        choices=["paper", "released"],
+        default="paper",
+        help="config: whose values, where they differ",
+    )
+    parser.add_argument("--weights", type=str | None, help="export, load: the backbone's checkpoint")
+    parser.add_argument(
+        "--accept-terms", action="store_true", help="export: ReIDZoo's conditions (CION A.3) are accepted"
+    )
     parser.add_argument("--out", type=str | None, help="folder to write; config: all of them")
     parser.add_argument("--data", type=str, default="", help="export: what it was trained on, for the card")
     parser.add_argument("--results", type=str | None, help="export: results.json of a run, for the card")
@@ -49,7 +58,7 @@ APP = App(
         "evaluate": "evaluate",
     },
     tables="cion.pretraining.tables:TABLES",
-    more={"zoo": ("the 32 models: list, config, export", zoo_parser, "cion.zoo.commands:run_zoo")},
+    more={"zoo": ("the 32 models: list, config, export, load", zoo_parser, "cion.zoo.commands:run_zoo")},
 )
 UNSUPERVISED_APP = App(
     name=f"cion {UNSUPERVISED}",
@@ -63,6 +72,7 @@ UNSUPERVISED_APP = App(
         "target": "learn from the target without its labels",
         "evaluate": "evaluate",
     },
+    tables="cion.unsupervised.tables:TABLES",
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 
 from cion.config import FinetuneConfig, Network, Size
 from reid_core.data.datasets import seeded
-from reid_core.data.transforms import eval_transform
 from reid_core.models.backbones import CNNEncoder, Encoder, ViTEncoder, build_backbone
 from reid_core.models.folder import read_folder, save
 from reid_core.models.heads import ReIDModel, ReIDObjective
@@ -163,5 +163,17 @@ def read_network(folder: Path) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
         folder: as `save_network` writes it.
     """
     model, about = read_folder(folder)
-    seen = about.preprocessing
-    return model, eval_transform(seen.size, mean=seen.mean, std=seen.std, per_image=seen.per_image)
+    return model, partial(feed, about.preprocessing)
+
+
+def feed(seen: Preprocessing, image: Tensor) -> Tensor:
+    """An image as a model takes it.
+
+    Args:
+        seen: what is done to it.
+        image: uint8 [3 h w], RGB.
+
+    Returns:
+        float32 [3 H W].
+    """
+    return seen.normalise(seen.resize(image))

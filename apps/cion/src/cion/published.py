@@ -1,4 +1,7 @@
-"""Published settings of fine-tuning, as dotted names of `FinetuneConfig` -> values; no torch is imported."""
+"""Published settings of pre-training, fine-tuning and Cluster Contrast as data; no torch is imported.
+
+Those of fine-tuning are dotted names of `FinetuneConfig` -> values.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,23 @@ from typing import Any
 
 HALF = (0.5, 0.5, 0.5)
 """Mean and deviation that TransReID's configurations normalise by."""
+
+PRETRAINING: Mapping[str, Mapping[str, Any]] = {
+    "paper": {
+        "global_scale": [0.4, 1.0],
+        "local_scale": [0.05, 0.4],
+        "objective": {"prototypes": 65_536},
+    },
+    "released": {
+        "global_scale": [0.8, 1.0],
+        "local_scale": [0.05, 0.8],
+        "objective": {"prototypes": 65_336},
+    },
+}
+"""Settings of `pretrain` in which the paper (4.1: DINO's) and the published code (run.py) differ."""
+DROP_PATH = 0.1
+DROP_PATH_MODELS = {"paper": ("vit", "swin", "volo"), "released": ("swin",)}
+"""Families whose students have stochastic depth (the paper: DINO's transformers)."""
 
 BAG_OF_TRICKS: Mapping[str, Any] = {
     "train.optimizer": "adam",

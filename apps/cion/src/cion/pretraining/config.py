@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from cion.config import LABELLED_SPLITS, EvaluateConfig, FinetuneConfig, Network, Size
 from cion.pretraining.variants import DINO, IDENTITIES, ON_TRACKLETS, Variant, parse_variants
+from reid_core.options import Options
 from reid_core.recipe.config import RecipeConfig
 from reid_core.recipe.sources import Source, Sources, Synthetic
 from reid_core.training.config import Training, dino_training
-from reid_denoise import Criteria
+from reid_denoise.criteria import Criteria, Linking
 from reid_pretrain.config import CIONConfig
 
 
@@ -61,6 +62,11 @@ class ExtractorConfig:
     """Features of the tracklets' images, *.npy [n d], in place of a model."""
     weights: str | None = None
     """Checkpoint of the backbone."""
+    folder: str | None = None
+    """A ready model in its place: a model folder, or an .onnx or .xml file (OpenVINO, its .bin beside it)."""
+    preprocessing: Options = field(default_factory=dict)
+    """What an exported model is fed, as fields of reid_core.models.Preprocessing, such as channels: BGR,
+    max_value: 255, mean: [0, 0, 0], std: [1, 1, 1]; where no config.json lies beside it."""
     source: Source | None = None
     """Labelled data to train it on first; a synthetic world's folder is labelled by its truth."""
     standardise: bool = False
@@ -72,13 +78,24 @@ class ExtractorConfig:
     """How it is trained on `source`."""
 
 
+@dataclass(frozen=True)
+class DenoiseConfig(Criteria):
+    """Criteria of denoising, and whether they are the ones given."""
+
+    criteria: Literal["given", "auto"] = "given"
+    """given: consistency and discrimination as they are here (CION 4.1); auto: both chosen for the features
+    at hand, from distances within and between tracklets, without labels (`reid-denoise calibrate`)."""
+    linking: Linking = "closure"
+    """How near tracklets become one identity: closure as in the paper, mutual or average."""
+
+
 @dataclass
 class PretrainConfig:
     """Identity-guided self-distillation (CION 3.3, 4.1)."""
 
-    train: Training = field(default_factory=dino_training)
-    """Length and optimiser; `lr` is for a batch of 256 and grows with the batch (DINO). An epoch is one pass
-    over the images."""
+    train: Training = field(default_factory=lambda: replace(dino_training(), clip_mode="parameter"))
+    """Length and optimiser; `lr` is for a batch of 256 and grows with the batch, and each parameter's
+    gradient is clipped by itself (DINO's and CION's code). An epoch is one pass over the images."""
     batch: int = 960
     """Images per step over all ranks (ResNet50-IBN: 120 on each of 8 GPUs, by the authors' README)."""
     ratio: float = 1.0
@@ -101,7 +118,7 @@ class PretrainConfig:
     grey: float = 0.2
     """Probability of losing the colour (DINO)."""
     drop_path: float = 0.0
-    """Stochastic depth of the student (DINO: 0.1 for its ViTs)."""
+    """Stochastic depth of the student (DINO: 0.1 for its ViTs; the authors' code: for Swin alone)."""
     freeze_prototypes_epochs: float = 1.0
     """Epochs in which the prototypes don't learn (DINO)."""
     objective: CIONConfig = field(default_factory=CIONConfig)
@@ -122,7 +139,7 @@ class Config(RecipeConfig):
     data: DataConfig = field(default_factory=DataConfig)
     tracklets: TrackletsConfig = field(default_factory=TrackletsConfig)
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
-    denoise: Criteria = field(default_factory=Criteria)
+    denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     """sigma_cst, sigma_drm and r_s (CION 4.1: 0.2, 0.18, 1000)."""
     model: Network = field(default_factory=Network)
     """What is pre-trained and fine-tuned."""

@@ -21,6 +21,8 @@ from reid_core.data.manifest import Manifest
 from reid_core.models.backbones import build_backbone
 from reid_core.models.dry_run import check_inputs
 from reid_core.models.features import valid_path
+from reid_core.models.folder import WEIGHTS_FILE
+from reid_core.models.model_config import CONFIG_FILE
 from reid_core.recipe import Recipe, Stage, check_batches, check_files, flatten_results, part
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
@@ -111,12 +113,21 @@ def _identities(config: Config) -> list[Stage]:
             )
         )
         network, files, reads["extractor"] = None, {}, None
+    elif extractor.folder:
+        network, files = None, _model_files(Path(extractor.folder))
     elif not extractor.weights:
         return result
-    section = Extraction(network, extractor.standardise)
+    section = Extraction(network, extractor.standardise, extractor.preprocessing)
     read: dict[str, Parts] = {"tracklets": None, "features": None}
     result.append(Stage("features", find_features, section, reads, files, collective=True))
     return [*result, Stage("denoise", find_identities, config.denoise, read)]
+
+
+def _model_files(path: Path) -> dict[str, Path]:
+    """The files of a model folder, or of an exported model."""
+    if path.is_dir():
+        return {"model": path / CONFIG_FILE, "tensors": path / WEIGHTS_FILE}
+    return {"model": path} | ({"tensors": path.with_suffix(".bin")} if path.suffix == ".xml" else {})
 
 
 def _pretrain(config: Config, variant: Variant) -> Stage:
@@ -153,7 +164,7 @@ def _check(config: Config) -> None:
     extractor, before = config.extractor, config.pretrain
     compared = variants(config)
     kinds = {one.kind for one in compared}
-    learns = extractor.source or extractor.weights or extractor.features
+    learns = [extractor.source, extractor.weights, extractor.folder, extractor.features]
     tuned = dict.fromkeys(targets(config).values(), "finetune")
     files: dict[str, str | None] = {
         f"variants: {one.name}": str(one.weights) for one in compared if one.weights is not None
@@ -163,8 +174,10 @@ def _check(config: Config) -> None:
         if LABELLED in sources(config).by_name:
             tuned[LABELLED] = "extractor.finetune"
     check_files(files)
-    if kinds & set(LEVELS) and not learns:
-        raise ValueError("the extractor has no weights: give extractor.weights, .features or .source")
+    if kinds & set(LEVELS) and not any(learns):
+        raise ValueError(
+            "the extractor has no weights: give extractor.folder, .weights, .features or .source"
+        )
     if IDENTITIES in kinds and config.data.identities is None:
         raise ValueError(
             "variants has identities: give data.identities, such as cion_al, a manifest with pids, or the "
@@ -201,6 +214,11 @@ def _video_files(config: Config) -> dict[str, str | None]:
         "extractor.weights": extractor.weights,
         "extractor.features": extractor.features,
     }
+    if extractor.folder is not None:
+        files |= {
+            f"extractor.folder ({name})": str(path)
+            for name, path in _model_files(Path(extractor.folder)).items()
+        }
     if settings.raw is not None:
         if not Path(settings.raw).is_dir():
             raise FileNotFoundError(f"tracklets.raw: there is no folder {settings.raw}")
@@ -225,10 +243,13 @@ def results(summaries: Summaries) -> dict[str, float]:
 
     Example:
         >>> results({"evaluate": {"none": {"mAP": 0.25}, "dino": {"mAP": 0.5}}})
-        {'none/mAP': 0.25, 'mAP': 0.5}
+        {'none/mAP': 0.25, 'mAP': 0.5, 'mAP_gain': 0.25}
     """
     found = summaries.get("evaluate", {})
-    metrics = flatten_results(found, [name for name in found if "/" not in name][-1] if found else None)
+    own = [name for name in found if "/" not in name]
+    metrics = flatten_results(found, own[-1] if own else None)
+    if len(own) > 1:
+        metrics["mAP_gain"] = found[own[-1]]["mAP"] - found[own[0]]["mAP"]
     for name, summary in summaries.items():
         if name.startswith("pretrain/"):
             metrics["pretraining_minutes"] = summary["minutes"]  # of the last one

@@ -8,18 +8,21 @@ from typing import Any
 
 import yaml
 
-from cion.zoo.files import export
-from cion.zoo.table import MODELS, UNSUPERVISED, model, paper_config
+from cion.zoo.files import TERMS, export
+from cion.zoo.table import MODELS, UNSUPERVISED, model, published_config
 from reid_core.cli.models import cost
 from reid_core.files import write_atomically
-from reid_core.models.backbones import ZOO
+from reid_core.models.backbones import ZOO, build_backbone
+from reid_core.models.model_config import CONFIG_FILE
+from reid_core.models.weights import load_weights
 
 
 def run_zoo(chosen: Any) -> None:
     """Do one action of `cion zoo`.
 
     Args:
-        chosen: the parsed arguments: action, name, weights, out, data, results, tracking_uri.
+        chosen: the parsed arguments: action, name, recipe, weights, out, data, results, tracking_uri,
+            accept_terms.
 
     Raises:
         ValueError: an unknown or missing name, or a missing argument.
@@ -31,25 +34,37 @@ def run_zoo(chosen: Any) -> None:
         return
     if chosen.action == "config" and chosen.name is None and chosen.out is not None:
         for name in MODELS:
-            text = f"# Written by `cion zoo config --out`.\n{_paper_text(name)}"
+            text = f"# Written by `cion zoo config --out`.\n{_text(name, chosen.recipe)}"
             write_atomically(Path(chosen.out) / f"{name}.yaml", text)
         return
     if chosen.name is None:
         raise ValueError(f"cion zoo {chosen.action} takes a model's name: see `cion zoo list`")
     model(chosen.name)
     if chosen.action == "config":
-        print(_paper_text(chosen.name), end="")
+        print(_text(chosen.name, chosen.recipe), end="")
         return
-    if chosen.weights is None or chosen.out is None:
+    if chosen.weights is None or (chosen.out is None and chosen.action == "export"):
         raise ValueError(
-            "cion zoo export takes --weights, a pre-training's model.safetensors, and --out, a folder"
+            f"cion zoo {chosen.action} takes --weights, a checkpoint, such as a pre-training's "
+            "model.safetensors, and export --out, a folder"
         )
+    weights = Path(chosen.weights)
+    if chosen.action == "load":
+        encoder = build_backbone(chosen.name)
+        print(load_weights(encoder, weights))
+        return
     results = json.loads(Path(chosen.results).read_text()) if chosen.results else None
-    export(chosen.name, Path(chosen.weights), Path(chosen.out), chosen.data, results, chosen.tracking_uri)
+    bound = not weights.with_name(CONFIG_FILE).is_file()
+    if bound and not chosen.accept_terms:
+        raise ValueError(
+            f"{weights} is no run's own (no {CONFIG_FILE} lies beside it), so ReIDZoo's conditions bind it (CION "
+            f"A.3): {' '.join(TERMS)} Give --accept-terms if you accept them; the card will state them"
+        )
+    export(chosen.name, weights, Path(chosen.out), chosen.data, results, chosen.tracking_uri, bound)
 
 
-def _paper_text(name: str) -> str:
-    return yaml.safe_dump(paper_config(name), sort_keys=False)
+def _text(name: str, recipe: str) -> str:
+    return yaml.safe_dump(published_config(name, recipe), sort_keys=False)
 
 
 def listing() -> list[str]:

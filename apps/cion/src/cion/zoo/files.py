@@ -8,14 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from cion.config import Network
-from cion.networks import MODEL_FOLDER, save_network
-from cion.zoo.table import UNSUPERVISED, model, paper_config
+from cion.networks import LICENSE, MODEL_FOLDER, save_network
+from cion.zoo.table import UNSUPERVISED, model, published_config
 from reid_core.cli.models import cost
 from reid_core.files import write_atomically
 from reid_core.models.backbones import ZOO, build_backbone
 from reid_core.models.folder import CARD_FILE
 from reid_core.models.parts import ClassFeature
 from reid_core.models.weights import load_weights
+
+TERMS = (
+    "Privacy: users protect the privacy of all persons in the data, and bear all consequences of misuse.",
+    "Redistribution: the models, whole or in part, are not passed on without the creators' prior approval.",
+    "Commercial use: the models, whole, in part or derived, are not used commercially.",
+    "Modification: the models, whole or in part, are not modified.",
+)
+"""ReIDZoo's conditions (CION A.3), in short."""
+TERMS_LICENSE = "ReIDZoo's conditions (CION A.3); see the card"
 
 
 def export(
@@ -25,6 +34,7 @@ def export(
     data: str = "",
     results: Mapping[str, Any] | None = None,
     tracking_uri: str | None = None,
+    bound: bool = False,
 ) -> Path:
     """Write a model folder (`reid_core.models.load`) with a model card, and register it with MLflow.
 
@@ -35,6 +45,7 @@ def export(
         data: what it was pre-trained on.
         results: model -> measure -> rate in 0..1, such as results.json of a run.
         tracking_uri: MLflow store; None registers nothing.
+        bound: whether the weights are ReIDZoo's, whose conditions the card then states.
 
     Returns:
         The folder.
@@ -46,26 +57,34 @@ def export(
     model(name)
     encoder = build_backbone(name)
     print(load_weights(encoder, weights))
-    save_network(folder.parent, ClassFeature(encoder), Network(name), [data or "unknown"], name=folder.name)
+    save_network(
+        folder.parent,
+        ClassFeature(encoder),
+        Network(name),
+        [data or "unknown"],
+        name=folder.name,
+        license=TERMS_LICENSE if bound else LICENSE,
+    )
     card = folder / CARD_FILE
-    write_atomically(card, card.read_text() + describe(name, results))
+    write_atomically(card, card.read_text() + describe(name, results, bound))
     if tracking_uri is not None:
         register(name, folder, tracking_uri)
     return folder
 
 
-def describe(name: str, results: Mapping[str, Any] | None = None) -> str:
+def describe(name: str, results: Mapping[str, Any] | None = None, bound: bool = False) -> str:
     """What a model's card says beside what every card does, in Markdown.
 
     Args:
         name: as `cion zoo list` shows it.
         results: model -> measure -> rate in 0..1.
+        bound: whether the weights are ReIDZoo's.
 
     Example:
         >>> print(describe("vit_tiny").splitlines()[1])
         ## ViT-T, pre-trained with CION
     """
-    size, row, settings = cost(name), model(name), paper_config(name)["pretrain"]
+    size, row, settings = cost(name), model(name), published_config(name)["pretrain"]
     lines = [
         "",
         f"## {ZOO[name].paper}, pre-trained with CION",
@@ -77,6 +96,9 @@ def describe(name: str, results: Mapping[str, Any] | None = None) -> str:
         "Intended use: research on retrieval of persons who know of it. Not for surveillance of people who",
         "have not agreed, nor for decisions about them (docs/responsible-use.md).",
     ]
+    if bound:
+        lines += ["", "Conditions of ReIDZoo's models (CION A.3), which bind whoever uses this file:", ""]
+        lines += [f"{number}. {term}" for number, term in enumerate(TERMS, start=1)]
     if results:
         lines += ["", "| measured here, % | mAP | Rank-1 |", "| --- | --- | --- |"]
         lines += [

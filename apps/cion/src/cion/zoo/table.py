@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any, NamedTuple
 
+from cion.published import DROP_PATH, DROP_PATH_MODELS, PRETRAINING
 from reid_core.models.backbones import ZOO
 
 GPUS = 8
@@ -79,35 +80,34 @@ def model(name: str) -> Published:
     return MODELS[name]
 
 
-def paper_config(name: str) -> dict[str, Any]:
-    """The paper's setting of a model, for `cion run --config`: CION-AL-like video in, Market-1501 out.
+def published_config(name: str, recipe: str = "paper") -> dict[str, Any]:
+    """The published setting of a model, for `cion run --config`: CION-AL-like video in, Market-1501 out.
 
     Args:
         name: as `cion zoo list` shows it.
+        recipe: "paper", or "released" for what the published code has where it differs.
 
     Returns:
-        Nested options; what is not among them has the paper's value by default.
+        Nested options; what is not among them has its published value by default.
 
     Example:
-        >>> paper_config("vit_small")["pretrain"]
-        {'batch': 960, 'local_views': 8, 'drop_path': 0.1}
+        >>> published_config("vit_small")["pretrain"]["drop_path"]
+        0.1
+        >>> published_config("vit_small", "released")["pretrain"]["global_scale"]
+        [0.8, 1.0]
     """
     row = model(name)
-    pretrain: dict[str, Any] = {
-        "batch": GPUS * (row.batch_per_gpu or DEFAULT_BATCH_PER_GPU),
-        "local_views": row.local_views,
-    }
-    if name.startswith(("vit", "swin", "volo")):
-        pretrain["drop_path"] = 0.1  # DINO's for its transformers
-    resnet = name.startswith("resnet")
-    finetune: dict[str, Any] = {"method": "mgn" if resnet and "18" not in name else "transreid"}
-    if finetune["method"] == "transreid":
-        finetune["margin"] = None
+    drops = name.startswith(DROP_PATH_MODELS[recipe])
     return {
-        "experiment": "cion_paper",
+        "experiment": f"cion_{recipe}",
         "name": name,
         "model": {"backbone": name},
-        "pretrain": pretrain,
-        "finetune": finetune,
+        "pretrain": {
+            "batch": GPUS * (row.batch_per_gpu or DEFAULT_BATCH_PER_GPU),
+            "local_views": row.local_views,
+            "drop_path": DROP_PATH if drops else 0.0,
+            **PRETRAINING[recipe],
+        },
+        "finetune": {"recipe": "released"},
         "runtime": {"devices": GPUS, "strategy": "ddp_find_unused_parameters_true", "workers": 8},
     }

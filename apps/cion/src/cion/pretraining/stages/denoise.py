@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from cion.pretraining.config import DenoiseConfig
 from cion.pretraining.stages.features import FEATURES_FILE
 from cion.pretraining.stages.identities import with_identities
 from cion.pretraining.stages.tracklets import IDENTITIES_FILE, load_videos
+from cion.pretraining.variants import LEVELS, RAW
 from reid_core.data.manifest import UNKNOWN
 from reid_core.files import atomic, file_digest
 from reid_core.models.features import valid_path
 from reid_core.recipe import Job
-from reid_denoise import denoise, score
+from reid_denoise import Criteria, calibrate_criteria, denoise, score, simultaneous
 
+MOST_DISCARDED = 0.3
+"""Share of the images; more says that the criteria are another extractor's."""
 TITLES = {
     "raw": "tracklets as they come",
     "tracklet": "single-tracklet",
@@ -31,14 +38,16 @@ def find_identities(job: Job) -> dict[str, Any]:
     """Denoise up to each level (CION 3.2), print what it did, and save the identities.
 
     Args:
-        job: its section is the `Criteria`; its folder gets LEVEL.npy, int64 [n], -1 for discarded images, and
-            raw.npy, the tracklets; and LEVEL.parquet, a manifest of the images that are kept, for
-            data.identities of another run.
+        job: its section is a `DenoiseConfig`; its folder gets LEVEL.npy, int64 [n], -1 for discarded images,
+            and LEVEL.parquet, a manifest of the images that are kept, for data.identities of another run; a
+            level is raw, the tracklets, too.
 
     Returns:
         "levels": level -> images, identities and, where the truth is known, pairwise precision, recall and
-        f1; "parts": level -> digest of its identities.
+        f1; "criteria": those used; "discarded": share of the images that no identity kept; "parts": level ->
+        digest of its identities.
     """
+    section: DenoiseConfig = job.section
     videos = load_videos(job)
     table = videos.table
     features = job.inputs["features"] / FEATURES_FILE
@@ -46,7 +55,18 @@ def find_identities(job: Job) -> dict[str, Any]:
     rows = np.load(features, mmap_mode="r")
     valid = np.load(valid_path(features))
     tracklets, video = table["tracklet"].to_numpy(), table["video"].to_numpy()
-    result = denoise(rows, tracklets, video, job.section, valid=valid, folder=job.folder / "work")
+    criteria = Criteria(section.consistency, section.discrimination, section.half_range, section.metric)
+    if section.criteria == "auto":
+        criteria = choose_criteria(rows, valid, table, section)
+    result = denoise(
+        rows,
+        tracklets,
+        video,
+        criteria,
+        valid=valid,
+        linking=section.linking,
+        folder=job.folder / "work",
+    )
     found = {"raw": np.where(valid, tracklets, UNKNOWN)}
     found |= {str(level): identity for level, identity in result.levels.items()}
     levels, parts = {}, {}
@@ -60,7 +80,46 @@ def find_identities(job: Job) -> dict[str, Any]:
         levels[name] = {**seen, **(_scores(identity, np.load(truth)) if truth.exists() else {})}
         job.logger.metrics({f"{name}/{key}": value for key, value in levels[name].items()}, step=0)
     print_denoising(levels)
-    return {"levels": levels, "parts": parts}
+    discarded = 1 - levels[LEVELS[-1]]["images"] / max(1, levels[RAW]["images"])
+    if discarded > MOST_DISCARDED and section.criteria == "given":
+        print(
+            f"denoise: consistency={criteria.consistency:.3g} discarded {discarded:.0%} of the images. The "
+            "criteria belong to the extractor: let denoise.criteria=auto choose them for its features",
+            file=sys.stderr,
+        )
+    about = {"criteria": asdict(criteria), "discarded": round(discarded, 4)}
+    return {"levels": levels, **about, "parts": parts}
+
+
+def choose_criteria(
+    features: np.ndarray, valid: np.ndarray, table: pd.DataFrame, section: DenoiseConfig
+) -> Criteria:
+    """sigma_cst and sigma_drm for the features at hand, without labels.
+
+    Args:
+        features: float [n d].
+        valid: bool [n].
+        table: the manifest's, with tracklets, videos and, where they are known, frames.
+        section: range, metric and linking that will be used.
+    """
+    ids = [table[name].to_numpy() for name in ("tracklet", "video", "frame")]
+    chosen = calibrate_criteria(
+        features,
+        ids[0],
+        ids[1],
+        valid=valid,
+        cannot_link=simultaneous(*ids),
+        linking=section.linking,
+        half_range=section.half_range,
+        metric=section.metric,
+    )
+    found, report = chosen.criteria, chosen.report
+    print(
+        f"denoise: consistency={found.consistency:.3g}, discrimination={found.discrimination:.3g} chosen by "
+        f"{report.tracklets} tracklets ({report.source}); about {report.wrong:.1%} of their images are wrong",
+        file=sys.stderr,
+    )
+    return found
 
 
 def identity_file(folder: Path, level: str) -> Path:

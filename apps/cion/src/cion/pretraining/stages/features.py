@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from cion.config import FinetuneConfig, Network
-from cion.networks import MODEL_FOLDER, build_reid, read_network
+from cion.networks import MODEL_FOLDER, build_reid, feed, read_network
 from cion.pretraining.stages.tracklets import load_videos
 from reid_core.data.datasets import ImageDataset
 from reid_core.data.manifest import Manifest
 from reid_core.data.transforms import eval_transform
+from reid_core.models.embedder import EXPORTED, load
+from reid_core.options import Options
 from reid_core.processes import process_rank
 from reid_core.recipe import Job, extract_features, save_features
 from reid_core.training.unsupervised import within_cameras
@@ -29,15 +33,17 @@ class Extraction:
     network: Network | None
     standardise: bool
     """Whether each video's features are brought to mean 0 and deviation 1."""
+    preprocessing: Options = field(default_factory=dict)
+    """What an exported model is fed."""
 
 
 def find_features(job: Job) -> dict[str, Any]:
     """Features of every image of the videos, or those that were given.
 
     Args:
-        job: its section is an `Extraction`; the model is what the stage "extractor" trained, else the
-            backbone's file "weights"; the file "features" stands in for both. Its folder gets features.npy
-            and features.valid.npy.
+        job: its section is an `Extraction`; the model is what the stage "extractor" trained, the file
+            "model" of a model folder or an exported one, or the backbone's file "weights"; the file
+            "features" stands in for all. Its folder gets features.npy and features.valid.npy.
 
     Returns:
         The numbers of images and of those that have no feature.
@@ -53,7 +59,15 @@ def find_features(job: Job) -> dict[str, Any]:
         valid = np.ones(len(videos), dtype=bool) if mask is None else np.load(mask)
     else:
         model: nn.Module
-        if section.network is None:
+        transform: Callable[[Tensor], Tensor]
+        if "model" in job.files:
+            file = job.files["model"]
+            exported = file.suffix in EXPORTED
+            found = load(file if exported else file.parent, **section.preprocessing)
+            model, transform = found.model, partial(feed, found.preprocessing)
+            if exported:  # it runs on the CPU
+                job = replace(job, runtime=replace(job.runtime, accelerator="cpu"))
+        elif section.network is None:
             model, transform = read_network(job.inputs["extractor"] / MODEL_FOLDER)
         else:
             transform = eval_transform(section.network.image_size)

@@ -27,7 +27,7 @@ from reid_core.data.samplers import CurriculumBatches
 from reid_core.data.transforms import MultiCrop
 from reid_core.models.backbones import build_backbone
 from reid_core.models.parts import ClassFeature
-from reid_core.processes import Runtime, process_rank, ranks
+from reid_core.processes import Runtime, local_device, process_rank, ranks
 from reid_core.recipe import Job
 from reid_core.training.config import TrainConfig
 from reid_core.training.loop import fit
@@ -207,7 +207,7 @@ def _check_memory(settings: PretrainConfig, runtime: Runtime) -> None:
 def _free_memory(accelerator: str) -> float:
     """Bytes that are free on the device that a training will run on; infinite where that can't be told."""
     if accelerator != "cpu" and torch.cuda.is_available():
-        return float(torch.cuda.mem_get_info()[0])
+        return float(torch.cuda.mem_get_info(local_device(accelerator))[0])  # each rank's own
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():
         return float("inf")
