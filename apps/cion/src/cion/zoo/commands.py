@@ -57,8 +57,8 @@ def run_zoo(chosen: Any) -> None:
     bound = not weights.with_name(CONFIG_FILE).is_file()
     if bound and not chosen.accept_terms:
         raise ValueError(
-            f"{weights} is no run's own (no {CONFIG_FILE} lies beside it), so ReIDZoo's conditions bind it (CION "
-            f"A.3): {' '.join(TERMS)} Give --accept-terms if you accept them; the card will state them"
+            f"{weights} is no run's own (no {CONFIG_FILE} lies beside it), so ReIDZoo's conditions bind it "
+            f"(CION A.3): {' '.join(TERMS)} Give --accept-terms if you accept them; the card will state them"
         )
     export(chosen.name, weights, Path(chosen.out), chosen.data, results, chosen.tracking_uri, bound)
 
