@@ -76,6 +76,9 @@ def test_parent_run_has_the_whole_configuration_and_the_results(tracked):
     assert parent.data.params["pretrain.objective.koleo_weight"] == "3.0"
     assert parent.data.params["data.synthetic.world.identities"] == "12"
     assert {"image/mAP", "video/rank_1", "mix/rank_20", "scratch/image/mAP"} <= set(parent.data.metrics)
+    assert "| scratch/image |" in parent.data.tags["mlflow.note.content"]
+    assert "image/num_queries" not in parent.data.metrics
+    assert int(parent.data.params["evaluate/scratch/image/num_queries"]) > 0
     assert "version.torch" in parent.data.tags
     assert "mlflow.source.git.commit" in parent.data.tags
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"config.yaml", "figures"}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+RATES = ("mAP", "mINP", "rank_", "tar_")
+"""How the names of metrics begin that are rates from 0 to 1."""
 COUNT = "num_"
 """How the name of a count in a result begins: a parameter of the evaluation, no metric."""
 
@@ -47,6 +50,38 @@ def flatten_counts(found: Mapping[str, Any]) -> dict[str, int]:
     """
     named = (pair for name, values in found.items() for pair in _numbers(name, values))
     return {name: int(number) for name, number in named if _is_count(name)}
+
+
+def describe_results(results: Mapping[str, float]) -> str:
+    """Metrics by name as a table in Markdown, a line for what stands before the last slash.
+
+    Args:
+        results: as `flatten_results` gives them.
+
+    Example:
+        >>> print(describe_results({"image/mAP": 0.5, "scratch/image/mAP": 0.25, "minutes": 3.0}))
+        | | mAP | minutes |
+        | --- | ---: | ---: |
+        | image | 50.0 % | |
+        | scratch/image | 25.0 % | |
+        | | | 3 |
+    """
+    lines: dict[str, dict[str, float]] = {}
+    for name, number in results.items():
+        model, _, metric = name.rpartition("/")
+        lines.setdefault(model, {})[metric] = number
+    metrics = list(dict.fromkeys(metric for line in lines.values() for metric in line))
+
+    def cell(metric: str, number: float | None) -> str:
+        if number is None:
+            return ""
+        return f"{100 * number:.1f} %" if metric.startswith(RATES) else f"{number:g}"
+
+    cells = [
+        [model, *(cell(metric, line.get(metric)) for metric in metrics)] for model, line in lines.items()
+    ]
+    rows = [["", *metrics], ["---", *["---:"] * len(metrics)], *cells]
+    return "\n".join(re.sub(" +", " ", f"| {' | '.join(row)} |") for row in rows)
 
 
 def incomplete_results(found: Any, allowed: float, name: str = "") -> Iterator[str]:

@@ -18,13 +18,15 @@ from reid_core.processes import check_device, check_processes, process_rank, sha
 from reid_core.recipe import store
 from reid_core.recipe.config import RecipeConfig, check_names, public, tracking_uri
 from reid_core.recipe.lease import hold
-from reid_core.recipe.results import flatten_counts, incomplete_results
+from reid_core.recipe.results import describe_results, flatten_counts, incomplete_results
 from reid_core.recipe.rows import PREPARE, load_rows
 from reid_core.recipe.sources import Sources, scan
 from reid_core.recipe.stage import Job, Stage
 from reid_core.tracking.tracker import Tracker
 
 CONFIG_FILE = "config.yaml"
+NOTE = "mlflow.note.content"
+"""MLflow's tag of a run's description, in Markdown."""
 
 Summaries = dict[str, dict[str, Any]]
 
@@ -97,7 +99,12 @@ def run(
     with (
         _owned(config),
         Tracker.start(
-            config.experiment, config.name, config.folder, tracking_uri(config), program=recipe.name
+            config.experiment,
+            config.name,
+            config.folder,
+            tracking_uri(config),
+            tags={"mlflow.source.name": recipe.name},
+            program=recipe.name,
         ) as tracker,
     ):
         share(lambda: _write_config(config, tracker))
@@ -107,7 +114,10 @@ def run(
             session.execute(stage)
             if stage.name == PREPARE:
                 session.check_data()
-        tracker.metrics(recipe.results(session.summaries))
+        results = recipe.results(session.summaries)
+        tracker.metrics(results)
+        if results:
+            tracker.tags({NOTE: f"{describe_results(results)}\n\nOutputs: {config.folder}"})
         tracker.params(flatten_counts(session.summaries))
         session.report_incomplete()
         if until is None or order[-1] is stages[-1]:
