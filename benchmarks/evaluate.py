@@ -130,15 +130,25 @@ def compared(tasks: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     )
     dense_again = tasks.get("market1501 re-ranked, dense", {})
     rows = [
-        ("market1501: times faster than argsort of the matrix, at least", 5, slow, plain),
-        ("market1501: times faster than Python a query, at least", 30, python, plain),
+        (
+            "market1501: times faster than our own argsort of the matrix, at least",
+            5,
+            slow,
+            plain,
+        ),
+        ("market1501: times faster than our own Python a query, at least", 30, python, plain),
         ("market1501: extra MB, at most", 150, plain, "extra_mb"),
         ("msmt17: seconds, at most", 60, tasks.get("msmt17", {}), "seconds"),
         ("msmt17: extra MB, at most", 1024, tasks.get("msmt17", {}), "extra_mb"),
         ("msmt17, TAR@FAR: seconds, at most", 100, tasks.get("msmt17, TAR@FAR", {}), "seconds"),
         ("million: extra MB, at most", 2048, tasks.get("million", {}), "extra_mb"),
-        ("re-ranking: times faster than dense, at least", 5, dense_again, again),
-        ("re-ranking: extra MB, at most", 2048, again, "extra_mb"),
+        (
+            "re-ranking: times faster than the dense code as we wrote it, at least",
+            5,
+            dense_again,
+            again,
+        ),
+        ("re-ranking: extra MB, at most", 150, again, "extra_mb"),
     ]
     return {
         name: {

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from _paper_costs import lines as cost_lines
 from _quick_parts import PARTS, measure
 from _record import RESULTS, ROOT, write_record
 
@@ -99,6 +100,12 @@ def write_page(record: dict[str, Any]) -> None:
         "| work | beside | goal | measured | |",
         "| --- | --- | --- | --- | --- |",
         *(f"| {' | '.join(row)} |" for row in rows(record)),
+        "",
+        "### What the papers' full runs cost",
+        "",
+        "Worked out from result files in `benchmarks/results`; GPU hours wait for a card's results.",
+        "",
+        *cost_lines(),
     ]
     before, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}")

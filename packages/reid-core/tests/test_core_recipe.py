@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from reid_core.cli import housekeeping
+from reid_core.cli import housekeeping, recipes
 from reid_core.files import OwnershipLost, write_atomically
 from reid_core.recipe import (
     Busy,
@@ -550,3 +550,11 @@ def test_a_manifest_file_is_a_source_and_its_content_decides(config, tmp_path):
     fewer = manifest.where(manifest.table["path"] != manifest.select("train").table["path"].iat[0])
     Manifest(fewer.table, fewer.root, fewer.name).save(tmp_path / "mine.parquet")
     assert done(mine) == ["count", "multiply"]
+
+
+def test_what_is_run_is_said_before_the_recipe_is_imported(tmp_path, capsys):
+    app = recipes.App("toy", "A toy.", "1", Config, "no_such_module:RECIPE", {"prepare": "read the sources"})
+    assert recipes.main(app, ["run", "--runs", str(tmp_path)]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"toy run: the whole recipe (prepare), in {tmp_path / 'toy' / 'run'}"
+    assert "no_such_module" in second

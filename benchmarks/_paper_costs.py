@@ -1,0 +1,71 @@
+"""What the papers' full runs cost, worked out from the results that are there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from _record import RESULTS
+
+LSE_CROPS = 4_200_000
+"""Images to segment before pre-training on LUPerson."""
+DENOISE_IMAGES = 3_898_086
+"""Images of CION-AL, the data set that CION cleans."""
+HOUR = 3600
+
+
+def read(name: str) -> dict[str, Any]:
+    """A result file."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def costs() -> list[tuple[str, str, str]]:
+    """Rows of work, cost and where the number is from."""
+    rows = []
+    speed = read("lse_speed")
+    workers = speed["machine"]["workers"]
+    for way, rate in speed["images_per_s"].items():
+        hours = LSE_CROPS / rate * workers / HOUR
+        rows.append(
+            (
+                f"local regions of {LSE_CROPS:,} crops with {way}",
+                f"{hours:.0f} core hours: {hours / 16:.1f} h on one Ray node of 16 cores",
+                f"`lse_speed.json`: {rate:g} crops a second on {workers} cores",
+            )
+        )
+    sam = read("lse")
+    rate, cores = sam["measured"]["cpu"]["packed"]["crops_per_s"], sam["machine"]["cores"]
+    hours = LSE_CROPS / rate * cores / HOUR
+    rows.append(
+        (
+            f"the same with SAM ViT-B, {sam['pack']} crops on a canvas",
+            f"{hours:,.0f} core hours: {hours / 16 / 24:.1f} days on one Ray node of 16 cores",
+            f"`lse.json`: {rate:.2f} crops a second on {cores} cores",
+        )
+    )
+    denoise = read("denoise")["measured"]
+    largest = denoise["speed"][-1]
+    hours = DENOISE_IMAGES / largest["images"] * largest["cpu_s"] / HOUR
+    rows.append(
+        (
+            f"denoising {DENOISE_IMAGES:,} images",
+            f"{hours:.1f} core hours: {denoise['cion_al']['seconds']} s on 2 cores; one machine",
+            f"`denoise.json`: {largest['images']:,} images in {largest['seconds']:.0f} s, linear in them",
+        )
+    )
+    rate = read("data_loading")["images_per_second"]["ours"]
+    rows.append(
+        (
+            "loading 2 global and 8 local views of 1,000 images a second",
+            f"{1000 / rate:.1f} cores",
+            f"`data_loading.json`: {rate:g} images a second and worker",
+        )
+    )
+    return rows
+
+
+def lines() -> list[str]:
+    """The costs as a table in Markdown."""
+    head = ["| work | cost | from |", "| --- | --- | --- |"]
+    return [*head, *(f"| {' | '.join(row)} |" for row in costs())]
