@@ -26,7 +26,7 @@ from reid_lse import SamSegmenter, make_prompts, prior
 
 HEIGHT, WIDTH, PACK = 256, 128, 32
 EQUAL_PACK = 2
-"""Crops on a canvas that have as many pixels as in the loop, 1024 x 512 each; of 32, a quarter on each side."""
+"""Crops on a canvas with as many pixels as in the loop, 1024 x 512 each; of 32, a quarter on each side."""
 TARGET = 8.0
 """Times the loop's speed that packing must reach."""
 
@@ -113,8 +113,8 @@ def main() -> None:
     gpu = {"gpu": torch.cuda.get_device_name()} if "cuda" in measured else {}
     write_record(
         arguments.output,
-        "crops a second of SAM with three areas: SamPredictor's loop, batched, 2 crops on a canvas (the pixels of "
-        "the loop) and 32 (a quarter of them on each side)",
+        "crops a second of SAM with three areas: SamPredictor's loop, batched, 2 crops on a canvas (as many "
+        "pixels each as in the loop) and 32 (a quarter of them on each side)",
         machine={"threads": torch.get_num_threads(), **gpu},
         model=arguments.size,
         precision=arguments.precision,
