@@ -555,6 +555,6 @@ def test_a_manifest_file_is_a_source_and_its_content_decides(config, tmp_path):
 def test_what_is_run_is_said_before_the_recipe_is_imported(tmp_path, capsys):
     app = recipes.App("toy", "A toy.", "1", Config, "no_such_module:RECIPE", {"prepare": "read the sources"})
     assert recipes.main(app, ["run", "--runs", str(tmp_path)]) == 1
-    first, second = capsys.readouterr().err.splitlines()
-    assert first == f"toy run: the whole recipe (prepare), in {tmp_path / 'toy' / 'run'}"
-    assert "no_such_module" in second
+    said = capsys.readouterr()
+    assert said.out == f"toy run: the whole recipe (prepare), in {tmp_path / 'toy' / 'run'}\n"
+    assert "no_such_module" in said.err and said.err.count("\n") == 1

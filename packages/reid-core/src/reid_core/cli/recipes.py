@@ -300,7 +300,7 @@ def _print_plan(app: App, name: str, config: RecipeConfig) -> None:
     if process_rank() == 0:
         whole = f"the whole recipe ({', '.join(app.stages)})"
         about = {"run": whole, "ablate": COMMON["ablate"], **app.stages}
-        print(f"{app.name} {name}: {about[name]}, in {config.folder}", file=sys.stderr, flush=True)
+        print(f"{app.name} {name}: {about[name]}, in {config.folder}", flush=True)
 
 
 def _config(app: App, parser: ArgumentParser, parsed: Namespace) -> Any:
