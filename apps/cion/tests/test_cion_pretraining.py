@@ -316,6 +316,7 @@ def test_features_of_another_manifest_are_refused(tiny, tmp_path, capsys):
 @pytest.mark.faults
 def test_given_features_are_denoised_by_and_the_broken_images_left_out(tiny, tmp_path):
     found = np.load(tiny.folder / "features" / "features.npy")
+    found[0] = np.nan
     np.save(tmp_path / "f.npy", found)
     np.save(tmp_path / "f.valid.npy", np.arange(len(found)) > 0)
     command = ["denoise", *tiny.command, "--name", "own", "--extractor.features", str(tmp_path / "f.npy")]
@@ -324,6 +325,8 @@ def test_given_features_are_denoised_by_and_the_broken_images_left_out(tiny, tmp
     assert not (folder / "extractor").exists()
     raw = np.load(folder / "denoise" / "raw.npy")
     assert raw[0] == -1 and np.array_equal(raw[1:], np.load(tiny.folder / "denoise" / "raw.npy")[1:])
+    for level in ("tracklet", "video", "cross_video"):
+        assert np.load(folder / "denoise" / f"{level}.npy")[0] == -1
 
 
 def test_a_file_added_to_the_videos_is_noticed(tiny, tmp_path):
