@@ -345,6 +345,8 @@ FOUND: dict[str, list[list[Edit]]] = {
         ]
     ],
     "saved result": [[(0.0, "put", DEEP)], [(0.8365998776746773, "put", b"1e400")]],
+    "manifest of an evaluation": [[(0.8902, "put", b"/")], [(0.8925, "put", b"/")]],
+    "manifest of denoising": [[(0.8902, "put", b"/")], [(0.8925, "put", b"/")]],
     "shard of masks": [
         [(0.6610320334662844, "put", b"/")],
         *([(at, "put", b"-1")] for at in (0.22503567234341196, 0.234375, 0.21875, 0.25)),
@@ -403,6 +405,9 @@ def check_mask(counts: list[int], height: int, width: int) -> None:
 RUNS = st.lists(st.integers(-3, 20) | st.sampled_from([2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1]), max_size=8)
 
 
+@example([2**64 - 1, 3], 1, 2)  # as many as there are pixels, where 64 bits go round
+@example([2**63 - 1, 2**63 - 1, 4], 1, 2)
+@example([-1, 3], 1, 2)
 @settings(max_examples=5 * QUICK, deadline=LONGEST)
 @given(RUNS, st.integers(-2, 8), st.integers(-2, 8))
 def test_run_lengths_make_a_mask_or_an_error(counts: list[int], height: int, width: int) -> None:

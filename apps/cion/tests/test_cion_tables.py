@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,15 @@ def test_tsne_draws_some_people_as_each_pretraining_leaves_them(tiny):
     assert main(["tsne", *tiny.command, "--variants", "[none, dino, cross_video]"]) == 0
     assert (tiny.folder / "tsne" / "tsne.png").stat().st_size > 1000
     assert (tiny.folder / "pretrain" / "raw").exists()  # the run's own stages are where they were
+
+
+@pytest.mark.faults
+def test_tsne_goes_on_without_an_image_that_cannot_be_read(tiny, tmp_path):
+    data = Path(shutil.copytree(tiny.data / "target", tmp_path / "target"))
+    broken = next(p for p in sorted((data / "bounding_box_test").glob("*.jpg")) if p.name[:4] > "0000")
+    broken.write_bytes(b"")
+    command = ["tsne", *tiny.command, "--name", "broken_tsne", "--variants", "[none]"]
+    assert main([*command, "--data.target", f"{{name: market1501, root: {data}}}"]) == 0
+    folder = tiny.folder.with_name("broken_tsne") / "tsne"
+    assert [path.read_text() for path in folder.rglob("*.unreadable.txt")] == [f"{broken}\n"]
+    assert (folder / "tsne.png").stat().st_size > 1000
