@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from safetensors.torch import save_file
 from reid_core import files
 from reid_core.cli.data import main
 from reid_core.data.manifest import Manifest
-from reid_core.files import atomic, create_memmap, write_atomically
+from reid_core.files import atomic, create_memmap, sync_folder, write_atomically
 from reid_core.recipe.features import save_features
 from reid_core.training.checkpoints import write_checkpoint
 
@@ -215,3 +216,11 @@ def test_a_read_only_folder_is_one_line(command, manifest, tmp_path):
     lines = [line for line in done.stderr.splitlines() if "Permission denied" in line]
     assert done.returncode == 1 and len(lines) == 1 and str(folder) in lines[0], done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_system_that_opens_no_folders_writes_files_too(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Access is denied")
+
+    monkeypatch.setattr("reid_core.files.os", SimpleNamespace(name="nt", open=refuse))  # Windows
+    sync_folder(tmp_path)

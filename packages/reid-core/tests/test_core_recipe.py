@@ -210,6 +210,13 @@ def test_nothing_is_written_for_settings_that_cannot_work(config):
     assert not Path(config.runs).exists()
 
 
+@pytest.mark.faults
+def test_prepare_says_what_differs_from_the_published_counts(config, capsys):
+    found = run(TOY, config)["prepare"]["sources"]["data"]["differs"]
+    assert found[0] == "train images 12,936 expected, 8 found"
+    assert f"data: differs from the published: {found[0]}; " in capsys.readouterr().err
+
+
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(config, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ValueError, match=r"runtime.accelerator=gpu, but torch sees no GPU here"):
