@@ -14,11 +14,31 @@ from vills.recipe import RECIPE, protocols
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+WHOLE = [path for path in sorted(CONFIGS.glob("*.yaml")) if "experiment:" in path.read_text()]
+TARGETS = [path for path in sorted(CONFIGS.glob("*.yaml")) if path not in WHOLE]
+
+
+def paper(name="vit_base", target="market1501"):
+    """A run of the paper: a pre-training's configuration, and one of a data set behind it."""
+    files = [word for file in (name, target) for word in ("--config", str(CONFIGS / f"{file}.yaml"))]
+    return ["run", *files, "--data.pretrain", "[{name: folder}]"]
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
 def test_a_config_names_a_run_of_its_own(path):
     config = parse_config(APP, ["run", "--config", str(path)])
-    assert config.folder.parts[0] == "runs"
-    assert config.data.image is not None and config.data.video is not None
+    assert config.folder.parts[0] == "runs" and config.experiment != Config().experiment
+
+
+@pytest.mark.parametrize("path", TARGETS, ids=lambda path: path.stem)
+def test_targets_share_the_papers_pre_training_and_are_fine_tuned_on_alone(path):
+    config = parse_config(APP, paper(target=path.stem))
+    RECIPE.check(config)
+    stages = {stage.name: stage for stage in RECIPE.stages(config)}
+    other = {stage.name: stage for stage in RECIPE.stages(parse_config(APP, paper()))}
+    assert stages["pretrain"].section == other["pretrain"].section
+    assert stages["pretrain"].reads["prepare"] == ["data.pretrain.0/*"]
+    assert set(stages) == {"prepare", "lse", "pretrain", "finetune/pretrained", "evaluate"}
 
 
 @pytest.mark.parametrize(("name", "images", "videos"), [("vit_small", 128, 32), ("vit_base", 64, 16)])
@@ -34,18 +54,18 @@ def test_paper_configs_have_the_supplements_numbers(name, images, videos):
 
 @pytest.mark.parametrize(("name", "nodes"), [("vit_small", 1), ("vit_base", 1), ("vit_base", 2)])
 def test_paper_batches_divide_over_the_gpus_that_the_readme_names(name, nodes):
-    command = ["run", "--config", str(CONFIGS / f"{name}.yaml"), "--runtime.devices", "8"]
+    command = [*paper(name), "--runtime.devices", "8"]
     RECIPE.check(parse_config(APP, [*command, "--runtime.num_nodes", str(nodes)]))
 
 
 def test_a_batch_that_the_ranks_cannot_share_is_refused_before_any_work():
-    command = ["run", "--config", str(CONFIGS / "vit_base.yaml"), "--runtime.devices", "32"]
+    command = [*paper(), "--runtime.devices", "32"]
     with pytest.raises(ValueError, match="pretrain.video_batch=16 can't be divided over 32 processes"):
         RECIPE.check(parse_config(APP, command))
 
 
 def test_batches_of_each_device_are_as_many_times_larger_in_what_pre_training_gets():
-    command = ["run", "--config", str(CONFIGS / "vit_base.yaml"), "--runtime.devices", "8"]
+    command = [*paper(), "--runtime.devices", "8"]
 
     def stage(*options):
         stages = RECIPE.stages(parse_config(APP, [*command, *options]))
@@ -89,11 +109,9 @@ def test_each_source_is_evaluated_by_the_protocol_of_its_name_or_by_the_one_that
 def test_paper_configs_build_and_take_two_real_steps_on_the_cpu(tiny, tmp_path, name):
     command = ["pretrain", "--config", str(CONFIGS / f"{name}.yaml"), "--runs", str(tmp_path)]
     command += ["--tracking_uri", tiny.store, "--experiment", "paper", "--lse.size", "[64, 32]"]
-    command += ["--data.image.root", str(tiny.data / "market1501")]
-    command += ["--data.video.root", str(tiny.data / "mars")]
+    command += ["--data.pretrain", f"[{{name: folder, root: {tiny.data / 'folder'}}}]"]
     command += ["--pretrain.image_batch", "2", "--pretrain.video_batch", "2", "--pretrain.train.steps", "2"]
     command += ["--pretrain.train.precision", "32-true", "--runtime.accelerator", "cpu"]
-    command += ["--finetune.identities", "4"]  # there are eight people
     command += ["--runtime.workers", "0", "--runtime.threads", "2"]
     assert main([*command, "--traceback"]) == 0
     folder = tmp_path / "paper" / name / "pretrain"
@@ -120,20 +138,14 @@ def test_paper_configs_build_and_take_two_real_steps_on_the_cpu(tiny, tmp_path, 
 def test_a_backbone_that_pre_training_cannot_use_is_refused_before_anything_is_read(
     backbone, options, message
 ):
-    command = ["run", "--config", str(CONFIGS / "vit_small.yaml"), "--model.backbone", backbone]
+    command = [*paper("vit_small"), "--model.backbone", backbone]
     config = parse_config(APP, [*command, "--model.options", options, "--model.resampler_heads", "4"])
     with pytest.raises(ValueError, match=message):
         RECIPE.check(config)
 
 
 def test_a_model_is_checked_at_the_sizes_of_regions_too():
-    command = [
-        "run",
-        "--config",
-        str(CONFIGS / "vit_small.yaml"),
-        "--model.backbone",
-        "beit_base_patch16_224",
-    ]
+    command = [*paper("vit_small"), "--model.backbone", "beit_base_patch16_224"]
     command += ["--model.options", "{depth: 1, embed_dim: 32, num_heads: 2}", "--model.resampler_heads", "4"]
     command += [
         f"--{stage}.{size}_size=[64,48]" for stage in ("pretrain", "finetune") for size in ("image", "frame")

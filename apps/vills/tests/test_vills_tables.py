@@ -25,7 +25,7 @@ SMALL = {
     "finetune.image_size": "[32, 16]",
     "finetune.frame_size": "[32, 16]",
     "finetune.frames": "2",
-    "finetune.clip_instances": "1",
+    "finetune.clip_instances": "2",
     "data.same_people": "false",
     "finetune.init": "pretrained",
     "pretrain.train.steps": "2",
@@ -180,7 +180,8 @@ def score(folder, source, query, gallery, **options):
     if "clips" in gallery:  # one row per tracklet
         rows = [each if "images" in name else each.groupby("tracklet", sort=False).first().reset_index()
                 for each, name in zip(rows, (query, gallery), strict=True)]  # fmt: skip
-    columns = [{"clothes": each["clothes"]} if "clothes" in each else {} for each in rows]
+    known = [name for name in ("clothes", "tracklet") if name in rows[0]]
+    columns = [{name: each[name] for name in known} for each in rows]
     return reid_eval.evaluate(
         *sides,
         rows[0]["pid"],

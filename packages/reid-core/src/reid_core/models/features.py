@@ -25,7 +25,7 @@ from reid_core.progress import Progress
 
 BLOCK_BATCHES = 20
 """Batches after which finished rows are put on disk for good."""
-COLUMNS = {"platform": "", "clothes": UNKNOWN}
+COLUMNS = {"platform": "", "clothes": UNKNOWN, "tracklet": UNKNOWN}
 """Columns besides pid and camid that protocols read, and what they hold where nothing is known."""
 
 
@@ -64,8 +64,8 @@ def retrieval_arguments(query: Features, gallery: Features) -> dict[str, Any]:
         gallery: of the gallery.
 
     Returns:
-        Features, pids, camids, masks, and the columns that protocols read (platform, clothes) where they are
-        known; "item" where a row stands on both sides (MARS).
+        Features, pids, camids, masks, and the columns that protocols read (platform, clothes, tracklet) where
+        they are known; "item" where a row stands on both sides (MARS).
 
     Example:
         >>> table = pd.DataFrame({"path": ["a", "b"], "split": "query", "pid": 3, "camid": [0, 1]})
