@@ -180,19 +180,34 @@ def test_checkpoints_and_weights_name_the_digest_that_they_were_made_under(tiny)
 @pytest.mark.slow
 def test_rows_of_a_table_share_what_they_can(tiny):
     assert (
-        main(["ablate", "lambda_2", *tiny.command, "--name", "table", "--finetune.init", "pretrained"]) == 0
+        main(
+            [
+                "ablate",
+                "lambda_2_market1501",
+                *tiny.command,
+                "--name",
+                "table",
+                "--finetune.init",
+                "pretrained",
+            ]
+        )
+        == 0
     )
     made = {path.name.rpartition("-")[0] for path in (tiny.runs / "stages").iterdir() if path.is_dir()}
     assert {"prepare", "vills-lse", "vills-pretrain"} <= made
     runs = tiny.runs / "vills_tiny"
-    rows = sorted(path.name for path in runs.glob("table.lambda_2.*") if path.is_dir())
-    assert rows == ["table.lambda_2.lambda-2-1.0", "table.lambda_2.lambda-2-2.0", "table.lambda_2.w-o-l-m"]
+    rows = sorted(path.name for path in runs.glob("table.lambda_2_market1501.*") if path.is_dir())
+    assert rows == [
+        "table.lambda_2_market1501.lambda-2-1.0",
+        "table.lambda_2_market1501.lambda-2-2.0",
+        "table.lambda_2_market1501.w-o-the-masking-loss",
+    ]
     for stage in ("prepare", "lse"):
         assert {(runs / row / stage).resolve() for row in rows} == {(tiny.folder / stage).resolve()}
     assert len({(runs / row / "pretrain").resolve() for row in rows}) == 3
     tables = runs / "table" / "tables"
     assert {path.suffix for path in tables.iterdir()} == {".csv", ".md", ".html", ".png"}
-    lines = (tables / "lambda_2.csv").read_text().splitlines()
+    lines = (tables / "lambda_2_market1501.csv").read_text().splitlines()
     assert len(lines) == 4 and "92.0" in lines[1]  # the paper's number beside ours
 
 
@@ -247,3 +262,27 @@ def test_labelled_images_can_be_kept_out_of_pretraining(tiny):
     assert main(["pretrain", *tiny.on_disk, *options]) == 0
     record = json.loads((tiny.runs / "vills_tiny" / "kept_out" / "pretrain" / "stage.json").read_text())
     assert record["summary"]["sources"] == ["folder"]
+
+
+@pytest.mark.slow
+def test_models_kept_after_epochs_are_scored_and_drawn_in_one_figure(tiny, tmp_path):
+    options = ["--name", "epochs", "--finetune.evaluate_every", "1", "--finetune.train.steps", "8"]
+    assert main(["run", *tiny.on_disk, *options]) == 0
+    folder = tiny.runs / "vills_tiny" / "epochs"
+    results = json.loads((folder / "evaluate" / "results.json").read_text())
+    for scores in results.values():
+        assert list(scores["epochs"]) == ["1", "2"]  # 32 images, 8 a batch: an epoch has 4 steps
+        assert scores["epochs"]["2"]["image"]["mAP"] == pytest.approx(scores["image"]["mAP"])
+    assert main(["curves", str(folder), "--metric", "image/mAP", "--out", str(tmp_path / "s2.png")]) == 0
+    assert (tmp_path / "s2.png").stat().st_size
+    with pytest.raises(ValueError, match="run it with finetune.evaluate_every"):
+        main(["curves", str(tiny.folder), "--out", str(tmp_path / "none.png"), "--traceback"])
+
+
+def test_attention_of_several_models_is_drawn_over_images_and_clips(tiny, tmp_path):
+    models = {name: str(tiny.folder / "finetune" / name / "model") for name in ("scratch", "pretrained")}
+    images = [str(file) for file in sorted((tiny.data / "market1501" / "query").glob("*.jpg"))[:2]]
+    clip = next((tiny.data / "mars" / "bbox_test").iterdir())
+    command = ["attention", "--models", json.dumps(models), "--images", json.dumps(images)]
+    assert main([*command, "--clips", json.dumps([str(clip)]), "--out", str(tmp_path), "--traceback"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"images.png", f"{clip.name}.png"}
