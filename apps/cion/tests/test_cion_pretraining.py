@@ -19,7 +19,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from cion.cli import APP, main
-from cion.config import Network
+from cion.config import FinetuneConfig, Network
 from cion.networks import build_reid
 from cion.pretraining.config import PretrainConfig
 from cion.pretraining.recipe import RECIPE
@@ -130,7 +130,9 @@ def test_what_a_head_copies_of_the_backbone_is_pretrained_too(tmp_path, method, 
         trunk = build_backbone(network.backbone, network.image_size, **network.options).trunk
     weights = {name: value.clone() for name, value in trunk.state_dict().items()}
     save_file(weights, tmp_path / "w.safetensors")
-    model = build_reid(network, method, 3, seed=0, weights=tmp_path / "w.safetensors").state_dict()
+    model = build_reid(
+        network, FinetuneConfig(method=method), 3, seed=0, weights=tmp_path / "w.safetensors"
+    ).state_dict()
     known = {tuple(value.flatten()[:4].tolist()) for value in weights.values() if value.ndim > 1}
     copies = [value for name, value in model.items() if part in name and value.ndim > 1]
     if method == "mgn":
