@@ -140,6 +140,12 @@ def test_another_file_is_named_for_what_it_is(message, suffix, file):
         read_checkpoint_file(file)
 
 
+def test_a_class_name_without_an_end_is_refused_at_once(file):
+    file.write_bytes(b"\x80\x02c" + b"[" * 10_000_000)  # torch would look through it for weeks
+    with pytest.raises(ValueError, match=r"model\..* names a class of over 1,000 letters"):
+        read_checkpoint_file(file)
+
+
 def save_old(state, file):
     torch.save(state, file, _use_new_zipfile_serialization=False)
 

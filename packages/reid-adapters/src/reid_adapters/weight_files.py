@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickletools
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -18,6 +20,10 @@ ZIP, PICKLE = b"PK\x03\x04", b"\x80"
 """How the files of torch.save begin, today's and those of before torch 1.6."""
 HEADER_AT = 8
 """Where the header of a safetensors file begins, which is JSON: behind its length."""
+LEGACY_PICKLES = 5
+"""Pickles, one after another, at the beginning of a file that torch.save wrote before it wrote archives."""
+LONGEST_NAME = 1000
+"""Letters of a class's name with its module."""
 TORCHSCRIPT = "constants.pkl"
 """A member that only TorchScript archives have."""
 ENDINGS = ("EOF", "not fully covered")
@@ -113,7 +119,38 @@ def refuse_other_file(path: Path) -> bytes:
         head = file.read(HEAD)
     if cause := _diagnose(path, head):
         raise ValueError(f"{path} {cause}")
+    refuse_long_names(path)
     return head
+
+
+def refuse_long_names(path: Path) -> None:
+    """Refuse what torch would for hours: in a class's name it seeks words, in time of its length squared.
+
+    Args:
+        path: a file of torch.save, or another, which is let pass.
+
+    Raises:
+        ValueError: it names a class of more than LONGEST_NAME letters.
+    """
+    with contextlib.suppress(OSError, zipfile.BadZipFile), open(path, "rb") as file:
+        begins_as_pickle = file.read(1) == b"\x80"
+        file.seek(0)
+        pickles: list[Any] = [file] * LEGACY_PICKLES if begins_as_pickle else []
+        if zipfile.is_zipfile(path):
+            archive = zipfile.ZipFile(file)
+            pickles = [archive.open(name) for name in archive.namelist() if name.endswith("/data.pkl")]
+        longest = 0
+        try:
+            for opened in pickles:
+                for operation, argument, _ in pickletools.genops(opened):
+                    if operation.name in ("GLOBAL", "INST"):
+                        longest = max(longest, len(str(argument)))
+        except ValueError as error:  # no pickle from here on, as torch will say
+            longest = LONGEST_NAME + 1 if "newline" in str(error) else longest
+        if longest > LONGEST_NAME:
+            raise ValueError(
+                f"{path} names a class of over {LONGEST_NAME:,} letters: it is damaged, or made to harm"
+            )
 
 
 def _diagnose(path: Path, head: bytes) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickletools
 import zipfile
 from pathlib import Path
+from typing import Any
 
 HEAD = 64
 """First bytes of a file that are looked at."""
@@ -11,6 +14,10 @@ LFS_POINTER = b"version https://git-lfs"
 WEB_PAGES = (b"<!doctype html", b"<html")
 ZIP = b"PK\x03\x04"
 """How the files of torch.save begin."""
+LEGACY_PICKLES = 5
+"""Pickles, one after another, at the beginning of a file that torch.save wrote before it wrote archives."""
+LONGEST_NAME = 1000
+"""Letters of a class's name with its module."""
 TORCHSCRIPT = "constants.pkl"
 """A member that only TorchScript archives have."""
 
@@ -47,6 +54,37 @@ def refuse_other_file(path: Path) -> None:
         cause = _diagnose_zip(path)
     if cause:
         raise ValueError(f"{path} {cause}")
+    refuse_long_names(path)
+
+
+def refuse_long_names(path: Path) -> None:
+    """Refuse what torch would for hours: in a class's name it seeks words, in time of its length squared.
+
+    Args:
+        path: a file of torch.save, or another, which is let pass.
+
+    Raises:
+        ValueError: it names a class of more than LONGEST_NAME letters.
+    """
+    with contextlib.suppress(OSError, zipfile.BadZipFile), open(path, "rb") as file:
+        begins_as_pickle = file.read(1) == b"\x80"
+        file.seek(0)
+        pickles: list[Any] = [file] * LEGACY_PICKLES if begins_as_pickle else []
+        if zipfile.is_zipfile(path):
+            archive = zipfile.ZipFile(file)
+            pickles = [archive.open(name) for name in archive.namelist() if name.endswith("/data.pkl")]
+        longest = 0
+        try:
+            for opened in pickles:
+                for operation, argument, _ in pickletools.genops(opened):
+                    if operation.name in ("GLOBAL", "INST"):
+                        longest = max(longest, len(str(argument)))
+        except ValueError as error:  # no pickle from here on, as torch will say
+            longest = LONGEST_NAME + 1 if "newline" in str(error) else longest
+        if longest > LONGEST_NAME:
+            raise ValueError(
+                f"{path} names a class of over {LONGEST_NAME:,} letters: it is damaged, or made to harm"
+            )
 
 
 def _diagnose_zip(path: Path) -> str:

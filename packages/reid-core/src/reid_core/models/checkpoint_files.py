@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickletools
 import struct
 import zipfile
 from collections import OrderedDict
@@ -23,6 +25,10 @@ ENDINGS = ("EOF", "requires a buffer", "incomplete metadata", "not fully covered
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 HEADER_SIZE = 8
 """Bytes that hold the length of a safetensors file's header."""
+LEGACY_PICKLES = 5
+"""Pickles, one after another, at the beginning of a file that torch.save wrote before it wrote archives."""
+LONGEST_NAME = 1000
+"""Letters of a class's name with its module."""
 MAX_HEADER = 100 << 20
 """Bytes of the longest header that safetensors reads."""
 
@@ -99,6 +105,7 @@ def read_checkpoint_file(path: str | Path) -> Any:
         head = file.read(HEAD)
     if cause := _diagnose(path, head):
         raise ValueError(f"{path} {cause}")
+    refuse_long_names(path)
     try:
         if _is_safetensors(head):
             return load_file(path)
@@ -128,6 +135,36 @@ def describe_error(error: Exception) -> str:
         error = error.__context__  # torch's own has a page of advice around it
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return line.partition(" Please use `torch")[0][:200]
+
+
+def refuse_long_names(path: Path) -> None:
+    """Refuse what torch would for hours: in a class's name it seeks words, in time of its length squared.
+
+    Args:
+        path: a file of torch.save, or another, which is let pass.
+
+    Raises:
+        ValueError: it names a class of more than LONGEST_NAME letters.
+    """
+    with contextlib.suppress(OSError, zipfile.BadZipFile), open(path, "rb") as file:
+        begins_as_pickle = file.read(1) == b"\x80"
+        file.seek(0)
+        pickles: list[Any] = [file] * LEGACY_PICKLES if begins_as_pickle else []
+        if zipfile.is_zipfile(path):
+            archive = zipfile.ZipFile(file)
+            pickles = [archive.open(name) for name in archive.namelist() if name.endswith("/data.pkl")]
+        longest = 0
+        try:
+            for opened in pickles:
+                for operation, argument, _ in pickletools.genops(opened):
+                    if operation.name in ("GLOBAL", "INST"):
+                        longest = max(longest, len(str(argument)))
+        except ValueError as error:  # no pickle from here on, as torch will say
+            longest = LONGEST_NAME + 1 if "newline" in str(error) else longest
+        if longest > LONGEST_NAME:
+            raise ValueError(
+                f"{path} names a class of over {LONGEST_NAME:,} letters: it is damaged, or made to harm"
+            )
 
 
 def _diagnose(path: Path, head: bytes) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from reid_core.files import atomic
-from reid_core.models.checkpoint_files import describe_error
+from reid_core.models.checkpoint_files import describe_error, refuse_long_names
 from reid_core.training.finite import list_some, not_finite
 
 LAST = "last.ckpt"
@@ -52,6 +52,7 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
         ValueError: the file is something else, or damaged.
     """
     try:
+        refuse_long_names(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         state["state_dict"], state["step"]
     except FileNotFoundError:
