@@ -50,28 +50,14 @@ def evaluate(job: Job) -> dict[str, Any]:
     features: dict[str, dict[str, Features]] = {}
     firsts: dict[str, dict[str, Result]] = {}
     for variant in section.variants:
-        model, tuned = load_model(job, variant), job.inputs[f"finetune/{variant}"]
-
-        def score_all(folder: Path, model: Any = model) -> tuple[dict[str, Features], dict[str, Trials]]:
-            features = {
-                name: extract_features(job, model, side, folder / f"{name}.npy", section.evaluate.flip)
-                for name, side in sides.items()
-            }
-            results = {
-                name: _score(section, mode, features)
-                for name, mode in modes(section.protocols).items()
-                if process_rank() == 0
-            }
-            return features, results
-
-        models[variant] = model
-        features[variant], results = score_all(job.folder / variant)
+        model = models[variant] = load_model(job, variant)
+        features[variant], results = _score_all(job, model, sides, job.folder / variant)
         found[variant] = {name: _summary(trials) for name, trials in results.items()}
         firsts[variant] = {name: trials[0] for name, trials in results.items()}
         kept = copy.deepcopy(model)
-        for epoch, file in kept_epochs(tuned).items():
+        for epoch, file in kept_epochs(job.inputs[f"finetune/{variant}"]).items():
             load_state(file, read_checkpoint(file), kept)
-            _, results = score_all(job.folder / variant / "epoch", kept)
+            _, results = _score_all(job, kept, sides, job.folder / variant / "epoch")
             scores = {name: _summary(trials) for name, trials in results.items()}
             found[variant].setdefault("epochs", {})[str(epoch)] = scores
             job.logger.metrics(flatten_results({variant: scores}), step=epoch)
@@ -151,6 +137,23 @@ def load_model(job: Job, variant: str) -> Any:
         variant: "pretrained" or "scratch".
     """
     return read_folder(job.inputs[f"finetune/{variant}"] / MODEL_FOLDER)[0]
+
+
+def _score_all(
+    job: Job, model: Any, sides: Mapping[str, Any], folder: Path
+) -> tuple[dict[str, Features], dict[str, Trials]]:
+    """Features of all sides, and in rank 0 the results of each mode."""
+    section: Evaluation = job.section
+    features = {
+        name: extract_features(job, model, side, folder / f"{name}.npy", section.evaluate.flip)
+        for name, side in sides.items()
+    }
+    results = {
+        name: _score(section, mode, features)
+        for name, mode in modes(section.protocols).items()
+        if process_rank() == 0
+    }
+    return features, results
 
 
 def _score(section: Evaluation, mode: Mode, features: Mapping[str, Features]) -> Trials:
