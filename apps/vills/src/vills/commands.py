@@ -42,7 +42,7 @@ def attention(options: Any) -> int:
     networks: dict[str, Any] = {}
     network: Any
     for name, folder in options.models.items():
-        network, config = read_folder(folder)
+        network, config = read_folder(Path(folder))
         if config.builder != "vills":
             raise ValueError(f"{folder} holds a model of {config.builder!r}; expected one of vills")
         networks[name] = network.extractor.model
