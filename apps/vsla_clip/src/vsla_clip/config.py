@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from reid_adapters.config import LoRAConfig, LossConfig, PBPConfig, VSLAConfig
+from reid_adapters.config import (
+    AdaptFormerConfig,
+    IA3Config,
+    LoRAConfig,
+    LossConfig,
+    PBPConfig,
+    VPTConfig,
+    VSLAConfig,
+)
 from reid_core.options import Options
 from reid_core.recipe.config import RecipeConfig
 from reid_core.recipe.sources import Source, Sources, Synthetic
@@ -24,13 +32,13 @@ class Method:
     Attributes:
         title: the paper's name.
         tune: nothing, all of the encoder, the adapter within frames (ifa), that and the one across frames
-            (vsla), or LoRA.
+            (vsla), or another method to compare with.
         semantic: whether it is aligned with the text features of stage one (VSA).
         pbp: whether each platform has prompts.
     """
 
     title: str
-    tune: Literal["nothing", "all", "ifa", "vsla", "lora"]
+    tune: Literal["nothing", "all", "ifa", "vsla", "lora", "adaptformer", "vpt", "ia3"]
     semantic: bool = True
     pbp: bool = False
 
@@ -44,6 +52,9 @@ METHODS = {
     "vsla_clip": Method("IFA+VSA+CFAA (VSLA-CLIP)", "vsla"),
     "vsla_clip_pbp": Method("IFA+VSA+CFAA+PBP", "vsla", pbp=True),
     "lora": Method("LoRA+VSA", "lora"),
+    "adaptformer": Method("AdaptFormer+VSA", "adaptformer"),
+    "vpt": Method("VPT-deep+VSA", "vpt"),
+    "ia3": Method("(IA)^3+VSA", "ia3"),
 }
 """What stage two trains: Table 3's rows, and others to compare with."""
 
@@ -152,15 +163,22 @@ class Config(RecipeConfig):
     experiment: str = "vsla_clip"
     """MLflow experiment, and folder below runs."""
     method: str = "vsla_clip"
-    """What stage two trains: frozen, baseline, ft_clip, ifa, ifa_vsa, vsla_clip, vsla_clip_pbp or lora."""
+    """What stage two trains: frozen, baseline, ft_clip, ifa, ifa_vsa, vsla_clip, vsla_clip_pbp, lora,
+    adaptformer, vpt or ia3."""
     data: DataConfig = field(default_factory=DataConfig)
     clip: CLIPConfig = field(default_factory=CLIPConfig)
     adapters: VSLAConfig = field(default_factory=VSLAConfig)
     pbp: PBPConfig = field(default_factory=lambda: PBPConfig(("ground", "aerial")))
     lora: LoRAConfig = field(default_factory=LoRAConfig)
+    adaptformer: AdaptFormerConfig = field(default_factory=AdaptFormerConfig)
+    vpt: VPTConfig = field(default_factory=VPTConfig)
     stage1: Stage1Config = field(default_factory=Stage1Config)
     stage2: Stage2Config = field(default_factory=Stage2Config)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+Adapters = VSLAConfig | LoRAConfig | AdaptFormerConfig | VPTConfig | IA3Config
+"""Settings of what a method attaches."""
 
 
 @dataclass(frozen=True)
@@ -168,12 +186,12 @@ class Adaptation:
     """What a method changes about CLIP's image encoder.
 
     Attributes:
-        adapters: VSLA's or LoRA's; None for none.
+        adapters: VSLA's or another method's; None for none.
         pbp: prompts of each platform, where it has them.
         full: whether the whole image encoder is trained.
     """
 
-    adapters: VSLAConfig | LoRAConfig | None
+    adapters: Adapters | None
     pbp: PBPConfig | None
     full: bool
 
@@ -216,12 +234,15 @@ def adaptation(config: Config) -> Adaptation:
         False
     """
     method = METHODS[config.method]
-    adapters: VSLAConfig | LoRAConfig | None = None
-    if method.tune == "lora":
-        adapters = config.lora
-    elif method.tune in ("ifa", "vsla"):
-        adapters = replace(config.adapters, ifa=True, cfaa=method.tune == "vsla")
-    return Adaptation(adapters, config.pbp if method.pbp else None, method.tune == "all")
+    adapters: dict[str, Adapters] = {
+        "ifa": replace(config.adapters, ifa=True, cfaa=False),
+        "vsla": replace(config.adapters, ifa=True, cfaa=True),
+        "lora": config.lora,
+        "adaptformer": config.adaptformer,
+        "vpt": config.vpt,
+        "ia3": IA3Config(),
+    }
+    return Adaptation(adapters.get(method.tune), config.pbp if method.pbp else None, method.tune == "all")
 
 
 def tuning(config: Config) -> Stage2Config:
