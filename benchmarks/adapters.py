@@ -52,6 +52,15 @@ METHODS: dict[str, tuple[VSLAConfig | LoRAConfig | None, PBPConfig | None]] = {
 """What is trained: the paper's bottleneck 256 and prompts; LoRA of rank 16 on attention, through peft."""
 
 
+def methods_of(arguments: argparse.Namespace) -> dict[str, tuple[Any, PBPConfig | None]]:
+    """METHODS, without prompts in so few layers that they would be in more than a quarter of them."""
+    return {
+        name: (config, pbp)
+        for name, (config, pbp) in METHODS.items()
+        if pbp is None or 4 * pbp.depth <= arguments.layers
+    }
+
+
 WIDTHS = {"ViT-S": 384, "ViT-B": 768, "ViT-L": 1024}
 """Channels of the transformers that people have."""
 
@@ -94,7 +103,7 @@ def count(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, int]] = {}
     on_meta = argparse.Namespace(**{**vars(arguments), "device": "meta"})
     with torch.device("meta"), sdpa_kernel(SDPBackend.MATH):
-        for method, (config, pbp) in METHODS.items():
+        for method, (config, pbp) in methods_of(arguments).items():
             encoder = attach(vit(on_meta), config, pbp).train()
             clips = torch.empty(arguments.clips, arguments.frames, 3, *IMAGE_SIZE)
             platform = None if pbp is None else torch.arange(arguments.clips, device="cpu") % 2
@@ -147,7 +156,7 @@ def forward(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Forward pass of each method in turns with the plain ViT: medians, and the turns' median ratio."""
     plain = vit(arguments).eval()
     measured = {}
-    for method, (config, pbp) in METHODS.items():
+    for method, (config, pbp) in methods_of(arguments).items():
         if method == "full fine-tuning":
             continue
         encoder, batch = attach(vit(arguments), config, pbp).eval(), batch_of(arguments, pbp is not None)
@@ -196,7 +205,8 @@ class Training:
 
 def steps(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Training steps of all methods in turns: medians, and the turns' median ratio to full fine-tuning."""
-    trainings = [Training(method, arguments) for method in METHODS]
+    methods = methods_of(arguments)
+    trainings = [Training(method, arguments) for method in methods]
     turns = [
         [seconds(training.step, arguments.device) for training in trainings]
         for _ in range(arguments.rounds + 1)
@@ -207,7 +217,7 @@ def steps(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
             "fastest_s": round(min(turn[place] for turn in turns), 3),
             "times_faster": round(statistics.median(turn[0] / turn[place] for turn in turns), 3),
         }
-        for place, method in enumerate(METHODS)
+        for place, method in enumerate(methods)
     }
 
 
@@ -281,7 +291,9 @@ def main() -> None:
     rest = [text for name in names for text in (f"--{name}", str(getattr(arguments, name)))]
     passes = run("forward", rest)
     timed = run("steps", rest)
-    training = {method: {**timed[method], **run(method, rest, **FREED_AT_ONCE)} for method in METHODS}
+    training = {
+        method: {**timed[method], **run(method, rest, **FREED_AT_ONCE)} for method in methods_of(arguments)
+    }
     if arguments.device == "cpu":
         for method, found in training.items():
             found["peak_with_holes_mb"] = run(method, rest)["peak_mb"]
