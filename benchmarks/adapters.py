@@ -3,10 +3,11 @@
 Weights and frames are random: neither changes the arithmetic. The forward pass of each method is timed in
 turns with the plain ViT, in one process, and so are the training steps of all methods: on a CPU in
 processor time, which other programs lengthen less. Beside each ratio is the one that the multiplications
-allow, counted. With `--part widths` the ratios are those of the widths of ViT-S, B and L. The peak of a
-training step is that of a process of its own, above what it held before the model: once where freed tensors
-go back to the system, which is what training needs, and once as glibc comes, which keeps holes of them. On a
-GPU forward and step run in bf16, with the paper's 32 clips.
+allow, counted. With `--part widths` the ratios are those of the widths of ViT-S, B and L; `--part counted`
+prints what is allowed at their whole depths. The peak of a training step is that of a process of its own,
+above what it held before the model: once where freed tensors go back to the system, which is what training
+needs, and once as glibc comes, which keeps holes of them. On a GPU forward and step run in bf16, with the
+paper's 32 clips.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def methods_of(arguments: argparse.Namespace) -> dict[str, tuple[Any, PBPConfig 
 
 
 WIDTHS = {"ViT-S": 384, "ViT-B": 768, "ViT-L": 1024}
-"""Channels of the transformers that people have."""
+DEPTHS = {"ViT-S": 12, "ViT-B": 12, "ViT-L": 24}
+"""Channels and layers of the transformers that people have."""
 
 
 def vit(arguments: argparse.Namespace) -> VisionTransformer:
@@ -143,7 +145,7 @@ def compare(
 
 
 def measure_widths(arguments: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
-    """Counted and measured ratios at each of WIDTHS; they are those of a layer, so a few layers tell them."""
+    """Counted and measured ratios at each of WIDTHS with as many layers as are asked for."""
     found = {}
     for name, width in WIDTHS.items():
         options = argparse.Namespace(**{**vars(arguments), "width": width})
@@ -247,6 +249,15 @@ def run(part: str, rest: list[str], **environment: str) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def count_models(arguments: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
+    """What multiplications allow at the widths and depths of whole models; nothing is computed."""
+    sizes = ((name, width, DEPTHS[name]) for name, width in WIDTHS.items())
+    return {
+        name: count(argparse.Namespace(**{**vars(arguments), "width": width, "layers": depth}))
+        for name, width, depth in sizes
+    }
+
+
 def record_widths(arguments: argparse.Namespace) -> None:
     """Print and write the ratios at each of WIDTHS."""
     names = ("device", "clips", "frames", "layers", "rounds")
@@ -276,13 +287,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="timed, after one that warms up")
     parser.add_argument("--note", default="", help="about the machine, such as what else ran on it")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--part", help="widths, or forward, steps or a method's name: that alone")
+    parser.add_argument("--part", help="widths, counted, forward, steps or a method's name: that alone")
     arguments = parser.parse_args()
     arguments.clips = arguments.clips or (4 if arguments.device == "cpu" else 32)
     if arguments.part in ("forward", "steps"):
         return print(json.dumps({"forward": forward, "steps": steps}[arguments.part](arguments)))
     if arguments.part == "widths":
         return record_widths(arguments)
+    if arguments.part == "counted":
+        return print(json.dumps(count_models(arguments), indent=2))
     if arguments.part:
         return print(json.dumps(peak(arguments.part, arguments)))
 
