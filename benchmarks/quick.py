@@ -43,12 +43,23 @@ class Goal(NamedTuple):
             value = value.get(key) if isinstance(value, dict) else None
         return value
 
+    def seconds(self, measured: dict[str, Any]) -> tuple[str, ...]:
+        """Of ours and of the other, by the clock or of CPU time as the number is; empty where neither is."""
+        compared = measured.get(self.part, {}).get(self.path[0])
+        if not isinstance(compared, dict):
+            return "", ""
+        at = (SECONDS, RATIO).index(self.path[-1])
+        ours = "shards" if "shards" in compared["seconds"] else "ours"
+        (theirs,) = compared["seconds"].keys() - {ours}
+        return tuple(f"{compared['seconds'][name][at]:.3g}" for name in (ours, theirs))
+
     def met(self, value: float) -> bool:
         """Whether the number is on the right side."""
         return value <= self.target if self.bound == AT_MOST else value >= self.target
 
 
 RATIO, SECONDS = "cpu", "wall"
+HEAD = ("work", "beside", "ours, s", "theirs, s", "goal", "measured", "")
 GOALS = [
     Goal("evaluation, Market-1501", "evaluation", ("over_product", RATIO), AT_MOST, 1.3, "the bare product"),
     Goal(
@@ -89,12 +100,13 @@ def run_part(name: str) -> dict[str, Any]:
 
 
 def rows(record: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The table's rows: work, beside what, goal, measured, whether it was met."""
+    """The table's rows, as HEAD names them."""
     table = []
     for goal in GOALS:
         value = goal.read(record["measured"])
         verdict = "not measured" if value is None else "met" if goal.met(value) else "**missed**"
-        table.append((goal.work, goal.beside, f"{goal.bound} {goal.target:g}", str(value), verdict))
+        target = f"{goal.bound} {goal.target:g}"
+        table.append((goal.work, goal.beside, *goal.seconds(record["measured"]), target, str(value), verdict))
     return table
 
 
@@ -106,8 +118,8 @@ def write_page(record: dict[str, Any]) -> None:
         f"`make bench-quick`, {record['date']}, {machine['cores']} cores of {machine['cpu']}, load average "
         f"{run['load_before']} before; revision {record['revision']}.{busy}",
         "",
-        "| work | beside | goal | measured | |",
-        "| --- | --- | --- | --- | --- |",
+        f"| {' | '.join(HEAD)} |",
+        f"|{' --- |' * len(HEAD)}",
         *(f"| {' | '.join(row)} |" for row in rows(record)),
         "",
         "### What the papers' full runs cost",
@@ -134,6 +146,8 @@ def main() -> None:
     if arguments.table:
         return write_page(json.loads(arguments.output.read_text()))
     measured = {}
+    if set(arguments.parts) != set(names) and arguments.output.exists():
+        measured = json.loads(arguments.output.read_text())["measured"]  # the other parts stay as they were
     for name in arguments.parts:
         measured[name] = run_part(name)
         print(f"{name}: {json.dumps(measured[name])}", file=sys.stderr)
