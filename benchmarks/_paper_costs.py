@@ -11,6 +11,8 @@ LSE_CROPS = 4_200_000
 """Images to segment before pre-training on LUPerson."""
 DENOISE_IMAGES = 3_898_086
 """Images of CION-AL, the data set that CION cleans."""
+EPOCHS = 100
+"""Of VILLS' and CION's pre-training."""
 HOUR = 3600
 
 
@@ -44,6 +46,26 @@ def costs() -> list[tuple[str, str, str]]:
             f"`lse.json`: {rate:.2f} crops a second on {cores} cores",
         )
     )
+    card = read("gpu_h100/speed")
+    parts, gpu = card["parts"], card["machine"]["gpu"]
+    for way, rate in ((way, found["crops_per_s"]) for way, found in parts["SAM"]["results"].items()):
+        rows.append(
+            (
+                f"the same with SAM on a GPU, {way}",
+                f"{LSE_CROPS / rate / HOUR:.1f} GPU hours",
+                f"`gpu_h100/speed.json`: {rate:g} crops a second on one {gpu}",
+            )
+        )
+    pretraining = (("VILLS", "vills_vit_small", LSE_CROPS), ("CION", "cion_vit_small", DENOISE_IMAGES))
+    for part, name, images in pretraining:
+        rate = parts[part]["results"][f"{name}, bfloat16"]["images_per_s"]
+        rows.append(
+            (
+                f"{EPOCHS} epochs of {images:,} images, {name} in bfloat16",
+                f"{EPOCHS * images / rate / HOUR:.0f} GPU hours",
+                f"`gpu_h100/speed.json`: {rate:g} images and frames a second on one {gpu}",
+            )
+        )
     denoise = read("denoise")["measured"]
     largest = denoise["speed"][-1]
     hours = DENOISE_IMAGES / largest["images"] * largest["cpu_s"] / HOUR

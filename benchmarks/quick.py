@@ -124,7 +124,8 @@ def write_page(record: dict[str, Any]) -> None:
         "",
         "### What the papers' full runs cost",
         "",
-        "Worked out from result files in `benchmarks/results`; GPU hours wait for a card's results.",
+        "Worked out from the files in `benchmarks/results`. SAM's packed crops have a quarter of the pixels",
+        "of unpacked ones on each side.",
         "",
         *cost_lines(),
     ]
