@@ -12,7 +12,7 @@ LSE_CROPS = 4_200_000
 DENOISE_IMAGES = 3_898_086
 """Images of CION-AL, the data set that CION cleans."""
 EPOCHS = 100
-"""Of VILLS' and CION's pre-training."""
+"""Passes over the images that are counted here, for both: those of VILLS' pre-training."""
 HOUR = 3600
 
 
