@@ -160,7 +160,7 @@ def video(folder: Path) -> Measured:
                 for row, crop in steps._crops(one, found, 0.05):
                     file = Path(out) / f"{row[0]:05}" / f"{number:07}.jpg"
                     file.parent.mkdir(exist_ok=True)
-                    steps._write_crop(crop, file)
+                    steps._write_crops([(crop, file)])
 
     decoded = best(5, ours=ours, opencv=opencv)
     cut = best(2, ours=tracked, in_a_row=in_a_row)

@@ -28,8 +28,8 @@ CONFIDENCE = 0.8
 """VILLS 4.1: "we applied a multi-object tracking method with a confidence threshold of 0.8"."""
 BOXES_FILE, UNREADABLE_FILE, MANIFEST_FILE = "boxes.parquet", "unreadable.txt", "manifest.parquet"
 JPEG_QUALITY = 95
-WRITERS, WAITING = 4, 64
-"""Threads that encode and write crops, and crops that wait for them at most."""
+WRITERS, WAITING, CROPS_AT_A_TIME = 2, 4, 64
+"""Threads that encode and write crops, and how much waits for them at most, so many crops each."""
 COLUMNS = ("track", "frame", "score", "left", "top", "right", "bottom")
 
 
@@ -173,6 +173,7 @@ def _extract(
     try:
         rows: list[tuple] = []
         folders: set[Path] = set()
+        crops: list[tuple[np.ndarray, Path]] = []
         written: deque[Future[None]] = deque()
         with ThreadPoolExecutor(WRITERS) as pool:
             for frame, tracked in _tracked(frames, detect, config.every, batch):
@@ -181,12 +182,16 @@ def _extract(
                     if file.parent not in folders:
                         file.parent.mkdir()
                         folders.add(file.parent)
-                    written.append(pool.submit(_write_crop, crop, file))
+                    crops.append((crop, file))
                     rows.append(row)
+                if len(crops) >= CROPS_AT_A_TIME:
+                    written.append(pool.submit(_write_crops, crops))
+                    crops = []
                 while len(written) > WAITING:
                     written.popleft().result()
-            for crop_written in written:
-                crop_written.result()
+            _write_crops(crops)
+            for part in written:
+                part.result()
         boxes = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["track", "frame"], ignore_index=True)
         of_track = boxes.groupby("track")["score"]
         kept = (of_track.transform("mean") >= config.confidence) & (
@@ -277,9 +282,10 @@ def _crops(frame: Frame, tracked: Any, margin: float) -> Iterator[tuple[tuple, n
         yield row, cv2.cvtColor(frame.image[y0:y1, x0:x1], cv2.COLOR_RGB2BGR)
 
 
-def _write_crop(crop: np.ndarray, file: Path) -> None:
-    _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    file.write_bytes(encoded.data)
+def _write_crops(crops: Sequence[tuple[np.ndarray, Path]]) -> None:
+    for crop, file in crops:
+        _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        file.write_bytes(encoded.data)
 
 
 def _collect(out: Path, names: Sequence[str]) -> Manifest:
