@@ -173,3 +173,20 @@ def test_an_unreadable_query_counts_as_a_miss_and_is_told_with_the_results(tiny,
     assert found["num_unreadable_queries"] == 1 and found["num_valid_queries"] == found["num_queries"]
     assert f"incomplete: evaluate/all: 1 of {found['num_queries']} queries could not be read" in told
     assert main([*command, "--allow_unreadable", "0.5"]) == 0
+
+
+@pytest.mark.faults
+def test_prompts_learn_nothing_of_a_tracklet_that_cannot_be_read(tiny, tmp_path, monkeypatch, capsys):
+    copied = Path(shutil.copytree(tiny.data, tmp_path / "mars"))
+    rows = data.read("mars", copied).select("train")
+    for frame in rows.take(rows.tracklets()[0]).files:
+        frame.write_bytes(b"")
+    sizes = []
+
+    def stop(objective, known, *_):
+        sizes.append(len(known))
+        raise ValueError("enough seen")
+
+    monkeypatch.setattr("vsla_clip.stages.stage1.fit", stop)
+    assert main(["stage1", *tiny.on_disk, "--data.root", str(copied), "--name", "lost_tracklet"]) == 1
+    assert "enough seen" in capsys.readouterr().err and sizes == [len(rows.tracklets()) - 1]
