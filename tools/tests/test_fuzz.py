@@ -36,7 +36,7 @@ from reid_core.models.checkpoint_files import read_checkpoint_file
 from reid_core.models.model_config import ModelConfig, read_config
 from reid_core.models.preprocessing import Preprocessing
 from reid_core.training import read_checkpoint
-from reid_denoise.files import read_inputs
+from reid_denoise.files import read_array, read_inputs
 from reid_eval import evaluate
 from reid_eval.files import read_sides
 from reid_eval.publishing import load_result
@@ -271,6 +271,10 @@ def read_denoised(folder: Path, data: bytes) -> None:
     read_inputs(folder / "f.npy", write(folder, "m.parquet", data))
 
 
+def read_denoised_features(folder: Path, data: bytes) -> None:
+    read_array(write(folder, "f.npy", data))
+
+
 def read_masks(folder: Path, data: bytes) -> None:
     write(folder, SETTINGS_FILE, json.dumps(SETTINGS).encode())
     write(folder, "masks-00000.parquet", data)
@@ -314,6 +318,7 @@ TARGETS: dict[str, tuple[Callable[[Path, bytes], None], bytes]] = {
     "manifest of an evaluation": (read_evaluated_manifest, parquet(ROWS)),
     "saved result": (read_result, json.dumps({**RESULT, "digest": "a"}).encode()),
     "manifest of denoising": (read_denoised, parquet(ROWS)),
+    "numbers of denoising": (read_denoised_features, numpy_file(np.eye(3)[:1])),
     "shard of masks": (read_masks, parquet(MASKS)),
     "settings of an extraction": (read_mask_settings, json.dumps(SETTINGS).encode()),
     "keypoints, COCO": (read_coco, json.dumps(COCO).encode()),
@@ -345,12 +350,15 @@ FOUND: dict[str, list[list[Edit]]] = {
     "checkpoint, safetensors": [[(0.0, "put", b"-1")]],
     "settings of an extraction": [[(0.25, "put", b"-1")], [(0.0, "put", DEEP)]],
     "keypoints, COCO": [[(0.0, "put", DEEP)]],
-    "features": [
+    **dict.fromkeys(
+        ("features", "numbers of denoising"),
         [
-            (0.12432480215345709, "put", b"\xd0\xdb\xae\t\x85IM"),
-            (0.3350819106008931, "insert", b"\x07\xc8]\xce\xcc|\xf9"),
-        ]
-    ],
+            [
+                (0.12432480215345709, "put", b"\xd0\xdb\xae\t\x85IM"),
+                (0.3350819106008931, "insert", b"\x07\xc8]\xce\xcc|\xf9"),
+            ]
+        ],
+    ),
     "saved result": [[(0.0, "put", DEEP)], [(0.8365998776746773, "put", b"1e400")]],
     "manifest of an evaluation": [[(0.8902, "put", b"/")], [(0.8925, "put", b"/")]],
     "manifest of denoising": [[(0.8902, "put", b"/")], [(0.8925, "put", b"/")]],

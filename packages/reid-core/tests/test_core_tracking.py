@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from reid_core.tracking.delivery import Delivery
 from reid_core.tracking.tracker import Tracker, flatten, pending, sync
 
 DOWN = "http://127.0.0.1:9"  # the discard port: nothing listens there
@@ -109,6 +110,23 @@ def test_a_server_that_is_down_is_reported_once_and_synced_later(store, client, 
     run = runs_of(client, "later")["r1"]
     assert len(client.get_metric_history(run.info.run_id, "loss")) == 200
     assert sync(tmp_path, store).sent == 0
+
+
+@pytest.mark.faults
+def test_a_server_that_stays_down_is_said_once(tmp_path, monkeypatch, caplog):
+    tries = []
+
+    def fail(folder, uri):
+        tries.append(uri)
+        return Delivery(0, 3, 0, "refused")
+
+    monkeypatch.setattr("reid_core.tracking.journal.deliver", fail)
+    monkeypatch.setattr("reid_core.tracking.journal.RETRY_SECONDS", 0.01)
+    run = Tracker.start("later", "r1", tmp_path, DOWN)
+    while len(tries) < 3:
+        time.sleep(0.01)
+    run.close()
+    assert sum("can't be reached" in record.message for record in caplog.records) == 1
 
 
 @pytest.mark.faults
