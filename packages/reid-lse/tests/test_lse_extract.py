@@ -102,6 +102,19 @@ def test_shares_and_qualities_are_those_of_the_readable_images(tmp_path):
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize(
+    "change", [{"shard": 0}, {"images": -1}, {"images": "8"}, {"root": 3}, {"areas": [1]}]
+)
+def test_damaged_settings_of_an_extraction_are_named(done, change, tmp_path):
+    settings = json.loads((done[1] / "extract.json").read_text())
+    (tmp_path / "extract.json").write_text(json.dumps(settings | change))
+    with pytest.raises(
+        ValueError, match=r"extract\.json: images and shard must be counts, root and areas text"
+    ):
+        RegionDataset(tmp_path)
+
+
+@pytest.mark.faults
 def test_images_that_were_away_are_tried_again(tmp_path):
     images = write_people(tmp_path / "images", 4)
     whole = extract_images(list_images(images), tmp_path / "whole", Extraction(), shard=2, workers=1)
