@@ -33,7 +33,8 @@ def find_tracklets(job: Job) -> dict[str, Any]:
 
     Args:
         job: its section is a `Tracking`; its folder gets videos.parquet, crops/ of raw video, and truth.npy,
-            int64 [n], who is on the images, where they are of a synthetic world.
+            int64 [n], who is on the images, where a synthetic world says so, or the pids of a source that
+            has tracklets of its own. Nothing else looks at these.
 
     Returns:
         Numbers of images, tracklets and videos.
@@ -42,7 +43,7 @@ def find_tracklets(job: Job) -> dict[str, Any]:
         ValueError: no tracklets.
     """
     section: Tracking = job.section
-    settings = section.tracklets
+    settings, truth = section.tracklets, None
     if "raw" in job.watched:
         from reid_core.video import PersonDetector, TrackletConfig, extract_tracklets
 
@@ -52,15 +53,21 @@ def find_tracklets(job: Job) -> dict[str, Any]:
         )
         videos = extract_tracklets(job.watched["raw"], job.folder / CROPS_FOLDER, detector, limits)
     else:
-        videos = with_tracklets(job.manifest(VIDEOS))
+        videos = job.manifest(VIDEOS)
+        if (videos.table["tracklet"] != UNKNOWN).any() and (videos.pids != UNKNOWN).any():
+            truth = videos.pids
+            videos = Manifest(videos.table.assign(pid=UNKNOWN), videos.root, videos.name)
+        videos = with_tracklets(videos)
     if not videos.tracklets():
         raise ValueError(
             f"{VIDEOS}: {videos.name} has no tracklets; give tracked video, such as synth_pedes, or "
             "tracklets.raw, a folder of raw video"
         )
     if (videos.root / TRUTH_FILE).is_file():
+        truth = true_identities(videos)
+    if truth is not None:
         with atomic(job.folder / IDENTITIES_FILE) as temporary:
-            np.save(temporary, true_identities(videos))
+            np.save(temporary, truth)
     if section.seed is not None:
         videos = mistracked(videos, settings.switch, settings.split, section.seed)
     videos.save(job.folder / VIDEOS_FILE)
