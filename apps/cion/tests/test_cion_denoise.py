@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from cion.cli import main
+from reid_core.data.manifest import Manifest
 
 
 def summary(folder, stage):
@@ -85,3 +86,16 @@ def test_criteria_are_chosen_for_the_features_without_labels(tiny, people, capsy
     found = summary(tiny.folder.with_name("auto"), "denoise")
     assert found["levels"]["cross_video"]["f1"] > found["levels"]["raw"]["f1"]
     assert found["discarded"] < 0.3
+
+
+def test_a_sources_own_people_score_its_tracklets_and_are_seen_by_nothing_else(tiny, tmp_path):
+    videos = Manifest.load(tiny.folder / "prepare" / "data.videos.parquet", tiny.data / "videos")
+    people = np.load(tiny.folder / "tracklets" / "truth.npy")
+    named = Manifest(videos.table.assign(pid=people), videos.root)
+    named.save(tmp_path / "named.parquet")
+    (empty := tmp_path / "empty").mkdir()
+    command = ["tracklets", *tiny.command, "--name", "named", "--data.videos.root", str(empty)]
+    assert main([*command, "--data.videos.name", str(tmp_path / "named.parquet")]) == 0
+    folder = tiny.folder.with_name("named") / "tracklets"
+    assert np.array_equal(np.load(folder / "truth.npy"), people)
+    assert (Manifest.load(folder / "videos.parquet").pids == -1).all()
