@@ -68,7 +68,7 @@ def test_table_2_is_the_papers():
 
 def test_a_figure_without_rows_names_its_command(tmp_path, capsys):
     assert main(["ablate", "features", "--runs", str(tmp_path)]) == 1
-    assert "features is a picture without rows to run: cion tsne" in capsys.readouterr().err
+    assert "features has no rows to run: cion tsne" in capsys.readouterr().err
 
 
 def test_the_list_has_each_table_with_its_command(capsys):
