@@ -106,7 +106,9 @@ def rows(record: dict[str, Any]) -> list[tuple[str, ...]]:
         value = goal.read(record["measured"])
         verdict = "not measured" if value is None else "met" if goal.met(value) else "**missed**"
         target = f"{goal.bound} {goal.target:g}"
-        table.append((goal.work, goal.beside, *goal.seconds(record["measured"]), target, str(value), verdict))
+        table.append(
+            (goal.work, goal.beside, *goal.seconds(record["measured"]), target, f"{value or ''}", verdict)
+        )
     return table
 
 
@@ -117,6 +119,7 @@ def write_page(record: dict[str, Any]) -> None:
     lines = [
         f"`make bench-quick`, {record['date']}, {machine['cores']} cores of {machine['cpu']}, load average "
         f"{run['load_before']} before; revision {record['revision']}.{busy}",
+        *([f"Note: {record['note']}."] if "note" in record else []),
         "",
         f"| {' | '.join(HEAD)} |",
         f"|{' --- |' * len(HEAD)}",
