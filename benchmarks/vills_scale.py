@@ -39,7 +39,7 @@ NEEDED = PAPER["images"] * PAPER["epochs"] / (3600 * PAPER["hours"])
 """Images per second in which the paper's epochs fit its hours."""
 
 
-def write_data(folder: Path, images: int, tracks: int) -> None:
+def write_data(folder: Path, files: int, images: int, tracks: int) -> None:
     """Real files, links to their folder, a manifest of images and one of tracks, and masks of all of them."""
     import numpy as np
     import pandas as pd
@@ -50,10 +50,10 @@ def write_data(folder: Path, images: int, tracks: int) -> None:
     from reid_core.synthetic import World, write_folder
     from reid_lse import Extraction, extract
 
-    world = World(identities=FILES // 8, cameras=4, height=SIZE[0], width=SIZE[1])
+    world = World(identities=files // 8, cameras=4, height=SIZE[0], width=SIZE[1])
     write_folder(world, folder / "drawn", tracklets_per_camera=0, images_per_camera=2, progress=False)
     (folder / "real").mkdir()
-    for number, file in enumerate(sorted((folder / "drawn").rglob("*.jpg"))[:FILES]):
+    for number, file in enumerate(sorted((folder / "drawn").rglob("*.jpg"))[:files]):
         file.rename(folder / "real" / f"{number:04}.jpg")
     real = len(list((folder / "real").iterdir()))
     began = time.perf_counter()
@@ -80,7 +80,8 @@ def write_data(folder: Path, images: int, tracks: int) -> None:
         (out / "extract.json").write_text(json.dumps({**settings, "images": rows, "shard": real}))
         for shard in range(-(-rows // real)):
             part = made.slice(0, min(real, rows - shard * real))
-            part = part.set_column(0, "path", pa.array(paths[shard * real : shard * real + len(part)]))
+            names = pa.array(paths[shard * real : shard * real + len(part)], pa.string())
+            part = part.set_column(0, "path", names)
             pq.write_table(part, out / f"masks-{shard:06d}.parquet", compression="zstd")
 
 
@@ -153,6 +154,7 @@ def items_per_second(folder: Path) -> dict[str, float]:
 def main() -> None:
     """Print and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=FILES)
     parser.add_argument("--images", type=int, default=418_000)
     parser.add_argument("--tracks", type=int, default=6_800)
     parser.add_argument("--output", type=Path, default=RESULTS / "vills_scale.json")
@@ -160,10 +162,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part == "write":
-        return write_data(arguments.folder, arguments.images, arguments.tracks)
+        return write_data(arguments.folder, arguments.files, arguments.images, arguments.tracks)
     if arguments.part:
         return print(json.dumps(measure(arguments.folder, arguments.part)))
-    scale = ["--images", str(arguments.images), "--tracks", str(arguments.tracks)]
+    names = ("files", "images", "tracks")
+    scale = [word for name in names for word in (f"--{name}", str(getattr(arguments, name)))]
     measured: dict[str, Any] = {"rows": {"images": arguments.images, "tracks": arguments.tracks}}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, *scale, "--folder", folder, "--part"]
