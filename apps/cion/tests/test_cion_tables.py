@@ -78,7 +78,7 @@ def test_the_list_has_each_table_with_its_command(capsys):
 
 
 @pytest.mark.slow
-def test_a_part_of_the_identities_has_its_results_and_minutes(tiny):
+def test_a_part_of_the_identities_has_its_results(tiny):
     small = [
         *tiny.command,
         "--pretrain.batch",
@@ -92,7 +92,7 @@ def test_a_part_of_the_identities_has_its_results_and_minutes(tiny):
     with open(folder / "ratio.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row[""] for row in rows] == ["10%", "25%", "50%", "75%", "100%"]
-    assert all(0 < float(row["mAP"]) <= 100 and float(row["pretraining_minutes (min)"]) >= 0 for row in rows)
+    assert all(0 < float(row["mAP"]) <= 100 for row in rows)
     assert rows[-1]["mAP (paper)"] == "93.3" and rows[0]["mAP (paper)"] == ""
     assert (folder / "ratio.png").stat().st_size > 1000
     whole = tiny.folder.with_name("whole") / "pretrain" / "cross_video"
