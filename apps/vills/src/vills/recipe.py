@@ -118,6 +118,7 @@ def protocols(config: Config) -> dict[str, str]:
         config: the whole configuration.
 
     Example:
+        >>> from vills.config import DataConfig, PoolSource
         >>> data = DataConfig(image=PoolSource("ltcc", options={"protocol": "cloth_changing"}))
         >>> protocols(Config(data=data))
         {'data.image': 'ltcc_cloth_changing'}
@@ -137,6 +138,7 @@ def trials(config: Config) -> list[dict[str, Any]]:
         config: the whole configuration; a source whose options name a split is not divided.
 
     Example:
+        >>> from vills.config import DataConfig, PoolSource
         >>> config = Config(data=DataConfig(video=PoolSource("prid2011")))
         >>> trials(config)[3]
         {'data.video.options': {'split': 3}}

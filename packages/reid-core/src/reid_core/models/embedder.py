@@ -166,9 +166,9 @@ class Embedder(ModelHubMixin):
         if errors not in ("raise", "mask"):
             raise ValueError(f'errors={errors!r}: expected "raise" or "mask"')
         exported = isinstance(self.model, ExportedModel)
-        place = torch.device("cpu") if exported and device == "auto" else pick_device(device)
-        if exported and place.type != "cpu":
+        if exported and torch.device("cpu" if device == "auto" else device).type != "cpu":
             raise ValueError(f"device={device!r}: an exported model runs on the CPU")
+        place = torch.device("cpu") if exported else pick_device(device)
         entries = items(inputs, tracklets)
         loaded = read_ahead(entries, self.preprocessing, workers, AHEAD * batch_size, errors == "mask")
         return self._stream(loaded, batch_size, place)
