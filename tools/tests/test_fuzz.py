@@ -340,12 +340,14 @@ FOUND: dict[str, list[list[Edit]]] = {
         [(0.0, "put", b"-1")],
     ],
     "image, PNG": [[(0.7298317482601286, "drop", b"1e400")]],  # ended the process, in torchvision
-    "checkpoint, before zip": [  # took minutes, in torch
+    "checkpoint, zip": [[(0.80078125, "put", b"NaN")]],
+    "checkpoint, before zip": [
+        [(0.75, "put", b"\x8d")],  # a length of more bytes than there are
         [
             (0.4060384763190102, "put", b"[" * 5000),
             (0.4060384763190102, "insert", b"[" * 5000),
-            (0.05499673358509206, "insert", b"[" * 5000),
-        ]
+            (0.05499673358509206, "insert", b"[" * 5000),  # took minutes, in torch
+        ],
     ],
     "checkpoint, safetensors": [[(0.0, "put", b"-1")]],
     "settings of an extraction": [[(0.25, "put", b"-1")], [(0.0, "put", DEEP)]],

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import mmap
 import pickletools
+import struct
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -132,20 +135,25 @@ def refuse_long_names(path: Path) -> None:
     Raises:
         ValueError: it names a class of more than LONGEST_NAME letters.
     """
-    with contextlib.suppress(OSError, zipfile.BadZipFile), open(path, "rb") as file:
-        begins_as_pickle = file.read(1) == b"\x80"
-        file.seek(0)
-        pickles: list[Any] = [file] * LEGACY_PICKLES if begins_as_pickle else []
+    # What is damaged otherwise, torch will say.
+    damaged = (OSError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile)
+    with contextlib.suppress(*damaged), open(path, "rb") as file:
+        pickles: list[Any] = []
         if zipfile.is_zipfile(path):
             archive = zipfile.ZipFile(file)
-            pickles = [archive.open(name) for name in archive.namelist() if name.endswith("/data.pkl")]
+            members = [member for member in archive.infolist() if member.filename.endswith("/data.pkl")]
+            stored = [member for member in members if member.compress_type == zipfile.ZIP_STORED]
+            pickles = [io.BytesIO(archive.read(member)) for member in stored]
+        elif file.read(1) == b"\x80":
+            # Of both a read gives what is there, however much a damaged length asks for.
+            pickles = [mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)] * LEGACY_PICKLES
         longest = 0
         try:
             for opened in pickles:
                 for operation, argument, _ in pickletools.genops(opened):
                     if operation.name in ("GLOBAL", "INST"):
                         longest = max(longest, len(str(argument)))
-        except ValueError as error:  # no pickle from here on, as torch will say
+        except (ValueError, OverflowError) as error:  # no pickle from here on, as torch will say
             longest = LONGEST_NAME + 1 if "newline" in str(error) else longest
         if longest > LONGEST_NAME:
             raise ValueError(
@@ -173,7 +181,7 @@ def _diagnose_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         return f"is a file of weights cut short or damaged ({error}): fetch it again"
     if not any(member.endswith(f"/{TORCHSCRIPT}") for member in members):
         return ""
