@@ -216,7 +216,7 @@ main(sys.argv[2:])
 
 SECOND_PHASE = "pretrain/raw@20"
 """Of the curriculum."""
-POINTS = ["tracklets", SECOND_PHASE, "extractor@2", "features", "denoise", "finetune/raw@2", "evaluate"]
+POINTS = ["tracklets", "extractor@2", "features", "denoise", SECOND_PHASE, "finetune/raw@2", "evaluate"]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_killed_it_resumes_to_the_same_bits(tiny, tmp_path, points):
 def test_two_processes_learn_what_one_learns_on_the_whole_batch(tiny, tmp_path):
     if not (dist.is_available() and dist.is_gloo_available()):
         pytest.skip("this torch has no gloo: two processes on CPU can't talk")
-    command = ["run", *tiny.command, "--runs", str(tmp_path), "--variants", "[raw]"]
+    command = ["run", *tiny.command, "--runs", str(tmp_path), "--variants", "[raw, cross_video]"]
     command += ["--runtime.devices", "2", "--runtime.strategy", "ddp_find_unused_parameters_true"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
@@ -269,9 +269,13 @@ def test_two_processes_learn_what_one_learns_on_the_whole_batch(tiny, tmp_path):
     two, whole = (state(place / "pretrain" / "raw" / "final.pt") for place in (folder, tiny.folder))
     torch.testing.assert_close(two["loss.centre.value"], whole["loss.centre.value"], rtol=1e-3, atol=1e-5)
     name = "student.backbone.vit.blocks.0.attn.qkv.weight"
-    torch.testing.assert_close(two[name], whole[name], rtol=1e-2, atol=5e-4)
-    assert not (folder / "features").exists()  # raw tracklets need none
-    assert list(read(folder / "evaluate" / "results.json")) == ["raw"]
+    apart = (two[name] - whole[name]).abs() - 1e-2 * whole[name].abs()
+    # Of a weight whose gradient is nothing but rounding, Adam's step is as large as of any other.
+    assert (apart > 1e-4).float().mean() < 1e-3 and apart.max() < 5e-4
+    shares = [np.load(folder / "features" / f"extracted.{rank}of2.npy") for rank in (0, 1)]
+    assert np.array_equal(np.concatenate(shares), np.load(folder / "features" / "extracted.npy"))
+    assert len(shares[0]) == len(shares[1]) == 32
+    assert list(read(folder / "evaluate" / "results.json")) == ["raw", "cross_video"]
 
 
 def test_the_batches_of_two_ranks_are_halves_of_one_ranks(tiny):

@@ -78,7 +78,7 @@ def test_the_list_has_each_table_with_its_command(capsys):
 
 
 @pytest.mark.slow
-def test_a_part_of_the_identities_has_its_results(tiny):
+def test_a_part_of_the_identities_has_its_results_and_minutes(tiny):
     small = [
         *tiny.command,
         "--pretrain.batch",
@@ -95,6 +95,10 @@ def test_a_part_of_the_identities_has_its_results(tiny):
     assert all(0 < float(row["mAP"]) <= 100 for row in rows)
     assert rows[-1]["mAP (paper)"] == "93.3" and rows[0]["mAP (paper)"] == ""
     assert (folder / "ratio.png").stat().st_size > 1000
+    short = ["--pretrain.train.epochs", "1", "--variants", "[cross_video]", "--model.options", "{}"]
+    assert main(["ablate", "minutes", *small, *short, "--name", "parts"]) == 0
+    with open(folder / "minutes.csv") as file:
+        assert all(float(row["pretraining_minutes (min)"]) >= 0 for row in csv.DictReader(file))
     whole = tiny.folder.with_name("whole") / "pretrain" / "cross_video"
     assert (tiny.folder.with_name("parts.ratio.100") / "pretrain/cross_video").resolve() == whole.resolve()
 

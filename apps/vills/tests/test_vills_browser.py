@@ -53,7 +53,8 @@ def ui(tiny):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tiny.store, "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "ui", "--app-name", "reid"]  # as `make ui`
+    command += ["--backend-store-uri", tiny.store, "--workers", "1"]
     address = f"http://127.0.0.1:{port}"
     with process([*command, "--host", "127.0.0.1", "--port", str(port)]):
         until(lambda: urllib.request.urlopen(f"{address}/health", timeout=2).status == 200, "MLflow's UI")
@@ -112,6 +113,19 @@ def runs(tiny):
         if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
     }
     return f"#/experiments/{experiment}/runs", parent.info.run_id, nested
+
+
+def test_the_first_page_is_of_trainings_and_asks_nothing(ui, sees):
+    text = "document.body.innerText"
+    listed, other = f"{text}.includes('vills_tiny')", f"/telemetry|Traces/i.test({text})"
+    assert sees(ui, f"{listed} && !{other}")
+
+
+def test_from_the_first_page_two_clicks_lead_to_a_chart(ui, sees):
+    experiment = "[...document.querySelectorAll('a')].find(link => link.innerText == 'vills_tiny')"
+    charts = "document.querySelector('input[name=runs-view-mode][value=CHART]')"
+    drawn = "document.querySelectorAll('.js-plotly-plot').length > 0"
+    assert sees(ui, f"{drawn} || ({charts} || {experiment})?.click()")
 
 
 def test_the_experiment_lists_the_parent_run(ui, sees, runs):

@@ -82,7 +82,8 @@ def draw_figures(
         )
         save_figure(figure, folder / f"ranked_{name}.png")
     save_figure(_summary(section.variants, results, answers), folder / "summary.png")
-    encoders = {NAMES[name]: _model(models[name]) for name in section.variants}
+    extractors: dict[str, Any] = {NAMES[name]: models[name].extractor for name in section.variants}
+    encoders = {name: extractor.model for name, extractor in extractors.items()}
     images, clips = ("mix_images", "mix_clips") if "mix_images" in sides else ("query_images", "query_clips")
     if images in sides:
         shown = features[first][images]
@@ -93,10 +94,6 @@ def draw_figures(
         frames = TrackletDataset(sides[clips].manifest, None, section.shapes.frames, "even")
         clip = resize(frames[_spaced(features[first][clips], 1)[0]]["clip"], section.shapes.frame)
         save_figure(draw_attention(encoders, clip, clip=True), folder / "attention_clip.png")
-
-
-def _model(model: Any) -> Any:
-    return model.extractor.model
 
 
 def _describe_ap(result: Result, query: int) -> str:

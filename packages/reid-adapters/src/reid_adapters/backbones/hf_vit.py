@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reid_adapters.backbones.hugging_face import HuggingFace, resize_patches
+from reid_adapters.backbones.hugging_face import HuggingFace, flatten_patches, resize_patches
 from reid_adapters.backbones.protocol import (
     Backbone,
     Change,
@@ -50,7 +50,7 @@ class HuggingFaceViT(HuggingFace):
 
     def embed(self, model: Any, images: Tensor) -> tuple[Tensor, Sequence[Any] | None]:
         embeddings = model.embeddings
-        patches = embeddings.patch_embeddings.projection(images).flatten(2).transpose(1, 2)
+        patches = flatten_patches(embeddings.patch_embeddings.projection(images))
         tokens = torch.cat([embeddings.cls_token.expand(len(patches), -1, -1), patches], dim=1)
         return embeddings.dropout(tokens + embeddings.position_embeddings), None
 
