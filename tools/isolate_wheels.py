@@ -27,9 +27,15 @@ ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 
 
+def import_name(member: Path) -> str:
+    """What a member is imported as: its distribution's name with underscores (an app's folder may differ)."""
+    name: str = tomllib.loads((member / "pyproject.toml").read_text())["project"]["name"]
+    return name.replace("-", "_")
+
+
 def version_of(member: Path) -> str:
     """A member's version, from the one line that states it: `__version__` in its `__init__.py`."""
-    module = member / "src" / member.name.replace("-", "_") / "__init__.py"
+    module = member / "src" / import_name(member) / "__init__.py"
     found = re.search(r'^__version__ = "(.+)"$', module.read_text(), re.MULTILINE)
     if found is None:
         raise SystemExit(f'{module}: expected a line like __version__ = "0.1.0"')
@@ -38,7 +44,7 @@ def version_of(member: Path) -> str:
 
 def wheel_of(member: Path) -> Path:
     """The wheel in dist/ of a member's current version."""
-    wheel = DIST / f"{member.name.replace('-', '_')}-{version_of(member)}-py3-none-any.whl"
+    wheel = DIST / f"{import_name(member)}-{version_of(member)}-py3-none-any.whl"
     if not wheel.exists():
         raise SystemExit(f"{wheel} is missing: run ./pants package :: first")
     return wheel

@@ -38,6 +38,7 @@ COMMANDS = {
     "vills": "vills.cli",
     "cion": "cion.cli",
     "vsla-clip": "vsla_clip.cli",
+    "reid-gallery": "reid_gallery.cli",
 }
 FACES = (
     *("reid_core", "reid_core.data", "reid_core.models", "reid_core.training", "reid_core.recipe"),
@@ -76,6 +77,13 @@ def test_help_of_every_command_loads_nothing_heavy(app: str) -> None:
     assert {"run", "ablate", "status", "sync", "gc", "unlock", "config"} <= set(commands)
     program, *group = app.split()
     code = "\n".join(helps(COMMANDS[program], [*group, name]) for name in commands)
+    assert heavy_modules(code) == []
+
+
+def test_help_of_every_command_of_the_gallery_loads_nothing_heavy() -> None:
+    from reid_gallery.cli import list_commands
+
+    code = "\n".join(helps("reid_gallery.cli", [name]) for name in list_commands())
     assert heavy_modules(code) == []
 
 

@@ -39,7 +39,7 @@ CODE = """
 import builtins, importlib, json, os, pkgutil, sys, types
 
 OURS = {"reid_core", "reid_eval", "reid_lse", "reid_denoise", "reid_adapters", "reid_pretrain"}
-OURS |= {"cion", "vills", "vsla_clip"}
+OURS |= {"cion", "vills", "vsla_clip", "reid_gallery"}
 platforms, LIGHT, whole = json.loads(sys.argv[1])
 real = builtins.__import__
 
@@ -96,7 +96,7 @@ LIGHT = {
     ],
     **{
         name: [f"{name}.cli"]
-        for name in ("reid_eval", "reid_lse", "reid_denoise", "cion", "vills", "vsla_clip")
+        for name in ("reid_eval", "reid_lse", "reid_denoise", "cion", "vills", "vsla_clip", "reid_gallery")
     },
 }
 """Faces, configurations and command lines: what is imported before torch."""

@@ -11,16 +11,12 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 
 import pytest
-from isolate_wheels import version_of
+from isolate_wheels import import_name, version_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
 APPS = sorted(path.parent for path in ROOT.glob("apps/*/pyproject.toml"))
 MEMBERS = PACKAGES + APPS
-
-
-def import_name(member: Path) -> str:
-    return member.name.replace("-", "_")
 
 
 def normalised(name: str) -> str:
@@ -50,7 +46,7 @@ def ids(member: Path) -> str:
     return member.name
 
 
-def test_there_are_six_packages_and_three_apps() -> None:
+def test_there_are_six_packages_and_four_apps() -> None:
     assert [path.name for path in PACKAGES] == [
         "reid-adapters",
         "reid-core",
@@ -59,7 +55,7 @@ def test_there_are_six_packages_and_three_apps() -> None:
         "reid-lse",
         "reid-pretrain",
     ]
-    assert [path.name for path in APPS] == ["cion", "vills", "vsla_clip"]
+    assert [path.name for path in APPS] == ["cion", "gallery", "vills", "vsla_clip"]
 
 
 @pytest.mark.parametrize("member", PACKAGES, ids=ids)
