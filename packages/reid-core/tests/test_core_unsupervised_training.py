@@ -12,10 +12,11 @@ import torch
 from torch import nn
 from torchvision.io import write_png
 
+from reid_core.data import digests
 from reid_core.data.manifest import Manifest
 from reid_core.data.transforms import eval_transform
 from reid_core.training.config import TrainConfig
-from reid_core.training.unsupervised import ClusterContrastConfig, train_clusters
+from reid_core.training.unsupervised import ClusterContrastConfig, train_clusters, training
 
 PEOPLE, IMAGES = 6, 8
 SETTINGS = ClusterContrastConfig(rounds=2, identities=4, instances=4, k1=8, k2=2, decay_every=1)
@@ -154,6 +155,32 @@ def test_what_a_round_runs_on_is_no_setting_that_it_was_begun_with(world, whole)
     elsewhere = replace(CONFIG, accelerator="gpu", devices=2, strategy="ddp", workers=3, log_every=7)
     result = train_clusters(fresh(), world, noisy, PLAIN, whole[2], SETTINGS, elsewhere)
     assert result == whole[1]
+
+
+def test_each_image_file_is_looked_at_once_however_many_rounds(world, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(digests, "_size", lambda path: seen.append(path) or 0)
+    train(world, tmp_path)
+    assert sorted(seen) == sorted(f"{world.root}/{path}" for path in world.table["path"])
+
+
+def test_features_are_extracted_on_the_device_that_the_training_is_told(world, tmp_path, monkeypatch):
+    class Enough(Exception):
+        """Ends the training where the features would be."""
+
+    def extract(*_, device, **__):
+        devices.append(device)
+        raise Enough
+
+    devices = []
+    monkeypatch.setattr(training, "extract", extract)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    for accelerator in ("cpu", "gpu"):
+        config = replace(CONFIG, accelerator=accelerator)
+        with pytest.raises(Enough):
+            train_clusters(fresh(), world, noisy, PLAIN, tmp_path / accelerator, SETTINGS, config)
+    assert devices == ["cpu", "cuda:3"]
 
 
 def test_a_round_of_outliers_says_what_to_change(world, tmp_path):

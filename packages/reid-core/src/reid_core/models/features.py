@@ -121,6 +121,7 @@ def extract(
     flip: bool = False,
     fingerprint: str = "",
     items: Sequence[int] | np.ndarray | None = None,
+    images: str | None = None,
 ) -> Features:
     """Features of all items of a dataset, in its order.
 
@@ -147,6 +148,7 @@ def extract(
         flip: whether a feature is the mean of that of the input and that of its mirror image.
         fingerprint: whatever else the features depend on, such as the transform's settings.
         items: those wanted, in order; None for all.
+        images: `rows_digest` of the dataset's manifest, where it is known already; None looks at each file.
 
     Returns:
         The features.
@@ -172,8 +174,11 @@ def extract(
         raise ValueError(f"the dataset for {path.name} is empty; check the split")
     device = pick_device(device)
     rows = item_rows(dataset, wanted)
+    whole: Manifest = getattr(dataset, "manifest", rows)
     identity = _identity(
-        model, getattr(dataset, "manifest", rows), f"{len(wanted)} {autocast} {flip} {fingerprint}"
+        model,
+        f"{len(wanted)} {autocast} {flip} {fingerprint} {whole.root.absolute()} "
+        f"{rows_digest(whole) if images is None else images}",
     )
     notes, valid_file = path.with_name(path.name + ".json"), valid_path(path)
     state = _notes(notes, identity) or {"identity": identity, "rows": 0, "away": {}}
@@ -335,9 +340,9 @@ def item_rows(dataset: Any, items: np.ndarray) -> Manifest:
     return Manifest(pd.DataFrame({"path": items.astype(str), "split": "unlabeled"}), Path("."))
 
 
-def _identity(model: nn.Module, images: Manifest, settings: str) -> str:
+def _identity(model: nn.Module, settings: str) -> str:
     """What the features depend on, as far as can be seen."""
-    digest = hashlib.sha256(f"{settings} {images.root.absolute()} {rows_digest(images)}".encode())
+    digest = hashlib.sha256(settings.encode())
     for name, value in model.state_dict().items():
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from reid_core.data.datasets import ImageDataset, Transform, collate
+from reid_core.data.digests import rows_digest
 from reid_core.data.manifest import UNKNOWN, Manifest
 from reid_core.data.samplers import CameraPKBatches, mix
 from reid_core.files import atomic, claim, digest, finish, finished
 from reid_core.models.features import extract, valid_path
-from reid_core.processes import share
+from reid_core.processes import local_device, share
 from reid_core.training.checkpoints import read_checkpoint, write_checkpoint
 from reid_core.training.config import TrainConfig
 from reid_core.training.loop import FINAL, LAST, fit
@@ -120,6 +121,7 @@ def train_clusters(
             "images, or lower k1"
         )
     before: Path | None = None
+    images = rows_digest(manifest) if rank == 0 else ""
     inputs = {"images": manifest.digest, "weights": _digest(model), "other": fingerprint}
     summaries = []
     for number in range(settings.rounds):
@@ -140,6 +142,7 @@ def train_clusters(
             settings,
             trained,
             mix(seed, number),
+            images,
             logger,
             rank,
             world_size,
@@ -188,6 +191,8 @@ class _Round:
     settings: ClusterContrastConfig
     config: TrainConfig
     seed: int
+    images: str
+    """`rows_digest` of the manifest, in rank 0."""
     logger: Logger | None
     rank: int
     world_size: int
@@ -293,7 +298,8 @@ class _Round:
             file,
             batch_size=s.identities * s.instances,
             workers=self.config.workers,
-            device="cpu" if self.config.accelerator == "cpu" else "auto",
+            device=local_device(self.config.accelerator),
+            images=self.images,
         )
         for written in (file, valid_path(file)):
             written.unlink()
