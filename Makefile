@@ -50,6 +50,11 @@ lint: $(STAMP) ## ruff check, ruff format --check, mypy on the public code
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy packages/*/src apps/*/src tools
 
+.PHONY: docs
+docs: $(STAMP) ## the documentation site in dist/docs, which opens from disk; a warning or a dead link is an error
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build
+	@echo "dist/docs/index.html"
+
 .PHONY: format
 format: $(STAMP) ## let ruff sort imports and format
 	.venv/bin/ruff check --fix-only .

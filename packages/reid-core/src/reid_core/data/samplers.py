@@ -19,7 +19,7 @@ SEED_BITS = 63
 class Draw(NamedTuple):
     """One item of a batch: which row, and the seed of all that is random about it (frames, augmentation).
 
-    Args:
+    Attributes:
         index: position in the data set.
         seed: non-negative, below 2^63.
     """

@@ -46,7 +46,7 @@ def read_people(
     number or name within one person and camera) and frame (a number) are optional.
 
     Persons and cameras that are all numbers (persons from 1) keep them; otherwise they are numbered from 1 in
-    sorted order, and `Manifest.names` has their names: names["pid"][1], names["camid"][1].
+    sorted order, and `Manifest.names` has their names: `names["pid"][1]`, `names["camid"][1]`.
 
     The split is drawn: people are ordered by a hash of seed and pid, and the first `fraction` of them,
     rounded, are for training. Of each test person and camera one image (or tracklet) is a query and the
