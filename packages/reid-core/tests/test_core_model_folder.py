@@ -292,7 +292,7 @@ def test_pickled_weights_are_not_looked_at(tiny, name) -> None:
     (tiny / "model.safetensors").rename(tiny / name)
     with pytest.raises(FileNotFoundError, match="it has no model.safetensors"):
         load(tiny)
-    with pytest.raises(ValueError, match="is no .onnx or .xml file: give a model folder"):
+    with pytest.raises(ValueError, match="is no .onnx, .xml or .torchscript file: give a model folder"):
         load(tiny / name)
 
 

@@ -1,5 +1,6 @@
 from .backbones import Encoder, Tokens, build_backbone
 from .embedder import Embedder, load
+from .exporting import export
 from .features import Features, extract, retrieval_arguments, valid_path
 from .folder import save
 from .heads import ReIDModel, ReIDObjective
@@ -17,6 +18,7 @@ __all__ = [
     "ReIDObjective",
     "Tokens",
     "build_backbone",
+    "export",
     "extract",
     "load",
     "load_weights",

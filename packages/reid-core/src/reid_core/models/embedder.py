@@ -29,7 +29,7 @@ AHEAD = 2
 """Batches that are decoded while the model works."""
 THREADS = 8
 """At most so many threads decode where the caller names no number; more wait for Python's lock."""
-EXPORTED = (".onnx", ".xml")
+EXPORTED = (".onnx", ".xml", ".torchscript")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 Errors = Literal["raise", "mask"]
@@ -279,8 +279,9 @@ def load(
     """Load a model folder, a model of a hub, or an exported model.
 
     Args:
-        source: a folder as `save` writes it; a hub's OWNER/NAME; an .onnx file (extra `onnx`); or an .xml
-            file of OpenVINO with its .bin beside it (extra `openvino`).
+        source: a folder as `save` writes it; a hub's OWNER/NAME; an .onnx file (extra `onnx`); an .xml
+            file of OpenVINO with its .bin beside it (extra `openvino`); or a .torchscript archive, which is
+            a program: load those of people that you trust.
         revision, cache_dir, token, force_download, local_files_only: of
             `huggingface_hub.snapshot_download`, for a hub's model.
         preprocessing: fields of `Preprocessing`, for an exported model; where its input has a fixed size and
@@ -303,8 +304,9 @@ def load(
     if path.is_file():
         if path.suffix not in EXPORTED:
             raise ValueError(
-                f"{path} is no .onnx or .xml file: give a model folder, as reid_core.models.save writes it; "
-                "a checkpoint's weights alone say neither what builds the model nor what it is fed"
+                f"{path} is no .onnx, .xml or .torchscript file: give a model folder, as "
+                "reid_core.models.save writes it; a checkpoint's weights alone say neither what "
+                "builds the model nor what it is fed"
             )
         return _load_exported(path, preprocessing)
     if preprocessing:

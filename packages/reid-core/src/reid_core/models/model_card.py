@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from huggingface_hub import ModelCardData
 
@@ -20,14 +21,14 @@ reid-core {version}; the facts below are those of `config.json`.
 ```python
 from reid_core.models import load
 
-embedder = load(".")  # this folder, or its id on the hub
+embedder = load("{source}")  # {what}
 features = embedder.embed(["a.jpg", "b.jpg"])  # float32 [2, {dim}]
 ```
 
 | | |
 | --- | --- |
 {rows}
-
+{sections}
 ## Limits
 
 Accuracy holds for people and cameras like those of the training data; measure it on your own before use.
@@ -35,11 +36,13 @@ Features of people are personal data. A ranked list is a lead for a person to ch
 """
 
 
-def model_card(config: ModelConfig) -> str:
+def model_card(config: ModelConfig, file: str = "", sections: Mapping[str, str] | None = None) -> str:
     """A model card in Markdown, with the front matter that hubs read.
 
     Args:
         config: of the model folder.
+        file: name of the exported model's file; empty where the folder's weights are meant.
+        sections: further headings and their text in Markdown.
 
     Example:
         >>> from reid_core.models.preprocessing import Preprocessing
@@ -64,9 +67,9 @@ def model_card(config: ModelConfig) -> str:
         "resize": f"{about.interpolation}, antialiased",
         "channels": f"{about.channels}; {normalisation}",
         "mirror image averaged in": "yes" if config.flip else "no",
-        "builder": f"`{config.builder}`",
-        "arguments": f"`{json.dumps(config.arguments)}`",
     }
+    if config.builder is not None:
+        facts |= {"builder": f"`{config.builder}`", "arguments": f"`{json.dumps(config.arguments)}`"}
     if about.frames is not None:
         facts["clip"] = "{} frames of {} x {}".format(about.frames, *(about.frame_size or about.size))
     kinds = ["an image"] * about.takes_images + ["a clip"] * (about.frames is not None)
@@ -76,6 +79,9 @@ def model_card(config: ModelConfig) -> str:
         inputs=" or ".join(kinds),
         metric="cosine similarity" if config.metric == "cosine" else "Euclidean distance",
         version=config.reid_core,
+        source=file or ".",
+        what="beside its config.json" if file else "this folder, or its id on the hub",
+        sections="".join(f"\n## {name}\n\n{text.strip()}\n" for name, text in (sections or {}).items()),
         rows="\n".join(f"| {name} | {_cell(value)} |" for name, value in facts.items()),
     )
 

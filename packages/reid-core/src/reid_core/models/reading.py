@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from reid_core.data.decoding import UnreadableImage
 from reid_core.data.frames import nearest_readable, sample_frames
-from reid_core.models.inputs import Item, read_frame
+from reid_core.models.inputs import Item, items, read_frame
 from reid_core.models.preprocessing import Preprocessing
 
 
@@ -62,6 +64,28 @@ def read_ahead(
             yield job, future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def input_batches(
+    inputs: Iterable[Any], preprocessing: Preprocessing, batch_size: int, workers: int = 1
+) -> Iterator[Tensor]:
+    """What a model is given of images and tracklets that can be read.
+
+    Args:
+        inputs: as for `Embedder.embed`; images and clips mixed only for a model of one of them.
+        preprocessing: of the model.
+        batch_size: images or clips at a time.
+        workers: threads that decode.
+
+    Yields:
+        float32 `[b 3 h w]` or `[b t 3 h w]`, normalised.
+    """
+    entries = items(inputs)
+    loaded = read_ahead(entries, preprocessing, workers, ahead=batch_size, mask=True)
+    with closing(loaded):
+        readable = (pixels for _, pixels in loaded if pixels is not None)
+        while batch := list(islice(readable, batch_size)):
+            yield preprocessing.normalise(torch.stack(batch))
 
 
 def _jobs(entries: Iterable[Item], preprocessing: Preprocessing) -> Iterator[Job]:

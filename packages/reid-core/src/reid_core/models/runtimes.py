@@ -1,7 +1,10 @@
-"""Exported models, ONNX (extra `onnx`) and OpenVINO IR (extra `openvino`), as modules for the CPU."""
+"""Exported models, run on the CPU: ONNX (extra `onnx`), OpenVINO IR (extra `openvino`), TorchScript."""
 
 from __future__ import annotations
 
+import copy
+import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,10 @@ from torch import Tensor, nn
 from reid_core.models.model_config import refuse_placeholder
 
 Shape = tuple[int | None, ...]
+
+NEEDS_ONNXRUNTIME = "{path}: ONNX needs onnxruntime; pip install onnxruntime onnx"
+SHAPE_FILE = "input_shape.json"
+"""Where a TorchScript archive keeps its input's shape: the format itself has none."""
 
 
 class ExportedModel(nn.Module):
@@ -65,22 +72,75 @@ def open_exported(path: Path) -> ExportedModel:
     """Open an exported model on as many threads as torch has.
 
     Args:
-        path: an .onnx file, or an .xml file of OpenVINO with its .bin beside it.
+        path: an .onnx file, an .xml file of OpenVINO with its .bin beside it, or a .torchscript archive. The
+            last is a program, which torch runs as it stands: open those of people that you trust.
 
     Raises:
         ImportError: the extra is not installed.
         ValueError: the file is something else, or has more than one input or output.
     """
     refuse_placeholder(path)
-    opener = _open_onnx if path.suffix == ".onnx" else _open_openvino
-    return opener(path)
+    openers = {".onnx": _open_onnx, ".xml": _open_openvino, ".torchscript": _open_torchscript}
+    return openers[path.suffix](path)
+
+
+def write_torchscript(model: nn.Module, example: Tensor, path: Path, half: bool) -> None:
+    """Trace a module in eval mode to a TorchScript archive.
+
+    Args:
+        model: from images or clips to features, float32, on the CPU.
+        example: what it takes; another number of images is left to the archive's user.
+        path: of the archive.
+        half: whether it computes in half precision, between float32 inputs and outputs.
+
+    Raises:
+        ValueError: torch can't trace it.
+    """
+    module = copy.deepcopy(model)
+    traced = _Half(module.half()) if half else module
+    try:
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter("ignore")  # shapes taken for constants: the caller tries other batches
+            script = torch.jit.trace(traced, example, check_trace=False)
+    except Exception as error:  # its causes share no class
+        raise ValueError(f"torch can't trace {type(model).__name__} ({_first_line(error)})") from error
+    shape = json.dumps([None, *example.shape[1:]])
+    torch.jit.save(script, str(path), _extra_files={SHAPE_FILE: shape.encode()})
+
+
+class _Half(nn.Module):
+    """Half precision inside, float32 outside."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x.half()).float()
+
+
+def _open_torchscript(path: Path) -> ExportedModel:
+    found = {SHAPE_FILE: ""}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            script = torch.jit.load(str(path), map_location="cpu", _extra_files=found).eval()
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} can't be opened as TorchScript ({_first_line(error)})") from error
+    shape = tuple(json.loads(found[SHAPE_FILE])) if found[SHAPE_FILE] else (None, 3, None, None)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return script(torch.from_numpy(x)).numpy()
+
+    return ExportedModel(run, shape, np.float32, path)
 
 
 def _open_onnx(path: Path) -> ExportedModel:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError(f"{path}: ONNX needs onnxruntime; pip install onnxruntime") from error
+        raise ImportError(NEEDS_ONNXRUNTIME.format(path=path)) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
