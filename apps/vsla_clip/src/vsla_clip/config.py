@@ -123,9 +123,14 @@ class Stage1Config:
     batch: int = 64
     """Clips a step over all ranks (CLIP-ReID: 64)."""
     train: Training = field(
-        default_factory=lambda: Training(lr=3.5e-4, warmup_epochs=5.0, weight_decay=1e-4)  # CLIP-ReID
+        default_factory=lambda: Training(
+            optimizer="adam",  # 5.2
+            lr=3.5e-4,  # 5.2
+            warmup_epochs=5.0,  # CLIP-ReID
+            weight_decay=1e-4,  # CLIP-ReID
+        )
     )
-    """Length and optimiser (5.2: 3.5e-4). An epoch is one pass over the training tracklets."""
+    """Length and optimiser (5.2: Adam, 3.5e-4). An epoch is one pass over the training tracklets."""
 
 
 @dataclass
@@ -139,9 +144,14 @@ class Stage2Config:
     losses: LossConfig = field(default_factory=LossConfig)
     """Weights of the losses (5.2)."""
     train: Training = field(
-        default_factory=lambda: Training(lr=1e-4, decay_epochs=(60.0, 90.0), weight_decay=1e-4)  # CLIP-ReID
+        default_factory=lambda: Training(
+            optimizer="adam",  # 5.2
+            lr=1e-4,  # 5.2
+            decay_epochs=(60.0, 90.0),  # 5.2
+            weight_decay=1e-4,  # CLIP-ReID
+        )
     )
-    """Length and optimiser (5.2: 1e-4 for adapters, a tenth at 60 and 90)."""
+    """Length and optimiser (5.2: Adam, 1e-4 for adapters, a tenth at 60 and 90)."""
     full_lr: float = 5e-6
     """Learning rate in place of the training's own where the whole image encoder is trained (5.2)."""
 
