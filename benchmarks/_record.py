@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -19,6 +20,29 @@ RESULTS = ROOT / "benchmarks" / "results"
 BUSY = 0.5
 """Load average per core, before a benchmark begins, above which its result is marked as disturbed."""
 STARTED, LOAD_BEFORE = time.perf_counter(), os.getloadavg()[0]
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, cwd=ROOT).stdout.strip()
+
+
+def _find_revision() -> str:
+    """The commit at hand, with "+changes" where tracked files differ from it.
+
+    It is the variable REVISION where a copy has no git folder, and empty where neither is.
+    """
+    if told := os.environ.get("REVISION"):
+        return told
+    try:
+        commit = _git("rev-parse", "--short", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+    except FileNotFoundError:
+        return ""
+    return commit + "+changes" * bool(commit and changed)
+
+
+REVISION = _find_revision()
+"""As the benchmark begins: the files may change while it runs."""
 
 
 def read_stages(run_folder: Path) -> dict[str, dict[str, Any]]:
@@ -45,9 +69,9 @@ def write_record(path: Path, claim: str, machine: dict[str, Any] | None = None, 
     processors = (line.split(":")[1].strip() for line in lines if "model name" in line)
     record = {
         "claim": claim,
-        "command": f"python benchmarks/{Path(sys.argv[0]).name}",
+        "command": describe_command(),
         "date": date.today().isoformat(),
-        "revision": _revision(),
+        "revision": REVISION,
         "machine": {
             "cpu": next(processors, platform.processor()),
             "cores": os.cpu_count(),
@@ -63,6 +87,18 @@ def write_record(path: Path, claim: str, machine: dict[str, Any] | None = None, 
     partial.rename(path)
 
 
+def describe_command() -> str:
+    """The command at hand; a folder of the user's, an absolute path, is its option's name in capitals."""
+    words, option = ["python", f"benchmarks/{Path(sys.argv[0]).name}"], ""
+    for word in sys.argv[1:]:
+        name, equals, value = word.partition("=") if word.startswith("--") else (option, "", word)
+        option = name
+        if Path(value).is_absolute():
+            word = f"{name}{equals}" * bool(equals) + (name.lstrip("-").upper() or "PATH")
+        words.append(word)
+    return shlex.join(words)
+
+
 def describe_run() -> dict[str, Any]:
     """Seconds and CPU seconds of this process and its children, load averages, whether others ran."""
     times = os.times()
@@ -73,14 +109,3 @@ def describe_run() -> dict[str, Any]:
         "load_after": round(os.getloadavg()[0], 1),
         "busy": BUSY * (os.cpu_count() or 1) < LOAD_BEFORE,
     }
-
-
-def _revision() -> str:
-    """The commit at hand: the variable REVISION where a copy has no git folder, empty where neither is."""
-    if told := os.environ.get("REVISION"):
-        return told
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip()
-    except FileNotFoundError:
-        return ""
