@@ -45,7 +45,7 @@ def result(seed):
 
 def with_pairs(found):
     """The result with a ROC of three impostor pairs and a histogram of four bins."""
-    roc = Roc(np.array([0, 1 / 3, 1.0]), np.array([0.25, 0.5, 1.0]))
+    roc = Roc(np.array([0, 1 / 3, 1.0]), np.array([0.25, 0.5, 1.0]), np.array([0.9, 0.4, -0.5]))
     bins = ScoreHistogram(np.array([-1.0, -0.5, 0, 0.5, 1]), np.array([0, 0, 1, 3]), np.array([0, 6, 2, 0]))
     return replace(found, tar={1e-4: 0.25, 0.5: 0.5}, roc=roc, score_histogram=bins)
 

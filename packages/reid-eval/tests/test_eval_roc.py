@@ -54,6 +54,35 @@ def test_equals_scikit_learn_with_ties(case):
     assert set(zip(result.roc.far.round(12), result.roc.tar.round(12), strict=True)) <= points
 
 
+@settings(max_examples=40, deadline=None)
+@given(case=cases())
+def test_each_threshold_accepts_the_shares_that_its_point_says(case):
+    query, gallery, q_pids, g_pids, q_camids, g_camids = case
+    scores = -((query[:, None].astype(float) - gallery[None]) ** 2).sum(-1)
+    same = q_pids[:, None] == g_pids
+    valid = ~(same & (q_camids[:, None] == g_camids))
+    if not (same & valid).any() or not (~same).any():
+        return
+    roc = evaluate(*case, metric="euclidean", far=FAR).roc
+    for far, tar, threshold in zip(*roc, strict=True):
+        accepted = scores >= threshold
+        assert far == pytest.approx(accepted[~same & valid].mean(), abs=1e-12)
+        assert tar == pytest.approx(accepted[same & valid].mean(), abs=1e-12)
+
+
+def test_the_threshold_of_a_wanted_rate_is_the_lowest_that_keeps_it():
+    rng = np.random.default_rng(1)
+    query, gallery = (rng.integers(-9, 10, (rows, 4)).astype(np.float32) for rows in (40, 90))
+    pids, g_pids = rng.integers(0, 5, 40), rng.integers(0, 5, 90)
+    roc = evaluate(query, gallery, pids, g_pids, far=FAR, metric="euclidean", protocol=all_pairs).roc
+    impostor = (-((query[:, None].astype(float) - gallery[None]) ** 2).sum(-1))[pids[:, None] != g_pids]
+    for far in FAR:
+        threshold = roc.threshold_at(far)
+        assert (impostor >= threshold).mean() <= far
+        below = impostor[impostor < threshold].max()
+        assert (impostor >= below).mean() > far
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_equals_scikit_learn_on_real_values(dtype):
     rng = np.random.default_rng(0)

@@ -1,5 +1,6 @@
 from .evaluation import RANKS, Result, evaluate
 from .inputs import check_order
+from .open_set import OpenSet, calibration_error, fnir_at_fpir
 from .protocols import PROTOCOLS, find_protocol, single_shot
 from .ranking import Ranked, ranked
 from .rerank import Reranking, k_reciprocal
@@ -13,6 +14,7 @@ __version__: str
 __all__ = [
     "Found",
     "GALLERIES",
+    "OpenSet",
     "PROTOCOLS",
     "RANKS",
     "Ranked",
@@ -24,12 +26,14 @@ __all__ = [
     "Spread",
     "average",
     "build_index",
+    "calibration_error",
     "check_order",
     "evaluate",
     "k_reciprocal",
     "ranked",
     "exact_search",
     "find_protocol",
+    "fnir_at_fpir",
     "index_search",
     "pool_templates",
     "single_shot",

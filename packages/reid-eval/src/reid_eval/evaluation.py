@@ -139,7 +139,7 @@ class Result:
                     for name in ("num_queries", "num_gallery", "metric", "protocol", "unreadable")
                 },
                 **arrays,
-                roc=roc and Roc(**{key: np.array(values, np.float64) for key, values in roc.items()}),
+                roc=roc and Roc(*(np.array(roc[name], np.float64) for name in Roc._fields)),
                 score_histogram=histogram
                 and ScoreHistogram(
                     np.array(histogram["edges"], np.float64),

@@ -35,10 +35,26 @@ class Roc(NamedTuple):
     Attributes:
         far: float64 [k], false accept rate: the share of impostor pairs at or above a threshold, ascending.
         tar: float64 [k], true accept rate: the share of genuine pairs at or above it.
+        threshold: float64 [k], the score that a pair must reach, descending. Each wanted FAR has its point,
+            with the lowest threshold that keeps it.
     """
 
     far: np.ndarray
     tar: np.ndarray
+    threshold: np.ndarray
+
+    def threshold_at(self, far: float) -> float:
+        """The lowest threshold of these points whose false accept rate is at most `far`.
+
+        Args:
+            far: from 0 to 1; exact where it was asked of `evaluate`.
+
+        Example:
+            >>> far, tar = np.array([0.0, 0.01, 0.2]), np.array([0.5, 0.7, 0.9])
+            >>> Roc(far, tar, np.array([0.8, 0.6, 0.4])).threshold_at(0.1)
+            0.6
+        """
+        return float(self.threshold[np.searchsorted(self.far, far, side="right") - 1])
 
 
 class ScoreHistogram(NamedTuple):
@@ -155,7 +171,7 @@ def rates(
         known += width
     return Rates(
         {bracket.far: bracket.genuine / (pairs[0] + missed) for bracket in brackets},
-        _roc(genuine, impostor, brackets, missed),
+        _roc(genuine, impostor, brackets, missed, dtype),
         _histogram(genuine, impostor, order, dtype),
     )
 
@@ -196,18 +212,34 @@ def _counts_inside(
     return counts
 
 
-def _roc(genuine: np.ndarray, impostor: np.ndarray, brackets: Sequence[Bracket], missed: int) -> Roc:
+def _roc(
+    genuine: np.ndarray, impostor: np.ndarray, brackets: Sequence[Bracket], missed: int, dtype: torch.dtype
+) -> Roc:
     """Exact points at the bins' edges and at the thresholds found, thinned."""
     filled = np.flatnonzero(genuine + impostor)[::-1]
     accepted = np.cumsum(np.stack([impostor, genuine])[:, filled], axis=1).T
     asked = np.array([(bracket.impostor, bracket.genuine) for bracket in brackets], dtype=np.int64)
-    points = np.unique(np.concatenate([np.zeros((1, 2), np.int64), accepted, asked.reshape(-1, 2)]), axis=0)
+    known = DIGITS[dtype][0]
+    digits = _ascending(known)[filled]
+    edges = [_lowest(int(digit), known, dtype) for digit in digits]
+    floating = np.float32 if dtype == torch.float32 else np.float64
+    # A bracket ends at the highest score that lets one impostor too many pass; the threshold is just above.
+    blocked = [_nearest_zero(bracket.prefix, _size(dtype), dtype) for bracket in brackets]
+    wanted = [float(np.nextafter(floating(score), floating(np.inf))) for score in blocked]
+    above = _above(int(digits[0]), known, dtype)
+    points, first = np.unique(
+        np.concatenate([np.zeros((1, 2), np.int64), accepted, asked.reshape(-1, 2)]),
+        axis=0,
+        return_index=True,
+    )
+    thresholds = np.array([above, *edges, *wanted])[first]
     far, tar = (points / (accepted[-1] + (0, missed))).T
     decades = np.log10(np.maximum(far, 0.5 / accepted[-1, 0]))
     steps = np.floor(np.stack([FAR_STEPS * decades, TAR_STEPS * tar]))
     keep = np.ones(len(points), dtype=bool)
     keep[1:-1] = (steps[:, 1:-1] != steps[:, :-2]).any(axis=0)
-    return Roc(far[keep], tar[keep])
+    keep |= (points[:, None] == asked.reshape(1, -1, 2)).all(axis=2).any(axis=1)
+    return Roc(far[keep], tar[keep], thresholds[keep])
 
 
 def _histogram(
@@ -242,6 +274,21 @@ def _nearest_zero(prefix: int, known: int, dtype: torch.dtype) -> float:
     """The score nearest to 0 of those that start with these bits."""
     unsigned, floating = (np.uint32, np.float32) if dtype == torch.float32 else (np.uint64, np.float64)
     return float(np.array(prefix << (_size(dtype) - known), unsigned).view(floating))
+
+
+def _lowest(prefix: int, known: int, dtype: torch.dtype) -> float:
+    """The lowest score of those that start with these bits."""
+    rest = _size(dtype) - known
+    negative = prefix >> (known - 1)
+    return _nearest_zero((prefix << rest) | ((1 << rest) - 1 if negative else 0), _size(dtype), dtype)
+
+
+def _above(prefix: int, known: int, dtype: torch.dtype) -> float:
+    """The lowest score above all that start with these bits."""
+    if prefix >> (known - 1):  # negative: the next number above the one nearest to zero
+        nearest = _nearest_zero(prefix, known, dtype)
+        return float(np.nextafter(np.float64(nearest), np.inf))
+    return _nearest_zero(prefix + 1, known, dtype)
 
 
 def _digits(scores: Tensor, known: int, width: int) -> Tensor:

@@ -77,7 +77,7 @@ def roc_figure(results: Mapping[str, Result]) -> Figure:
     for number, (name, result) in enumerate(results.items()):
         if result.roc is None:
             raise ValueError(f"result {name!r} holds no ROC; evaluate it with far=(1e-4, 1e-3, ...)")
-        far, tar = result.roc
+        far, tar = result.roc.far, result.roc.tar
         smallest = float(far[far > 0].min(initial=1.0))
         least = min(least, smallest)
         asked = {rate: found for rate, found in result.tar.items() if rate >= smallest}
