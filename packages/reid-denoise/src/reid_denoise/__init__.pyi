@@ -1,4 +1,5 @@
 from .calibration import Calibration, CalibrationReport, calibrate_criteria
+from .cameras import center_by_camera
 from .constraints import simultaneous
 from .criteria import LEVELS, LINKINGS, Criteria, Level, Linking
 from .noise_metric import Noise, noise
@@ -26,6 +27,7 @@ __all__ = [
     "Report",
     "Scores",
     "calibrate_criteria",
+    "center_by_camera",
     "denoise",
     "noise",
     "score",
