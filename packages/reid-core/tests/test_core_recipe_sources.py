@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reid_core.data import digests
+from reid_core.data.manifest import Manifest
 from reid_core.data.readers import read
 from reid_core.recipe import Row, Source, Sources, Synthetic, Table
-from reid_core.recipe.sources import name_platforms, write_world
+from reid_core.recipe.sources import name_platforms, prepare, write_world
 from reid_core.recipe.tables import Found, write
 
 WORLD = Synthetic(
@@ -59,6 +61,21 @@ def test_a_source_reads_the_layout_of_its_name_unless_it_has_a_root(tmp_path):
 def test_a_layout_that_cannot_be_written_is_refused_before_any_work(layouts, message):
     with pytest.raises(ValueError, match=message):
         replace(SOURCES, synthetic=Synthetic({}, layouts)).check()
+
+
+def test_a_source_of_one_split_has_its_files_looked_at_once(tmp_path, monkeypatch):
+    table = pd.DataFrame({"path": ["a.jpg", "b.jpg"], "split": "unlabeled"})
+    Manifest(table, tmp_path).save(tmp_path / "rows.parquet")
+    sources = Sources({"data.a": Source(str(tmp_path / "rows.parquet"))})
+    looked = []
+    monkeypatch.setattr(digests, "_size", lambda path: looked.append(path) or 1)
+    stage = sources.stage()
+    job = SimpleNamespace(
+        section=stage.section, files=stage.files, folder=tmp_path / "out", roots=sources.roots(tmp_path)
+    )
+    found = prepare(job)["parts"]
+    assert sorted(looked) == [f"{tmp_path}/a.jpg", f"{tmp_path}/b.jpg"]
+    assert found["data.a/*"] == found["data.a/unlabeled"]
 
 
 def test_platforms_are_named_by_camera_and_each_camera_has_one(tmp_path):

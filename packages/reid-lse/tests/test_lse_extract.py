@@ -20,6 +20,7 @@ from reid_lse import (
     Extraction,
     LocalSemanticExtractor,
     RegionDataset,
+    SavedMasks,
     UnreadableImage,
     decode_mask,
     encode_mask,
@@ -265,6 +266,18 @@ def test_an_interrupted_job_ends_with_the_same_files(done, tmp_path, monkeypatch
     assert extract(str(images), str(tmp_path), Extraction(), **options) == summary
     assert files(tmp_path) == files(out)
     assert kept == {name: (tmp_path / name).stat().st_mtime_ns for name in written}
+
+
+@pytest.mark.parametrize(("size", "bits"), [((24, 48), 16), ((480, 640), 32)])
+def test_run_lengths_take_half_the_memory_where_none_is_longer_than_65535(tmp_path, size, bits):
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.new("RGB", size).save(images / "black.png")  # one colour: long runs
+    extract(str(images), str(tmp_path / "out"), Extraction(areas=["legs"]), workers=1)
+    found = SavedMasks(tmp_path / "out")
+    assert found.shards[0].schema.field("masks").type.value_type.value_type.bit_width == bits
+    written = pq.read_table(tmp_path / "out" / "masks-000000.parquet")["masks"][0].as_py()[0]
+    assert np.array_equal(found[0].masks[0], decode_mask(np.array(written), *size[::-1]))
 
 
 def test_other_settings_are_refused_in_the_same_folder(done):

@@ -71,7 +71,7 @@ class ManifestMasks:
     def __init__(self, folder: Path, areas: Sequence[str], manifest: Manifest, drawn: np.ndarray) -> None:
         self.saved = SavedMasks(folder, areas)
         paths = manifest.table["path"]
-        self.rows = self.saved.find(paths.to_numpy())
+        self.rows = self.saved.find(paths.array)
         missing = drawn[self.rows[drawn] < 0]
         if len(missing):
             raise ValueError(

@@ -23,11 +23,14 @@ from reid_lse.results import Found
 from reid_lse.rle import decode_mask
 from reid_lse.shards import SCHEMA
 
+SHORT_RUNS = pa.list_(pa.list_(pa.uint16()))
+"""Run lengths in half the memory; runs of an image of up to 65535 pixels fit."""
+
 
 class SavedMasks:
     """The masks that an extraction kept: a row per image, in the order in which the images were given.
 
-    The run lengths are held in memory, compressed as they are: some hundred bytes an image.
+    The run lengths are held in memory, some hundred bytes per image; forked processes share them.
 
     Args:
         folder: what `reid-lse extract` wrote.
@@ -53,7 +56,7 @@ class SavedMasks:
                 f"{folder} holds {len(files)} of {needed} shards: call `reid-lse extract` again to finish it"
             )
         try:
-            self.shards = [pq.read_table(file).select(SCHEMA.names) for file in files]
+            self.shards = [_read_shard(file) for file in files]
             self.names = tuple(json.loads((self.shards[0].schema.metadata or {})[NAMES_FIELD]))
         except (pa.ArrowException, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{folder}: holds damaged shards of masks ({error!r}); extract again") from error
@@ -98,6 +101,15 @@ class SavedMasks:
         masks = np.stack([decode_mask(np.asarray(about["masks"][area]), *size) for area in self.chosen])
         valid, quality = (np.array(about[name])[self.chosen] for name in ("valid", "quality"))
         return Found(about["path"], masks, valid, quality, np.array(about["keypoints"]).reshape(-1, 3))
+
+
+def _read_shard(file: Path) -> pa.Table:
+    table = pq.read_table(file).select(SCHEMA.names)
+    masks = table.schema.get_field_index("masks")
+    try:
+        return table.set_column(masks, "masks", table["masks"].cast(SHORT_RUNS))
+    except pa.ArrowInvalid:  # a longer run
+        return table
 
 
 class RegionDataset(Dataset[dict[str, Any]]):

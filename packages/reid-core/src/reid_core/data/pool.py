@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from torch import Tensor
 
 from reid_core.data.datasets import MAX_REPLACEMENTS
@@ -170,9 +172,11 @@ def build_pool(parts: Iterable[PoolPart]) -> Pool:
     videos: list[np.ndarray] = []
     for part in parts:
         manifest = part.manifest
-        repeated = manifest.table["path"].duplicated().to_numpy(dtype=bool)
-        if repeated.any():  # query and gallery may share images, and a picture must not weigh double
-            manifest = manifest.where(~repeated)
+        paths = manifest.table["path"]
+        # Query and gallery may share images, and a picture must not weigh double. Arrow sees at once that
+        # none are shared; pandas would make a Python string per row.
+        if pc.count_distinct(pa.array(paths)).as_py() < len(paths):
+            manifest = manifest.where(~paths.duplicated().to_numpy(dtype=bool))
         key = (manifest.digest, str(manifest.root))
         if key not in seen:
             seen[key] = len(manifests)
