@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_type_hints
+
+import docstring_parser
 
 from reid_core.cli.recipes import Parser, guarded
 from reid_gallery import __version__, commands
@@ -37,7 +40,15 @@ def build_parser(name: str) -> Parser:
     """
     function = find_command(name)
     parser = Parser(prog=f"{NAME} {name}", description=first_line(function), allow_abbrev=False)
-    parser.add_function_arguments(function, as_group=False, as_positional=True)
+    lists = [key for key, hint in get_type_hints(function).items() if hint == list[str]]
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=set(lists))
+    for key in lists:  # jsonargparse would have them as one argument, [a, b]
+        parameter = inspect.signature(function).parameters[key]
+        keyword: dict[str, Any] = {"nargs": "+", "type": str, "help": _describe(function, key)}
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            parser.add_argument(f"--{key}", required=True, **keyword)
+        else:
+            parser.add_argument(key, **keyword)
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     return parser
 
@@ -78,6 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(exit_.code or 0)
     traceback = options.pop("traceback")
     return guarded(NAME, lambda: find_command(given[0])(**options), traceback)
+
+
+def _describe(function: Callable[..., Any], parameter: str) -> str | None:
+    """What a docstring says of a parameter."""
+    described = docstring_parser.parse(function.__doc__ or "").params
+    return next((one.description for one in described if one.arg_name == parameter), None)
 
 
 def _top(names: Sequence[str], given: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reid_core.models.folder import WEIGHTS_FILE, probe, read_folder, save
+from reid_core.models.formats import SUFFIXES
 from reid_core.models.inference import batch_features, eval_mode, pick_device
 from reid_core.models.inputs import items
 from reid_core.models.model_config import CONFIG_FILE, Metric, ModelConfig, read_config
@@ -29,7 +30,6 @@ AHEAD = 2
 """Batches that are decoded while the model works."""
 THREADS = 8
 """At most so many threads decode where the caller names no number; more wait for Python's lock."""
-EXPORTED = (".onnx", ".xml", ".torchscript")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 Errors = Literal["raise", "mask"]
@@ -302,7 +302,7 @@ def load(
     """
     path = Path(source)
     if path.is_file():
-        if path.suffix not in EXPORTED:
+        if path.suffix not in SUFFIXES.values():
             raise ValueError(
                 f"{path} is no .onnx, .xml or .torchscript file: give a model folder, as "
                 "reid_core.models.save writes it; a checkpoint's weights alone say neither what "

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from reid_core.files import atomic, write_atomically
 from reid_core.models.embedder import Embedder
 from reid_core.models.folder import CARD_FILE
+from reid_core.models.formats import SUFFIXES, Format, Precision
 from reid_core.models.inference import eval_mode
 from reid_core.models.lower_precision import halve_onnx, quantize_onnx
 from reid_core.models.model_card import model_card
@@ -24,11 +25,6 @@ from reid_core.models.preprocessing import Preprocessing
 from reid_core.models.reading import input_batches
 from reid_core.models.runtimes import ExportedModel, open_exported, write_torchscript
 
-Format = Literal["onnx", "torchscript", "openvino"]
-Precision = Literal["fp32", "fp16", "int8"]
-
-SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript", "openvino": ".xml"}
-"""How the file of each format ends."""
 TOLERANCE = 1e-4
 """Greatest difference between features of a module and of its fp32 export, relative to the largest value."""
 CALIBRATION = 128
