@@ -1,9 +1,8 @@
 """Seven architectures exported: feature and mAP differences, speed and size beside torch.
 
-Networks have random weights (normalisation's statistics included, adapters moved off the identity), images are
-of synthetic people at 64 x 64: what an export changes doesn't depend on how well a network was trained, but
-for fp16 and int8, whose differences are of these weights alone. A finished line is kept: the same command
-goes on after being cut off, and --only NAME measures one architecture.
+Networks have random weights (normalisation's statistics included, adapters moved off the identity), images
+are of synthetic people at 64 x 64. Differences of fp16 and int8 are of these weights alone. A finished line
+is kept: the same command resumes after being cut off, and --only NAME measures one architecture.
 """
 
 from __future__ import annotations
