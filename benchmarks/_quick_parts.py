@@ -115,7 +115,7 @@ def video(folder: Path) -> Measured:
     import av
     import cv2
 
-    from reid_core.video import extract_tracklets, read_frames
+    from reid_core.video import build_tracker, extract_tracklets, read_frames
     from reid_core.video import tracklets as steps
 
     path, count = folder / "videos" / "street.mp4", 400
@@ -151,7 +151,7 @@ def video(folder: Path) -> Measured:
         with tempfile.TemporaryDirectory() as out, av.open(str(path)) as container:
             from supervision import Detections
 
-            tracker = steps._bytetrack(25)
+            tracker = build_tracker("bytetrack", 25)
             for number, frame in enumerate(container.decode(video=0)):
                 image = frame.to_ndarray(format="rgb24")
                 ((boxes, scores),) = detect([image])

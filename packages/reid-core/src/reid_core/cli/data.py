@@ -171,6 +171,7 @@ def tracklets(
     margin: float = 0.05,
     min_frames: int = 8,
     every: int = 1,
+    tracker: str = "bytetrack",
     batch: int = 8,
     part: int = 0,
     parts: int = 1,
@@ -189,6 +190,7 @@ def tracklets(
         margin: added to a box on each side, as a part of its width and height.
         min_frames: shortest tracklet that is kept.
         every: 2 looks at every second frame, and so on.
+        tracker: bytetrack, ocsort or botsort.
         batch: frames that the detector gets at a time.
         part: number of this process among those that share the work, from 0.
         parts: how many they are.
@@ -197,7 +199,7 @@ def tracklets(
 
     if (weights is None) == (detector is None):
         raise ValueError(f"give the weights of {model} with --weights, or a --detector of your own")
-    config = TrackletConfig(confidence, margin, min_frames, every)
+    config = TrackletConfig(confidence, margin, min_frames, every, tracker)
     detect = detector or PersonDetector(str(weights), model)
     manifest = extract_tracklets(videos, out, detect, config, batch, part, parts)
     broken = unreadable_videos(out, videos)

@@ -1,4 +1,4 @@
-"""Tracklets of persons from raw video: detect, track with ByteTrack, crop."""
+"""Tracklets of persons from raw video: detect, track, crop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from reid_core.data.manifest import Manifest
 from reid_core.data.storage import StorageGone
 from reid_core.files import claim, write_atomically
 from reid_core.progress import Progress
-from reid_core.video.detector import Detections, Detector
+from reid_core.video.detector import Detector
 from reid_core.video.frames import Frame, UnreadableVideo, read_frames
+from reid_core.video.tracking import build_tracker, detect_frames, track_boxes
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".flv"})
 CONFIDENCE = 0.8
@@ -46,6 +46,8 @@ class TrackletConfig:
     """Shortest tracklet that is kept (VILLS trains on 8 frames)."""
     every: int = 1
     """2 looks at every second frame, and so on."""
+    tracker: str = "bytetrack"
+    """One of `TRACKERS`."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.confidence <= 1 or self.margin < 0 or min(self.min_frames, self.every) < 1:
@@ -123,7 +125,7 @@ def extract_tracklets(
     names = find_videos(root)
     # A name that no manifest takes must not come to light after days of work.
     Manifest(pd.DataFrame({"path": names, "split": "unlabeled"}), root)
-    _bytetrack(1.0)
+    build_tracker(config.tracker, 1.0)
     claim(out, {"tracklets": asdict(config)})
     mine = names[part::parts]
     todo = [name for name in mine if not (out / name / BOXES_FILE).exists()]
@@ -176,7 +178,8 @@ def _extract(
         crops: list[tuple[np.ndarray, Path]] = []
         written: deque[Future[None]] = deque()
         with ThreadPoolExecutor(WRITERS) as pool:
-            for frame, tracked in _tracked(frames, detect, config.every, batch):
+            detected = detect_frames(frames, detect, batch)
+            for frame, tracked in track_boxes(detected, config.tracker, config.every):
                 for row, crop in _crops(frame, tracked, config.margin):
                     file = partial / f"{row[0]:05}" / f"{frame.number:07}.jpg"
                     if file.parent not in folders:
@@ -204,68 +207,6 @@ def _extract(
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _tracked(
-    frames: Iterator[Frame], detect: Detector, every: int, batch: int
-) -> Iterator[tuple[Frame, Any]]:
-    """Each frame with its tracked boxes (supervision.Detections with tracker_id)."""
-    from supervision import Detections as Boxes
-
-    tracker = None
-    for chunk in _chunks_ahead(frames, batch):
-        tracker = tracker or _bytetrack(chunk[0].rate / every)
-        for frame, found in zip(chunk, _detected(detect, chunk), strict=True):
-            yield frame, tracker.update(Boxes(xyxy=found.boxes, confidence=found.scores))
-
-
-def _chunks_ahead(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
-    """The frames in lists of a size, the next of which is decoded while one is worked on."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(lambda: list(islice(frames, size)))
-        while chunk := coming.result():
-            coming = pool.submit(lambda: list(islice(frames, size)))
-            yield chunk
-
-
-def _detected(detect: Detector, chunk: Sequence[Frame]) -> list[Detections]:
-    """The detector's boxes and scores, checked: it may be anybody's."""
-    found = detect([frame.image for frame in chunk])
-    if len(found) != len(chunk):
-        raise ValueError(
-            f"the detector returned {len(found)} results for {len(chunk)} frames; expected one each"
-        )
-    checked = []
-    for frame, given in zip(chunk, found, strict=True):
-        try:
-            boxes, scores = (np.asarray(part, dtype=np.float32) for part in given)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"the detector returned {str(given)[:80]} for frame {frame.number}; expected boxes and scores"
-            ) from error
-        boxes = boxes.reshape(-1, 4) if boxes.size == 0 else boxes
-        if boxes.shape != (len(scores), 4) or scores.ndim != 1:
-            raise ValueError(
-                f"the detector returned boxes {boxes.shape} and scores {scores.shape} for frame "
-                f"{frame.number}; expected [n 4] and [n]"
-            )
-        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-            raise ValueError(
-                f"the detector returned boxes or scores that are not finite, frame {frame.number}"
-            )
-        checked.append(Detections(boxes, scores))
-    return checked
-
-
-def _bytetrack(frame_rate: float) -> Any:
-    """ByteTrack (Zhang et al., ECCV 2022) with its library's settings."""
-    try:
-        from trackers import ByteTrackTracker
-    except ImportError as error:
-        raise ImportError(
-            "tracking needs the package trackers; pip install av trackers supervision"
-        ) from error
-    return ByteTrackTracker(frame_rate=frame_rate)
 
 
 def _crops(frame: Frame, tracked: Any, margin: float) -> Iterator[tuple[tuple, np.ndarray]]:
