@@ -1,9 +1,9 @@
-"""Ways of adapting a small CLIP, each with a learning rate that validation people chose: mAP of the test people.
+"""Ways of adapting a small CLIP, each with a learning rate that validation people chose.
 
 A third of the training people is held out; each method is trained on the others at each rate, and its best
-rate by the held-out people's mAP is what it is trained with on all training people, once per seed (division of
-the people, or world). Nothing else differs between methods: the same stages before, batches and steps. Each
-training is a run of `vsla-clip`, whose finished stages are reused: called again, the script goes on.
+rate by the held-out people's mAP is what it is trained with on all training people, once per seed (division
+of the people, or world). Nothing else differs between methods: the same stages before, batches and steps.
+Each training is a run of `vsla-clip`, whose finished stages are reused: called again, the script resumes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def hold_out(manifest: Manifest, seed: int) -> Manifest:
     held = train["pid"].isin(people[: len(people) // HELD_OUT])
     query, gallery = train[held].assign(split="query"), train[held].assign(split="gallery")
     gallery["tracklet"] += int(train["tracklet"].max()) + 1
-    return Manifest(pd.concat([train[~held], query, gallery], ignore_index=True), manifest.root, manifest.name)
+    return Manifest(
+        pd.concat([train[~held], query, gallery], ignore_index=True), manifest.root, manifest.name
+    )
 
 
 class Cells:
@@ -187,11 +189,12 @@ def run_all() -> None:
             scores = found[str(seed)][method] = search(cells, method, seed, rates)
             best = max(scores, key=scores.__getitem__)
             options = ("--method", method, f"--{rate_option(method)}", best)
-            rows[str(seed)][method] = {**cells.score(f"seed{seed}.{method}.{best}", seed, *options), "lr": best}
+            score = cells.score(f"seed{seed}.{method}.{best}", seed, *options)
+            rows[str(seed)][method] = {**score, "lr": float(best)}
     table = summarise(rows, ["frozen", *arguments.methods])
     write_record(
         arguments.output,
-        "retrieval of test people's tracklets, %, each method at the learning rate that held-out people chose",
+        "retrieval of test people's tracklets, %, each method at the rate that held-out people chose",
         options=[
             "PATH" if before.endswith(".root") else word
             for before, word in zip(["", *overrides], overrides, strict=False)

@@ -24,8 +24,10 @@ ON_DISK = ["--data.synthetic", "null"]
         ([*ON_DISK, "--data.root", "/nowhere"], "data.video.root: there is no folder /nowhere"),
         ([*ON_DISK, "--data.video.name", "mras"], "data.video.name: no reader for 'mras'"),
         (["--method", "vsla"], "method='vsla': expected one of frozen, baseline"),
-        (["--pbp.platforms", "[ground, uav]"], "pbp.platforms: expected ground and aerial, not 'uav'"),
-        (["--data.video.platforms", "{1: drone}"], "['aerial', 'ground'], not 'drone'"),
+        (["--pbp.platforms", "[ground, uav]"], "pbp.platforms: uav is called aerial"),
+        (["--pbp.platforms", "[ground, Air]"], "pbp.platforms: expected names of lower-case letters"),
+        (["--data.video.platforms", "{1: The drone}"], "data.video.platforms: expected names of lower-case"),
+        (["--evaluate.levels", "[]"], "evaluate.levels is empty"),
         (["--evaluate.protocol", "g2a"], "evaluate.protocol=g2a: expected one of market1501, "),
         (["--clip.captioned", "null"], "clip has random weights"),
         (

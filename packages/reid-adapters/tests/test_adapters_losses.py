@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -132,7 +133,7 @@ def test_stage_two_is_equation_10() -> None:
         "i2t": contrastive_loss(visual, texts[labels], labels),
         "t2i": contrastive_loss(texts[labels], visual, labels),
         "triplet": HardTripletLoss(0.3)(visual, labels),
-        "id": objective.head(visual, labels),
+        "id": objective.heads["projected"](visual, labels),
     }
     weights = {"v2sce": 1.0, "triplet": 1.0, "id": 0.25, "i2t": 1.0, "t2i": 1.0}
     expected["loss"] = torch.stack([weights[name] * loss for name, loss in expected.items()]).sum()
@@ -141,6 +142,22 @@ def test_stage_two_is_equation_10() -> None:
     trained = {part_of(name) for name in gradients(objective) if name.startswith("encoder")}
     assert trained == {"ifa", "cfaa", "prompts"}
     assert not any(name.startswith("prompts") for name, _ in objective.named_parameters())
+
+
+def test_the_release_s_losses_are_sums_over_features_of_several_depths() -> None:
+    clip, batch = parts()
+    encoder = attach(clip.visual, VSLAConfig(bottleneck=64))
+    released = LossConfig(
+        id_levels=("pooled", "projected"), triplet_levels=("penultimate", "pooled", "projected")
+    )
+    objective = VSLAObjective(encoder, PIDS, config=released)
+    levels, labels = encoder.levels(batch["clip"]), torch.tensor([1, 1, 2, 0])
+    losses = objective(batch)
+    triplet = sum(HardTripletLoss(0.3)(level, labels) for level in levels.values())
+    identity = sum(objective.heads[name](levels[name], labels) for name in ("pooled", "projected"))
+    torch.testing.assert_close(
+        losses, {"loss": triplet + 0.25 * identity, "triplet": triplet, "id": identity}
+    )
 
 
 def test_without_prompts_it_is_the_baseline_and_losses_can_be_left_out() -> None:
@@ -168,6 +185,15 @@ def test_a_few_steps_lower_the_loss() -> None:
         optimiser.step()
         values.append(loss.item())
     assert values[-1] < 0.5 * values[0]
+
+
+def test_levels_that_a_model_has_not_are_refused() -> None:
+    vit = timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=0, img_size=32)
+    objective = VSLAObjective(attach(vit, None), PIDS, config=LossConfig(id_levels=("pooled",)))
+    with pytest.raises(ValueError, match="TimmViT doesn't say where its class token is"):
+        objective({"clip": torch.randn(3, 1, 3, 32, 32), "pid": torch.tensor(PIDS)})
+    with pytest.raises(ValueError, match="id_levels must be different levels out of penultimate, pooled"):
+        LossConfig(id_levels=("pooled", "pooled"))
 
 
 def test_bad_input_is_named() -> None:

@@ -52,8 +52,10 @@ def released(prompts: bool = True) -> dict[str, Tensor]:
     return state
 
 
-def transcription(state: dict[str, Tensor], images: Tensor, frames: int, platform: Tensor) -> Tensor:
-    """The released image encoder's forward pass, from its weights alone."""
+def transcription(
+    state: dict[str, Tensor], images: Tensor, frames: int, platform: Tensor
+) -> dict[str, Tensor]:
+    """The released image encoder's forward pass, from its weights alone: features of three depths."""
     part = {key.removeprefix("image_encoder."): value for key, value in state.items()}
 
     def linear(x: Tensor, name: str) -> Tensor:
@@ -77,7 +79,7 @@ def transcription(state: dict[str, Tensor], images: Tensor, frames: int, platfor
     x = norm(x, "ln_pre")
     tokens = x.shape[1]
     for number in range(LAYERS):
-        block = f"transformer.resblocks.{number}"
+        before, block = x, f"transformer.resblocks.{number}"
         h = norm(x, f"{block}.ln_1")
         if number < len(state["cv_embed"]):
             prompts = state["cv_embed"][number][:, platform].transpose(0, 1)
@@ -89,8 +91,9 @@ def transcription(state: dict[str, Tensor], images: Tensor, frames: int, platfor
         x = x + attended + linear(cross, f"{block}.dat_cross.up")
         mlp = linear(quick_gelu(linear(norm(x, f"{block}.ln_2"), f"{block}.mlp.c_fc")), f"{block}.mlp.c_proj")
         x = x + mlp + linear(quick_gelu(linear(x, f"{block}.dat.down")), f"{block}.dat.up")
-    features = norm(x, "ln_post")[:, 0] @ part["proj"]
-    return features.unflatten(0, (-1, frames)).mean(1)
+    pooled = norm(x, "ln_post")[:, 0]
+    levels = {"penultimate": before[:, 0], "pooled": pooled, "projected": pooled @ part["proj"]}
+    return {name: level.unflatten(0, (-1, frames)).mean(1) for name, level in levels.items()}
 
 
 def test_the_released_model_is_reproduced(tmp_path: Path) -> None:
@@ -103,7 +106,10 @@ def test_the_released_model_is_reproduced(tmp_path: Path) -> None:
     clips, platform = torch.randn(2, 3, 3, 32, 16), torch.tensor([1, 0])
     with torch.no_grad():
         expected = transcription(state, clips.flatten(0, 1), 3, platform)
-        torch.testing.assert_close(encoder.eval()(clips, platform), expected, atol=1e-4, rtol=1e-4)
+        levels = encoder.eval().levels(clips, platform)
+        torch.testing.assert_close(levels, expected, atol=1e-4, rtol=1e-4)
+        assert torch.equal(encoder(clips, platform), levels["projected"])
+    assert encoder.level_widths() == {name: level.shape[1] for name, level in levels.items()}
 
 
 def test_the_released_prompts_are_reproduced() -> None:
@@ -153,6 +159,17 @@ def test_vifi_clip_s_and_openai_s_names_fill_a_clip(tmp_path: Path) -> None:
 
     inside = {f"clip.{name}": value for name, value in theirs.named_parameters()}
     assert not load_initial(clip(), inside).missing
+
+
+def test_position_embeddings_of_another_grid_are_resampled() -> None:
+    torch.manual_seed(1)
+    state = {name: value.detach().clone() for name, value in clip().named_parameters()}
+    state["visual.positional_embedding"] = torch.randn(1 + 8 * 8, WIDTH)
+    ours = clip()
+    report = load_initial(ours, state)
+    assert report.resized == ["visual.positional_embedding from 8 x 8 to 4 x 4"]
+    assert not report.mismatched and not report.missing and "1 resized" in str(report)
+    assert torch.equal(ours.visual.positional_embedding[0], state["visual.positional_embedding"][0])
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_a_manifest_without_tracklets_is_refused(manifest):
 @given(
     length=st.integers(1, 40),
     frames=st.integers(1, 12),
-    sampling=st.sampled_from(["sparse", "dense", "random", "shuffled", "even"]),
+    sampling=st.sampled_from(["sparse", "dense", "random", "shuffled", "even", "first"]),
 )
 def test_sampled_frames_exist_and_are_in_order(length, frames, sampling):
     chosen = sample_frames(length, frames, sampling).tolist()
@@ -212,6 +212,11 @@ def test_sampled_frames_exist_and_are_in_order(length, frames, sampling):
         )
     if length >= frames:
         assert len(set(chosen)) == frames
+
+
+def test_first_frames_are_those_of_whole_blocks_and_a_short_tracklet_repeats_its_last():
+    assert sample_frames(23, 8, "first").tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert sample_frames(3, 8, "first").tolist() == [0, 1, 2, 2, 2, 2, 2, 2]
 
 
 def test_shuffled_frames_are_random_ones_in_every_order():
@@ -230,7 +235,7 @@ def test_a_draw_shuffles_the_same_frames_again_and_another_draw_others(manifest)
 
 
 def test_unknown_sampling_is_refused_at_once(manifest):
-    with pytest.raises(ValueError, match="expected sparse, dense, random, shuffled or even"):
+    with pytest.raises(ValueError, match="expected sparse, dense, random, shuffled, even or first"):
         TrackletDataset(manifest, sampling="middle")
 
 

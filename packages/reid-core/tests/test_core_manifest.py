@@ -42,7 +42,7 @@ def test_missing_columns_are_filled_with_unknown():
         ({"pid": [1, 2, np.nan]}, r"'pid', row 2.*an integer"),
         ({"camid": [1.0, 2.5, 3.0]}, r"'camid', row 1: got .*2.5"),
         ({"camid": ["1", "x", "3"]}, r"'camid', row 1: got 'x'"),
-        ({"platform": ["", "sea", ""]}, r"'platform', row 1: got 'sea'"),
+        ({"platform": ["", "Ground", ""]}, r"'platform', row 1: got 'Ground', expected a name of lower-case"),
         ({"pid": [1, 2**63, 3]}, r"'pid', row 1: got 9223372036854775808, expected an integer of 64 bits"),
         ({"pid": [1, 2**64 - 1, 3]}, r"'pid', row 1.*64 bits"),
         ({"pid": ["1", "-1", str(2**64)]}, r"'pid', row 2.*64 bits"),
@@ -66,6 +66,11 @@ def test_the_largest_integers_stay_exact():
 def test_uav_is_a_name_of_the_aerial_platform():
     manifest = Manifest(table(platform=["uav", "aerial", "ground"]), ROOT)
     assert manifest.table["platform"].tolist() == ["aerial", "aerial", "ground"]
+
+
+def test_a_platform_may_have_any_name_in_lower_case():
+    names = ["ground", "wearable", "ugv-2"]
+    assert Manifest(table(platform=names), ROOT).table["platform"].tolist() == names
 
 
 def test_names_are_kept_by_selections_and_do_not_change_the_digest():

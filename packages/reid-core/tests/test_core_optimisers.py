@@ -222,3 +222,9 @@ def test_the_rate_is_constant_before_the_cosine():
 def test_a_milestones_factor_can_be_chosen():
     config = TrainConfig(steps=4, lr=1.0, warmup_steps=0, milestones=(1, 3), milestone_factor=0.5)
     assert [schedule(config, step)[0] for step in range(4)] == [1.0, 0.5, 0.5, 0.25]
+
+
+def test_a_warm_up_may_begin_at_a_share_of_the_rate():
+    config = TrainConfig(steps=100, warmup_steps=10, lr=1.0, warmup_start=0.1)
+    rates = [schedule(config, step)[0] for step in range(11)]
+    assert rates == pytest.approx([0.1 + 0.09 * (step + 1) for step in range(10)] + [1.0])

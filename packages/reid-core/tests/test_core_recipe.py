@@ -565,3 +565,28 @@ def test_what_is_run_is_said_before_the_recipe_is_imported(tmp_path, capsys):
     said = capsys.readouterr()
     assert said.out == f"toy run: the whole recipe (prepare), in {tmp_path / 'toy' / 'run'}\n"
     assert "no_such_module" in said.err and said.err.count("\n") == 1
+
+
+def faster(options):
+    """Defaults of a published recipe, for the option experiment=fast."""
+    return {"factor": 7, "runtime.workers": 3} if options.get("experiment") == "fast" else {}
+
+
+def test_published_settings_are_defaults_that_what_is_given_overrides():
+    app = recipes.App("toy", "A toy.", "1", Config, "", {}, published=f"{__name__}:faster")
+    plain, fast, given = (
+        recipes.parse_config(app, ["run", *options])
+        for options in ([], ["--experiment", "fast"], ["--factor", "2", "--experiment", "fast"])
+    )
+    assert [(one.factor, one.runtime.workers) for one in (plain, fast, given)] == [(2, 0), (7, 3), (2, 3)]
+
+
+def test_a_stage_that_reads_no_data_runs_without_them(config):
+    alone = Recipe(
+        "toy", "toy.cli", sources, lambda config: [*stages(config), Stage("alone", peek_at_roots, {})]
+    )
+    assert run(alone, config, "alone") == {"alone": {"roots": 0}}
+
+
+def peek_at_roots(job):
+    return {"roots": len(job.roots)}

@@ -77,6 +77,7 @@ def test_resolving_keeps_every_other_setting(epochs, warmup, steps_per_epoch, ac
         {"momentum": 1.0},
         {"nesterov": True, "momentum": 0.0},
         {"milestone_factor": 0.0},
+        {"warmup_start": 1.5},
         {"bias_lr_factor": -1.0},
         {"lr": 0.0},
     ],

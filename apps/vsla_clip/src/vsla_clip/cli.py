@@ -23,6 +23,7 @@ APP = recipes.App(
         "evaluate": "evaluate (runs earlier stages first)",
     },
     tables="vsla_clip.tables:TABLES",
+    published="vsla_clip.published:settings",
     more={
         "parameters": (
             "count the parameters of Table 3's rows at the paper's sizes, beside the paper's",

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import open_clip
 import torch
 from torch import Tensor, nn
 
-from reid_adapters import IDPromptLearner, SetEncoder, attach, load_initial
+from reid_adapters import IDPromptLearner, SetEncoder, attach, load_initial, load_released
 from reid_core.data.datasets import seeded
+from reid_core.processes import process_rank
 from reid_core.recipe import Job
 from reid_core.training.checkpoints import read_checkpoint
 from reid_core.training.loop import FINAL
 from vsla_clip.config import Adaptation, CLIPConfig, Size, Stage1Config
-
-MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-"""Of the channels, as CLIP was trained with them."""
 
 
 def build_clip(
@@ -38,14 +37,22 @@ def build_clip(
     """
     with seeded(seed):
         clip = build_architecture(config, size) if config.pretrained is None else _published(config)
+    if config.pretrained is not None:
+        _tell(f"open_clip's {config.name}, {config.pretrained}", len(list(clip.parameters())), 0, 0)
     if checkpoint is not None:
         report = load_initial(clip, checkpoint)
         # Without a tag the rest would be random; ViFi-CLIP's holds no token embedding (and needs the tag).
         lacking = report.missing if config.pretrained is None else []
         if report.mismatched or lacking:
             raise ValueError(f"clip.checkpoint: {checkpoint} doesn't fit clip.name {config.name}: {report}")
-        print(f"{checkpoint}: {report}")
+        _tell(str(checkpoint), len(report.matched), len(report.missing), len(report.resized))
     return clip.eval()
+
+
+def _tell(source: str, loaded: int, missing: int, resized: int) -> None:
+    """Print what of the initial weights matched, in rank 0."""
+    if process_rank() == 0:
+        print(f"initial weights from {source}: {loaded} loaded, {missing} missing, {resized} resized")
 
 
 def build_architecture(config: CLIPConfig, size: Size) -> open_clip.CLIP:
@@ -119,6 +126,25 @@ def adapt(visual: nn.Module, change: Adaptation, size: Size) -> SetEncoder:
     return encoder if change.adapters else encoder.requires_grad_(change.full)
 
 
+def load_authors(config: CLIPConfig, size: Size, platforms: Sequence[str], file: Path) -> SetEncoder:
+    """The image encoder of a checkpoint of the authors' code, with its adapters and prompts.
+
+    Args:
+        config: architecture; its weights are the file's.
+        size: height and width of a frame.
+        platforms: in the order of the file's prompts, if it has some.
+        file: the checkpoint.
+
+    Raises:
+        ValueError: the file is another, or doesn't fit.
+    """
+    encoder, report = load_released(build_architecture(config, size).visual, file, tuple(platforms), size)
+    if report.missing or report.mismatched:
+        raise ValueError(f"released: {file} doesn't fit clip.name {config.name}: {report}")
+    _tell(str(file), len(report.matched), 0, 0)
+    return encoder.eval()
+
+
 def build_prompts(
     config: Stage1Config, clip: open_clip.CLIP, identities: int, seed: int = 0
 ) -> IDPromptLearner:
@@ -134,7 +160,9 @@ def build_prompts(
         return IDPromptLearner(clip, identities, config.id_tokens, config.shared_tokens, config.words)
 
 
-def check_model(config: CLIPConfig, prompts: Stage1Config, change: Adaptation, size: Size) -> None:
+def check_model(
+    config: CLIPConfig, prompts: Stage1Config, change: Adaptation, size: Size, levels: bool
+) -> None:
     """Refuse a model that can't be built or can't take its inputs, on shapes alone: no weight is made.
 
     Args:
@@ -142,6 +170,7 @@ def check_model(config: CLIPConfig, prompts: Stage1Config, change: Adaptation, s
         prompts: numbers of tokens.
         change: what the method attaches.
         size: height and width of a frame.
+        levels: whether other features than the projected one are wanted.
 
     Raises:
         ValueError: an unknown architecture or tag, sizes that don't fit, or a prompt that is too long.
@@ -157,6 +186,7 @@ def check_model(config: CLIPConfig, prompts: Stage1Config, change: Adaptation, s
         try:
             build_prompts(prompts, clip, identities=1)
             platform = torch.zeros(1, dtype=torch.int64, device="cpu")
-            adapt(clip.visual, change, size)(torch.empty(1, 1, 3, *size), platform)
+            encoder = adapt(clip.visual, change, size)
+            (encoder.levels if levels else encoder)(torch.empty(1, 1, 3, *size), platform)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"clip.name {config.name} with frames of {size}: {error}") from error

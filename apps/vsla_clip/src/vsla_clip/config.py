@@ -8,6 +8,7 @@ from typing import Literal
 from reid_adapters.config import (
     AdaptFormerConfig,
     IA3Config,
+    Level,
     LoRAConfig,
     LossConfig,
     PBPConfig,
@@ -15,14 +16,20 @@ from reid_adapters.config import (
     VSLAConfig,
 )
 from reid_core.options import Options
+from reid_core.processes import ranks
 from reid_core.recipe.config import RecipeConfig
 from reid_core.recipe.sources import Source, Sources, Synthetic
 from reid_core.training.config import Training
 
 Size = tuple[int, int]
+Channels = tuple[float, float, float]
+Interpolation = Literal["bilinear", "bicubic"]
+CLIP_MEAN: Channels = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: Channels = (0.26862954, 0.26130258, 0.27577711)
+"""Of the channels, as CLIP was trained with them (Radford et al., ICML 2021)."""
 SOURCE = "data.video"
 """The one data source's name."""
-SPLITS = ("train", "query", "gallery")
+TEST_SPLITS = ("query", "gallery")
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,12 @@ class DataConfig:
     """Height and width of a frame (5.2)."""
     frames: int = 8
     """T, frames of a clip, one of each equal part of the tracklet (5.2). Their order changes nothing."""
+    mean: Channels = CLIP_MEAN
+    """Of the channels (the paper names none; the release: ImageNet's)."""
+    std: Channels = CLIP_STD
+    """Deviation of the channels, likewise."""
+    interpolation: Interpolation = "bilinear"
+    """Of frames that are resized (the paper names none; the release: bicubic)."""
     padding: int = 10
     """Zeros around a frame before it is cropped (5.2)."""
     erasing: float = 0.5
@@ -122,6 +135,8 @@ class Stage1Config:
     """Fixed words before and after the tokens (released code)."""
     batch: int = 64
     """Clips a step over all ranks (CLIP-ReID: 64)."""
+    batch_per_device: bool = False
+    """The other reading: the batch is of each device. Scale `train.lr` with it."""
     train: Training = field(
         default_factory=lambda: Training(
             optimizer="adam",  # 5.2
@@ -141,6 +156,11 @@ class Stage2Config:
     """P, identities a batch over all ranks (5.2)."""
     instances: int = 4
     """K, clips of each (5.2: 32 clips of 8 identities)."""
+    batch_per_device: bool = False
+    """The other reading: the identities are of each device. Scale `train.lr` with it."""
+    epoch: Literal["tracklets", "sampler"] = "tracklets"
+    """One pass over the tracklets (7,080 steps in 120 epochs on G2A-VReID), or the release's pass of the
+    sampler, in which each person has their tracklets in groups of K, and one group at least (13,920)."""
     losses: LossConfig = field(default_factory=LossConfig)
     """Weights of the losses (5.2)."""
     train: Training = field(
@@ -163,7 +183,11 @@ class EvaluateConfig:
     protocol: str | None = None
     """Gallery rows that count, by a data set's name (reid_eval.PROTOCOLS); null for the data set's own."""
     frames: int | None = None
-    """Frames of a clip, spread evenly over its tracklet; null as in training."""
+    """Frames of a clip; null as in training."""
+    sampling: Literal["even", "first"] = "even"
+    """The middle of each equal part of the tracklet, or the first of each (the release)."""
+    levels: tuple[Level, ...] = ("projected",)
+    """Features that are compared, one behind the other (Eq. 6; the release: pooled and projected)."""
 
 
 @dataclass
@@ -172,6 +196,11 @@ class Config(RecipeConfig):
 
     experiment: str = "vsla_clip"
     """MLflow experiment, and folder below runs."""
+    recipe: Literal["paper", "released"] = "paper"
+    """Whose settings are the defaults where they differ: the paper's, or those of the authors' release
+    (vsla_clip.published). `vsla-clip config --recipe released` prints them all."""
+    released: str | None = None
+    """A checkpoint of the authors' code to evaluate, as they do: nothing is trained."""
     method: str = "vsla_clip"
     """What stage two trains: frozen, baseline, ft_clip, ifa, ifa_vsa, vsla_clip, vsla_clip_pbp, lora,
     adaptformer, vpt or ia3."""
@@ -185,6 +214,16 @@ class Config(RecipeConfig):
     stage1: Stage1Config = field(default_factory=Stage1Config)
     stage2: Stage2Config = field(default_factory=Stage2Config)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is done to a frame; its fields are those of `DataConfig`."""
+
+    size: Size
+    mean: Channels
+    std: Channels
+    interpolation: Interpolation
 
 
 Adapters = VSLAConfig | LoRAConfig | AdaptFormerConfig | VPTConfig | IA3Config
@@ -217,7 +256,22 @@ def sources(config: Config) -> Sources:
         ['data.video']
     """
     data = config.data
-    return Sources({SOURCE: data.video}, data.root, data.synthetic, {SOURCE: SPLITS}, (SOURCE,))
+    splits = ("train", *TEST_SPLITS) if config.released is None else TEST_SPLITS
+    return Sources({SOURCE: data.video}, data.root, data.synthetic, {SOURCE: splits}, (SOURCE,))
+
+
+def preprocessing(config: Config) -> Preprocessing:
+    """What is done to a frame.
+
+    Args:
+        config: the whole configuration.
+
+    Example:
+        >>> preprocessing(Config()).size
+        (256, 128)
+    """
+    data = config.data
+    return Preprocessing(data.size, data.mean, data.std, data.interpolation)
 
 
 def architecture(config: Config) -> CLIPConfig:
@@ -255,8 +309,24 @@ def adaptation(config: Config) -> Adaptation:
     return Adaptation(adapters.get(method.tune), config.pbp if method.pbp else None, method.tune == "all")
 
 
+def describing(config: Config) -> Stage1Config:
+    """Stage one's settings, with the batch of all devices.
+
+    Args:
+        config: the whole configuration.
+
+    Example:
+        >>> describing(Config()).batch
+        64
+    """
+    settings = config.stage1
+    devices = ranks(config.runtime)[1] if settings.batch_per_device else 1
+    return replace(settings, batch=devices * settings.batch, batch_per_device=False)
+
+
 def tuning(config: Config) -> Stage2Config:
-    """Stage two's settings as the method takes them: one learning rate, and no loss that it hasn't.
+    """Stage two's settings as the method takes them: one learning rate, no loss that it hasn't, all devices'
+    identities.
 
     Args:
         config: the whole configuration.
@@ -270,4 +340,12 @@ def tuning(config: Config) -> Stage2Config:
     losses = settings.losses
     if not method.semantic:
         losses = replace(losses, v2sce=0.0, i2t=0.0, t2i=0.0, scale=None)
-    return replace(settings, train=replace(settings.train, lr=lr), full_lr=lr, losses=losses)
+    devices = ranks(config.runtime)[1] if settings.batch_per_device else 1
+    return replace(
+        settings,
+        identities=devices * settings.identities,
+        batch_per_device=False,
+        train=replace(settings.train, lr=lr),
+        full_lr=lr,
+        losses=losses,
+    )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from reid_core.data.datasets import TrackletDataset
+from reid_core.data.frames import Sampling
 from reid_core.data.manifest import Manifest
 from reid_core.data.samplers import Draw
-from reid_core.data.transforms import eval_transform
+from reid_core.data.transforms import eval_transform, resize, train_transform
 from reid_core.recipe import Job
-from vsla_clip.clip import MEAN, STD
-from vsla_clip.config import SOURCE, Size
+from vsla_clip.config import SOURCE, Interpolation, Preprocessing, Size
 
 
 def training_rows(job: Job) -> Manifest:
@@ -28,15 +30,47 @@ def training_rows(job: Job) -> Manifest:
     return rows.where(rows.pids >= 0)
 
 
-def even_clips(rows: Manifest, size: Size, frames: int) -> TrackletDataset:
-    """Clips for features: frames spread evenly over each tracklet, unreadable ones marked.
+def test_clips(
+    rows: Manifest, prepared: Preprocessing, frames: int, sampling: Sampling = "even"
+) -> TrackletDataset:
+    """Clips for features: the same frames of a tracklet each time, unreadable tracklets marked.
 
     Args:
         rows: of the tracklets.
-        size: height and width.
+        prepared: what is done to a frame.
         frames: of a clip.
+        sampling: even or first, see `reid_core.data.frames.sample_frames`.
     """
-    return TrackletDataset(rows, eval_transform(size, mean=MEAN, std=STD), frames, "even", replace=False)
+    transform = eval_transform(prepared.size, mean=prepared.mean, std=prepared.std)
+    return TrackletDataset(rows, _resized(transform, prepared), frames, sampling, replace=False)
+
+
+def training_clips(
+    rows: Manifest, prepared: Preprocessing, frames: int, padding: int, erasing: float
+) -> TrackletDataset:
+    """Clips for training: T frames, one of each equal part of the tracklet (5.2), augmented together.
+
+    Args:
+        rows: of the tracklets.
+        prepared: what is done to a frame.
+        frames: of a clip.
+        padding, erasing: see `DataConfig`.
+    """
+    transform = train_transform(
+        prepared.size, padding=padding, erasing=erasing, mean=prepared.mean, std=prepared.std
+    )
+    return TrackletDataset(rows, _resized(transform, prepared), frames, "sparse")
+
+
+def _resized(transform: Callable[[Tensor], Tensor], prepared: Preprocessing) -> Callable[[Tensor], Tensor]:
+    """A transform behind a resize of the interpolation wanted; its own then has nothing to do."""
+    return partial(_transform, transform=transform, size=prepared.size, interpolation=prepared.interpolation)
+
+
+def _transform(
+    images: Tensor, *, transform: Callable[[Tensor], Tensor], size: Size, interpolation: Interpolation
+) -> Tensor:
+    return transform(resize(images, size, interpolation))
 
 
 class PlatformClips(Dataset[dict[str, Any]]):

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from reid_core.data.manifest import PLATFORMS, Manifest
+from reid_adapters.config import PROJECTED
+from reid_core.data.manifest import PLATFORM, PLATFORM_ALIASES, PLATFORM_RULE, Manifest
 from reid_core.recipe import Recipe, Stage, check_batches, check_files, flatten_results, part
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
 from reid_core.recipe.stage import Parts
 from reid_core.synthetic import World
 from reid_core.tracking.tracker import Tracker
-from reid_eval import find_protocol
+from reid_eval import SPLITS, find_protocol
 from vsla_clip.clip import check_model
-from vsla_clip.config import METHODS, SOURCE, Config, adaptation, architecture, sources, tuning
+from vsla_clip.config import (
+    METHODS,
+    SOURCE,
+    Adaptation,
+    Config,
+    adaptation,
+    architecture,
+    describing,
+    preprocessing,
+    sources,
+    tuning,
+)
 from vsla_clip.stages.clip import Captioning, train_clip
 from vsla_clip.stages.evaluate import ALL, Evaluation, evaluate, print_results
 from vsla_clip.stages.stage1 import Describing, learn_prompts
@@ -24,25 +38,27 @@ from vsla_clip.stages.stage2 import Adapting, train_encoder
 def _stages(config: Config) -> list[Stage]:
     """The stages, in order."""
     data, clip, method = config.data, architecture(config), METHODS[config.method]
+    prepared, stage1 = preprocessing(config), describing(config)
     checkpoint, captioned = config.clip.checkpoint, config.clip.captioned
     files = {} if checkpoint is None else {"checkpoint": Path(checkpoint)}
     train: dict[str, Parts] = {PREPARE: [part(SOURCE, "train")]}
     test: dict[str, Parts] = {PREPARE: [part(SOURCE, "query"), part(SOURCE, "gallery")]}
     result = [sources(config).stage()]
+    if config.released is not None:
+        return [*result, _evaluation(config, test, {"released": Path(config.released)})]
     if captioned is not None:
         captioning = Captioning(clip, captioned, data.size, data.padding, config.seed)
         result.append(Stage("clip", train_clip, captioning, files=files, collective=True))
         train, test, files = {**train, "clip": None}, {**test, "clip": None}, {}
-    scale, change = config.stage2.losses.scale, adaptation(config)
-    describing = Describing(clip, config.stage1, scale, data.size, data.frames, config.seed)
-    result.append(Stage("stage1", learn_prompts, describing, train, files, collective=True))
+    learning = Describing(clip, stage1, config.stage2.losses.scale, prepared, data.frames, config.seed)
+    result.append(Stage("stage1", learn_prompts, learning, train, files, collective=True))
     if method.tune != "nothing":
         adapting = Adapting(
             clip,
-            change,
-            config.stage1 if method.semantic else None,
+            adaptation(config),
+            stage1 if method.semantic else None,
             tuning(config),
-            data.size,
+            prepared,
             data.frames,
             data.padding,
             data.erasing,
@@ -51,9 +67,24 @@ def _stages(config: Config) -> list[Stage]:
         reads = {**train, "stage1": None} if method.semantic else train
         result.append(Stage("stage2", train_encoder, adapting, reads, files, collective=True))
         test = {**test, "stage2": None}
-    frames = config.evaluate.frames or data.frames
-    evaluation = Evaluation(clip, change, protocol(config), data.size, frames)
-    return [*result, Stage("evaluate", evaluate, evaluation, test, files, collective=True)]
+    return [*result, _evaluation(config, test, files)]
+
+
+def _evaluation(config: Config, reads: dict[str, Parts], files: dict[str, Path]) -> Stage:
+    """The last stage."""
+    settings, change = config.evaluate, adaptation(config)
+    if config.released is not None:  # what is attached is read off the file, but for its platforms' names
+        change = Adaptation(None, config.pbp, full=False)
+    section = Evaluation(
+        architecture(config),
+        change,
+        protocol(config),
+        preprocessing(config),
+        settings.frames or config.data.frames,
+        settings.sampling,
+        settings.levels,
+    )
+    return Stage("evaluate", evaluate, section, reads, files, collective=True)
 
 
 def protocol(config: Config) -> str:
@@ -69,18 +100,41 @@ def protocol(config: Config) -> str:
     return config.evaluate.protocol or sources(config).reader(SOURCE)
 
 
+def trials(config: Config) -> list[dict[str, Any]]:
+    """Settings of each run that a table's row is the mean over: iLIDS-VID's and PRID2011's ten divisions.
+
+    Args:
+        config: the whole configuration; a source whose options name a split is not divided.
+
+    Example:
+        >>> from reid_core.recipe import Source
+        >>> from vsla_clip.config import DataConfig
+        >>> trials(Config(data=DataConfig(video=Source("ilids_vid"))))[9]
+        {'data.video.options': {'split': 9}}
+    """
+    video = config.data.video
+    if video.name not in SPLITS or "split" in video.options:
+        return [{}]
+    return [{f"{SOURCE}.options": {**video.options, "split": split}} for split in range(SPLITS[video.name])]
+
+
 def _check(config: Config) -> None:
     """Refuse what can be seen to be wrong before anything is read, written or trained."""
     clip, captioned = config.clip, config.clip.captioned
     if config.method not in METHODS:
         raise ValueError(f"method={config.method!r}: expected one of {', '.join(METHODS)}")
-    if unknown := set(config.pbp.platforms) - set(PLATFORMS):
-        raise ValueError(f"pbp.platforms: expected ground and aerial, not {sorted(unknown)[0]!r}")
+    for platform in config.pbp.platforms:
+        if not re.fullmatch(PLATFORM, platform):
+            raise ValueError(f"pbp.platforms: expected names of {PLATFORM_RULE}, not {platform!r}")
+        if platform in PLATFORM_ALIASES:
+            raise ValueError(f"pbp.platforms: {platform} is called {PLATFORM_ALIASES[platform]}")
     try:
         find_protocol(protocol(config))
     except ValueError as error:
         raise ValueError(f"evaluate.{error}") from error
-    check_files({"clip.checkpoint": clip.checkpoint})
+    check_files({"clip.checkpoint": clip.checkpoint, "released": config.released})
+    if config.released is not None:
+        return
     if clip.pretrained is None and clip.checkpoint is None and captioned is None:
         raise ValueError(
             "clip has random weights, against which nothing can be learned: give clip.pretrained (openai), "
@@ -92,7 +146,7 @@ def _check(config: Config) -> None:
         raise ValueError(
             "clip.small is no architecture of open_clip's: clip.pretrained has no weights for it"
         )
-    batches = {"stage1.batch": config.stage1.batch, "stage2.identities": config.stage2.identities}
+    batches = {"stage1.batch": describing(config).batch, "stage2.identities": tuning(config).identities}
     if captioned is not None:
         batches["clip.captioned.batch"] = captioned.batch
         try:
@@ -104,13 +158,19 @@ def _check(config: Config) -> None:
                 f"clip.captioned.batch={captioned.batch} needs as many people; the world has {people}"
             )
     check_batches(config.runtime, batches)
-    check_model(architecture(config), config.stage1, adaptation(config), config.data.size)
+    losses, compared = config.stage2.losses, config.evaluate.levels
+    if not compared:
+        raise ValueError("evaluate.levels is empty: give projected, or another of a feature's levels")
+    several = {*losses.id_levels, *losses.triplet_levels, *compared} != {PROJECTED}
+    check_model(architecture(config), config.stage1, adaptation(config), config.data.size, several)
 
 
 def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
     """Refuse what can be seen to be wrong as soon as the data set has been read."""
     method, known = METHODS[config.method], config.pbp.platforms
     unknown = sorted(set(rows(SOURCE).table["platform"]) - set(known))
+    if config.released is not None:
+        return
     if method.pbp and unknown:
         where = unknown[0] or f"platforms that {config.data.video.name} does not name"
         raise ValueError(
@@ -118,7 +178,7 @@ def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
             f"choose another method, or set {SOURCE}.platforms (by camera) or pbp.platforms"
         )
     pids = rows(SOURCE, "train").pids
-    people, needed = len(set(pids[pids >= 0].tolist())), config.stage2.identities
+    people, needed = len(set(pids[pids >= 0].tolist())), tuning(config).identities
     if method.tune != "nothing" and people < needed:
         raise ValueError(f"stage2.identities={needed}, but {SOURCE} has {people} people to train on")
 
@@ -132,8 +192,13 @@ def _results(summaries: Summaries) -> dict[str, float]:
 
 def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:
     """Print the results of an evaluation."""
-    trainable = summaries.get("stage2", {"trainable": 0})["trainable"] / 1e6
-    print_results(f"{METHODS[config.method].title}, {trainable:.2f} M trainable", summaries["evaluate"])
+    title = config.released
+    if title is None:
+        trainable = summaries.get("stage2", {"trainable": 0})["trainable"] / 1e6
+        title = f"{METHODS[config.method].title}, {trainable:.2f} M trainable"
+    print_results(title, summaries["evaluate"])
 
 
-RECIPE = Recipe("vsla-clip", "vsla_clip.cli", sources, _stages, _check, _check_data, _results, _publish)
+RECIPE = Recipe(
+    "vsla-clip", "vsla_clip.cli", sources, _stages, _check, _check_data, _results, _publish, trials
+)

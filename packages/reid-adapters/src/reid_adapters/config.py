@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 HEAD_WIDTH = 64
 """Channels of a head of cross-frame attention: heads = bottleneck / 64, as CLIP's own (VSLA-CLIP 4.3)."""
@@ -19,6 +19,10 @@ SMOOTHING = 0.1
 """Share of the target spread over all identities (Szegedy et al., CVPR 2016)."""
 
 Activation = Literal["gelu", "quick_gelu"]
+Level = Literal["penultimate", "pooled", "projected"]
+"""A feature of `SetEncoder.levels`."""
+PROJECTED: Level = "projected"
+"""The last one, which `SetEncoder` returns."""
 Init = Literal["zero", "torch"]
 
 
@@ -249,6 +253,12 @@ class LossConfig:
         margin: of the triplet loss, theta.
         smoothing: of labels.
         scale: of cosine similarities; None for the released code's inner products.
+        id_levels: features with an identity loss behind a neck each, whose sum is taken; the released code
+            has pooled and projected (the projected alone is the paper's reading: it names one loss).
+        triplet_levels: likewise of the triplet loss; the released code has all three.
+
+    Raises:
+        ValueError: no level, or a level twice or unknown.
 
     Example:
         >>> LossConfig().id
@@ -263,6 +273,18 @@ class LossConfig:
     margin: float = 0.3
     smoothing: float = SMOOTHING
     scale: float | None = LOGIT_SCALE
+    id_levels: tuple[Level, ...] = (PROJECTED,)
+    triplet_levels: tuple[Level, ...] = (PROJECTED,)
+
+    def __post_init__(self) -> None:
+        for name in ("id_levels", "triplet_levels"):
+            levels = tuple(getattr(self, name))
+            object.__setattr__(self, name, levels)  # JSON and YAML give lists
+            if not levels or len(set(levels)) < len(levels) or not set(levels) <= set(get_args(Level)):
+                known = ", ".join(get_args(Level))
+                raise ValueError(
+                    f"{name} must be different levels out of {known}, at least one, got {levels}"
+                )
 
 
 def _check_bottleneck(bottleneck: int, multiple: int) -> None:

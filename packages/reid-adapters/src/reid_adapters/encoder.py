@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from reid_adapters.attachment import Attachment, Attachments, attachments_of
-from reid_adapters.config import PBPConfig
+from reid_adapters.config import Level, PBPConfig
 
 PARTS = ("ifa", "cfaa", "prompts", "lora", "adaptformer", "ia3", "other", "base")
 """Where a parameter can belong; other: to a method of another distribution."""
@@ -124,6 +124,38 @@ class SetEncoder(nn.Module):
         Raises:
             ValueError: clips or platform don't fit; the message says what was expected.
         """
+        tokens, _, frames = self._tokens(clips, platform)
+        return _mean(self.attachment.backbone.head(self.base, tokens), frames)
+
+    def levels(self, clips: Tensor, platform: Platform | None = None) -> dict[Level, Tensor]:
+        """Features of sets of frames at three depths, as VSLA-CLIP's release trains them.
+
+        Args:
+            clips, platform: as for `forward`.
+
+        Returns:
+            "penultimate": the class token behind the last but one block; "pooled": the feature before the
+            projection; both [b width]; "projected": what `forward` returns, [b e]. Means over frames.
+
+        Raises:
+            ValueError: this kind of model has no such features; and as `forward`.
+        """
+        backbone = self.attachment.backbone
+        tokens, before, frames = self._tokens(clips, platform)
+        found: dict[Level, Tensor] = {
+            "penultimate": backbone.class_token(self.base, before),
+            "pooled": backbone.pooled(self.base, tokens),
+            "projected": backbone.head(self.base, tokens),
+        }
+        return {name: _mean(features, frames) for name, features in found.items()}
+
+    def level_widths(self) -> dict[Level, int]:
+        """Channels of what `levels` returns, by name."""
+        shape = self.attachment.backbone.shape(self.base)
+        return {"penultimate": shape.width, "pooled": shape.width, "projected": shape.features}
+
+    def _tokens(self, clips: Tensor, platform: Platform | None) -> tuple[Tensor, Tensor, int]:
+        """Tokens behind the last block and behind the one before, [b*t l width], and t."""
         attachment = self.attachment
         backbone = attachment.backbone
         if clips.ndim == 4:
@@ -139,16 +171,22 @@ class SetEncoder(nn.Module):
         if attachment.pbp is not None:
             each = checked_platform(platform, sets, attachment.pbp).to(clips.device).repeat_interleave(frames)
         tokens, positions = backbone.embed(self.base, rearrange(clips, "b t c h w -> (b t) c h w"))
+        before = tokens
         for number, block in enumerate(backbone.blocks(self.base)):
             given = {}
             if positions is not None and backbone.position_argument is not None:
                 given[backbone.position_argument] = positions[number]
-            layer = partial(block, frames=frames, platform=each, **given)
+            before, layer = tokens, partial(block, frames=frames, platform=each, **given)
             if self.grad_checkpointing and torch.is_grad_enabled():
                 tokens = checkpoint(layer, tokens, use_reentrant=False)
             else:
                 tokens = layer(tokens)
-        return rearrange(backbone.head(self.base, tokens), "(b t) e -> b t e", t=frames).mean(1)
+        return tokens, before, frames
+
+
+def _mean(features: Tensor, frames: int) -> Tensor:
+    """Features of frames [b*t e] -> of sets [b e] (VSLA-CLIP Eq. 6)."""
+    return rearrange(features, "(b t) e -> b t e", t=frames).mean(1)
 
 
 def checked_platform(platform: Platform | None, sets: int, pbp: PBPConfig) -> Tensor:

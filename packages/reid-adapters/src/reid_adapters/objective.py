@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from reid_adapters.config import LossConfig
+from reid_adapters.config import PROJECTED, Level, LossConfig
 from reid_adapters.distributed import gather
 from reid_adapters.encoder import SetEncoder
 from reid_adapters.losses import HardTripletLoss, IDHead, contrastive_loss, visual_to_semantic_loss
@@ -86,7 +86,10 @@ class VSLAObjective(nn.Module):
         if config.triplet:
             self.triplet = HardTripletLoss(config.margin)
         if config.id:
-            self.head = IDHead(encoder.features, len(known), config.smoothing)
+            widths = encoder.level_widths()
+            self.heads = nn.ModuleDict(
+                {level: IDHead(widths[level], len(known), config.smoothing) for level in config.id_levels}
+            )
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Losses of a batch.
@@ -104,13 +107,15 @@ class VSLAObjective(nn.Module):
         labels = self._labels(batch["pid"])
         if self.stage == 1:
             with torch.no_grad():
-                visual = batch["features"] if "features" in batch else self._encode(batch)
+                visual = batch["features"] if "features" in batch else self._encode(batch)[PROJECTED]
             assert self.prompts is not None
             contrasts = self._contrasts(*self._whole(visual, self.prompts(labels), labels))
             return {"loss": contrasts["i2t"] + contrasts["t2i"], **contrasts}
-        visual, labels = self._whole(self._encode(batch), labels)
+        encoded = self._encode(batch)
+        *gathered, labels = self._whole(*encoded.values(), labels)
+        features = dict(zip(encoded, gathered, strict=True))
         losses: dict[str, Tensor] = {}
-        weights = self.config
+        visual, weights = features[PROJECTED], self.config
         if self.texts is not None:
             if weights.v2sce:
                 losses["v2sce"] = visual_to_semantic_loss(
@@ -118,9 +123,11 @@ class VSLAObjective(nn.Module):
                 )
             losses |= self._contrasts(visual, self.texts[labels], labels)
         if weights.triplet:
-            losses["triplet"] = self.triplet(visual, labels)
+            each = [self.triplet(features[level], labels) for level in weights.triplet_levels]
+            losses["triplet"] = torch.stack(each).sum()
         if weights.id:
-            losses["id"] = self.head(visual, labels)
+            each = [self.heads[level](features[level], labels) for level in weights.id_levels]
+            losses["id"] = torch.stack(each).sum()
         total = sum(getattr(weights, name) * loss for name, loss in losses.items())
         return {"loss": total, **losses}
 
@@ -136,11 +143,19 @@ class VSLAObjective(nn.Module):
             if self.stage == 1 or getattr(self.config, name)
         }
 
-    def _encode(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def _encode(self, batch: Mapping[str, Tensor]) -> dict[Level, Tensor]:
+        """The levels that the losses take, by name; the projected one always."""
         inputs = batch.get("clip", batch.get("image"))
         if inputs is None or self.encoder is None:
             raise ValueError(f'the batch has {sorted(batch)}; expected "clip" or "image", and an encoder')
-        return self.encoder(inputs, batch.get("platform"))
+        wanted: set[Level] = {PROJECTED}
+        if self.stage == 2:
+            wanted.update(self.config.id_levels if self.config.id else ())
+            wanted.update(self.config.triplet_levels if self.config.triplet else ())
+        if wanted == {PROJECTED}:
+            return {PROJECTED: self.encoder(inputs, batch.get("platform"))}
+        levels = self.encoder.levels(inputs, batch.get("platform"))
+        return {name: features for name, features in levels.items() if name in wanted}
 
     def _labels(self, pids: Tensor) -> Tensor:
         """Places of pids among the training identities."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from torch import Tensor, nn
 from reid_adapters.attaching import attach
 from reid_adapters.config import PBPConfig, VSLAConfig
 from reid_adapters.encoder import SetEncoder
+from reid_adapters.positions import resize_positions
 from reid_adapters.prompts import IDPromptLearner
 from reid_adapters.weight_files import read_weight_file
 
 State = Mapping[str, Tensor]
+POSITIONS = "positional_embedding"
+"""Name in an image tower of CLIP's."""
 
 ADAPTERS = (
     ("dat_cross.temporal_block.temporal_attn.in_proj_", "cfaa.qkv."),
@@ -37,16 +41,18 @@ class Report:
         missing: names here that the checkpoint doesn't have.
         unused: names in the checkpoint that have no place here.
         mismatched: names here whose shapes differ, with both shapes.
+        resized: names here that were filled with position embeddings of another grid, resampled.
     """
 
     matched: list[str]
     missing: list[str]
     unused: list[str]
     mismatched: list[str]
+    resized: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [f"{len(self.matched)} matched"]
-        for kind in ("missing", "unused", "mismatched"):
+        for kind in ("missing", "unused", "mismatched", "resized"):
             names = getattr(self, kind)
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
             lines += [f"{len(names)} {kind}: {shown}"] if names else []
@@ -151,7 +157,8 @@ def load_released_prompts(learner: IDPromptLearner, source: str | Path | State) 
 def load_initial(clip: nn.Module, source: str | Path | State) -> Report:
     """Fill an open_clip CLIP from ViFi-CLIP's checkpoint or a state dict of OpenAI's names.
 
-    ViFi-CLIP's holds no token embedding: start from OpenAI's weights, as VSLA-CLIP does.
+    ViFi-CLIP's holds no token embedding: start from OpenAI's weights, as VSLA-CLIP does. Position embeddings
+    of images of another size, which are square in published weights, are resampled.
 
     Args:
         clip: open_clip's model of the same architecture, such as "ViT-B-16-quickgelu".
@@ -177,7 +184,8 @@ def load_initial(clip: nn.Module, source: str | Path | State) -> Report:
     for key, tensor in state.items():
         name = re.sub(r"^image_encoder\.", "visual.", key)
         found[re.sub(r"^(text_encoder|clip)\.", "", name)] = (key, tensor)
-    return _copy(dict(clip.named_parameters()), found, state)
+    resized = _resize_positions(clip, found)
+    return replace(_copy(dict(clip.named_parameters()), found, state), resized=resized)
 
 
 def read_state(source: str | Path | State) -> dict[str, Tensor]:
@@ -206,6 +214,21 @@ def read_state(source: str | Path | State) -> dict[str, Tensor]:
     if not tensors:
         raise ValueError(f"no tensors in {source if isinstance(source, str | Path) else 'the state dict'}")
     return tensors
+
+
+def _resize_positions(clip: nn.Module, found: dict[str, tuple[str, Tensor]]) -> list[str]:
+    """Resample the image tower's position embeddings in `found` to its grid; names of what was resampled."""
+    grid, target = (getattr(getattr(clip, "visual", None), of, None) for of in ("grid_size", POSITIONS))
+    name = f"visual.{POSITIONS}"
+    if grid is None or target is None or name not in found:
+        return []
+    key, tensor = found[name]
+    side = math.isqrt(len(tensor) - 1)
+    fits = tensor.ndim == 2 and side**2 == len(tensor) - 1 and tensor.shape[1] == target.shape[1]
+    if tensor.shape == target.shape or not fits:
+        return []
+    found[name] = (key, resize_positions(tensor.float(), (side, side), tuple(grid)))
+    return [f"{name} from {side} x {side} to {grid[0]} x {grid[1]}"]
 
 
 def _visual_name(name: str) -> str:

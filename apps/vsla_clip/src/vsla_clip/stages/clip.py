@@ -21,8 +21,8 @@ from reid_core.recipe import Job
 from reid_core.synthetic import World, write_folder
 from reid_core.training.loop import fit
 from vsla_clip.captions import CONTEXT, caption
-from vsla_clip.clip import MEAN, STD, build_clip
-from vsla_clip.config import Captioned, CLIPConfig, Size
+from vsla_clip.clip import build_clip
+from vsla_clip.config import CLIP_MEAN, CLIP_STD, Captioned, CLIPConfig, Size
 
 PEOPLE = "people"
 MAX_SCALE = math.log(100)
@@ -86,7 +86,7 @@ def train_clip(job: Job) -> dict[str, Any]:
     tokens = open_clip.SimpleTokenizer(context_length=context)(
         [caption(world.seed, identity) for identity in range(world.identities)]
     )
-    transform = train_transform(size, padding=section.padding, erasing=0.0, mean=MEAN, std=STD)
+    transform = train_transform(size, padding=section.padding, erasing=0.0, mean=CLIP_MEAN, std=CLIP_STD)
     train = settings.train.resolve(-(-len(people) // settings.batch), job.runtime)
     rank, world_size = ranks(job.runtime)
     batches = PKBatches(

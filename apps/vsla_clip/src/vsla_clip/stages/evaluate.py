@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from reid_adapters import SetEncoder
-from reid_core.data.manifest import Manifest
+from reid_adapters.config import PROJECTED, Level
+from reid_core.data.manifest import UNKNOWN, Manifest
 from reid_core.files import write_atomically
 from reid_core.models.features import Features, retrieval_arguments
 from reid_core.processes import process_rank
@@ -21,9 +23,9 @@ from reid_core.recipe import Job, extract_features, flatten_results
 from reid_core.recipe.tables import print_lines
 from reid_eval import evaluate as score
 from reid_eval import find_protocol
-from vsla_clip.clip import adapt, load_clip, read_weights
-from vsla_clip.config import SOURCE, Adaptation, CLIPConfig, Size
-from vsla_clip.data import even_clips
+from vsla_clip.clip import adapt, load_authors, load_clip, read_weights
+from vsla_clip.config import SOURCE, Adaptation, CLIPConfig, Preprocessing, Size
+from vsla_clip.data import test_clips
 from vsla_clip.stages.stage1 import FEATURES_FILE
 
 RESULTS_FILE = "results.json"
@@ -41,8 +43,15 @@ class Evaluation:
     clip: CLIPConfig
     change: Adaptation
     protocol: str
-    size: Size
+    prepared: Preprocessing
     frames: int
+    sampling: Literal["even", "first"]
+    levels: tuple[Level, ...]
+
+    @property
+    def size(self) -> Size:
+        """Height and width of a frame."""
+        return self.prepared.size
 
 
 class OnPlatform(nn.Module):
@@ -51,15 +60,20 @@ class OnPlatform(nn.Module):
     Args:
         encoder: with or without platform prompts.
         platform: its id.
+        levels: features, one behind the other.
     """
 
-    def __init__(self, encoder: SetEncoder, platform: int) -> None:
+    def __init__(self, encoder: SetEncoder, platform: int, levels: Sequence[Level] = (PROJECTED,)) -> None:
         super().__init__()
-        self.encoder, self.platform = encoder, platform
+        self.encoder, self.platform, self.levels = encoder, platform, tuple(levels)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips [b t 3 h w] -> features [b e]."""
-        return self.encoder(clips, torch.full((len(clips),), self.platform))
+        platform = torch.full((len(clips),), self.platform)
+        if self.levels == (PROJECTED,):
+            return self.encoder(clips, platform)
+        found = self.encoder.levels(clips, platform)
+        return torch.cat([found[level] for level in self.levels], dim=1)
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -75,20 +89,17 @@ def evaluate(job: Job) -> dict[str, Any]:
         ValueError: no query has a right answer under the protocol.
     """
     section: Evaluation = job.section
-    encoder = adapt(load_clip(job).visual, section.change, section.size)
-    if "stage2" in job.inputs:
-        encoder.load_state_dict(read_weights(job.inputs["stage2"], "encoder"))
+    encoder = _load(job)
     query, gallery = (_extract(job, encoder, split) for split in ("query", "gallery"))
     if process_rank() > 0:
         return {}
     found = {ALL: _score(section.protocol, query, gallery)}
     asked, there = (side.rows.table["platform"].to_numpy(dtype=object) for side in (query, gallery))
-    for name in sorted(set(asked)):
-        others = sorted(set(there) - {name})
-        if len(others) == 1:
-            part = query.take(np.flatnonzero(asked == name))
-            direction = f"{name or UNNAMED} to {others[0] or UNNAMED}"
-            found[direction] = _score(section.protocol, part, gallery)
+    for one, other in itertools.permutations(sorted({*asked, *there}), 2):
+        sides = query.take(np.flatnonzero(asked == one)), gallery.take(np.flatnonzero(there == other))
+        if set(sides[0].rows.pids) & set(sides[1].rows.pids) - {UNKNOWN}:  # else there is nothing to score
+            direction = f"{one or UNNAMED} to {other or UNNAMED}"
+            found[direction] = _score(section.protocol, *sides)
     write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
     job.logger.metrics(flatten_results(found, ALL), step=0)
     return found
@@ -108,16 +119,34 @@ def print_results(title: str, found: Mapping[str, Mapping[str, Any]]) -> None:
     print_lines(f"{title}: retrieval of tracklets, in per cent", lines)
 
 
+def _load(job: Job) -> SetEncoder:
+    """The encoder: that of a checkpoint of the authors', or CLIP as stage two left it."""
+    section: Evaluation = job.section
+    if "released" in job.files:
+        named = section.change.pbp.platforms if section.change.pbp else ()
+        return load_authors(section.clip, section.size, named, job.files["released"])
+    encoder = adapt(load_clip(job).visual, section.change, section.size)
+    if "stage2" in job.inputs:
+        encoder.load_state_dict(read_weights(job.inputs["stage2"], "encoder"))
+    return encoder
+
+
 def _extract(job: Job, encoder: SetEncoder, split: str) -> Features:
     """Features of a split's tracklets, extracted platform by platform."""
     section: Evaluation = job.section
     rows = job.manifest(SOURCE, split)
     column = rows.table["platform"].to_numpy(dtype=object)
-    prompted = section.change.pbp.platforms if section.change.pbp else ()
+    pbp = encoder.attachment.pbp
+    prompted = pbp.platforms if pbp is not None else ()
     parts = []
     for name in sorted(set(column)):
-        clips = even_clips(rows.where(column == name), section.size, section.frames)
-        model = OnPlatform(encoder, prompted.index(name) if prompted else 0)
+        if prompted and name not in prompted:
+            raise ValueError(
+                f"there are prompts of {', '.join(prompted)}, but {split} tracklets from {name or UNNAMED}: "
+                f"set {SOURCE}.platforms (by camera) or pbp.platforms"
+            )
+        clips = test_clips(rows.where(column == name), section.prepared, section.frames, section.sampling)
+        model = OnPlatform(encoder, prompted.index(name) if prompted else 0, section.levels)
         path = job.folder / split / (name or UNNAMED) / FEATURES_FILE
         parts.append(extract_features(job, model, clips, path))
     table = pd.concat([part.rows.table for part in parts], ignore_index=True)

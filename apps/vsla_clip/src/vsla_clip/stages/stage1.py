@@ -14,8 +14,8 @@ from reid_core.processes import ranks
 from reid_core.recipe import Job, extract_features
 from reid_core.training.loop import fit
 from vsla_clip.clip import build_prompts, load_clip
-from vsla_clip.config import CLIPConfig, Size, Stage1Config
-from vsla_clip.data import FeatureRows, even_clips, training_rows
+from vsla_clip.config import CLIPConfig, Preprocessing, Size, Stage1Config
+from vsla_clip.data import FeatureRows, test_clips, training_rows
 
 FEATURES_FILE = "features.npy"
 
@@ -27,9 +27,14 @@ class Describing:
     clip: CLIPConfig
     stage1: Stage1Config
     scale: float | None
-    size: Size
+    prepared: Preprocessing
     frames: int
     seed: int
+
+    @property
+    def size(self) -> Size:
+        """Height and width of a frame."""
+        return self.prepared.size
 
 
 def learn_prompts(job: Job) -> dict[str, Any]:
@@ -45,7 +50,7 @@ def learn_prompts(job: Job) -> dict[str, Any]:
     rows, clip = training_rows(job), load_clip(job)
     pids = np.unique(rows.pids).tolist()
     prompts = build_prompts(section.stage1, clip, len(pids), section.seed)
-    clips = even_clips(rows, section.size, section.frames)
+    clips = test_clips(rows, section.prepared, section.frames)
     encoder = attach(clip.visual, None, image_size=section.size)
     features, _, readable = extract_features(job, encoder, clips, job.folder / FEATURES_FILE)
     detach(clip.visual)

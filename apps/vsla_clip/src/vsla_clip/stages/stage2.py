@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from reid_adapters import VSLAObjective, count_parameters, save_pretrained
-from reid_core.data.datasets import TrackletDataset, collate, seeded
+from reid_core.data.datasets import collate, seeded
 from reid_core.data.samplers import PKBatches
-from reid_core.data.transforms import train_transform
 from reid_core.processes import process_rank, ranks
 from reid_core.recipe import Job
 from reid_core.training.loop import fit
-from vsla_clip.clip import MEAN, STD, adapt, build_prompts, load_clip, read_weights
-from vsla_clip.config import Adaptation, CLIPConfig, Size, Stage1Config, Stage2Config
-from vsla_clip.data import PlatformClips, training_rows
+from vsla_clip.clip import adapt, build_prompts, load_clip, read_weights
+from vsla_clip.config import Adaptation, CLIPConfig, Preprocessing, Size, Stage1Config, Stage2Config
+from vsla_clip.data import PlatformClips, training_clips, training_rows
+from vsla_clip.sampler import GroupBatches
 
 ADAPTER_FOLDER = "adapter"
 
@@ -29,11 +29,16 @@ class Adapting:
     change: Adaptation
     prompts: Stage1Config | None
     stage2: Stage2Config
-    size: Size
+    prepared: Preprocessing
     frames: int
     padding: int
     erasing: float
     seed: int
+
+    @property
+    def size(self) -> Size:
+        """Height and width of a frame."""
+        return self.prepared.size
 
 
 def train_encoder(job: Job) -> dict[str, Any]:
@@ -59,15 +64,10 @@ def train_encoder(job: Job) -> dict[str, Any]:
         encoder = adapt(clip.visual, change, section.size)
         pids = np.unique(rows.pids).tolist()
         objective = VSLAObjective(encoder, pids, prompts, config=settings.losses)
-    transform = train_transform(
-        section.size, padding=section.padding, erasing=section.erasing, mean=MEAN, std=STD
-    )
-    clips = TrackletDataset(
-        rows, transform, section.frames, "sparse"
-    )  # T frames, one of each equal part (5.2)
+    clips = training_clips(rows, section.prepared, section.frames, section.padding, section.erasing)
     dataset = PlatformClips(clips, change.pbp.platforms if change.pbp else ())
-    train = settings.train.resolve(-(-len(clips) // (settings.identities * settings.instances)), job.runtime)
-    batches = PKBatches(
+    train = settings.train.resolve(epoch_steps(clips.pids, settings), job.runtime)
+    batches = {"tracklets": PKBatches, "sampler": GroupBatches}[settings.epoch](
         clips.pids,
         settings.identities,
         settings.instances,
@@ -80,6 +80,23 @@ def train_encoder(job: Job) -> dict[str, Any]:
         base = " ".join(filter(None, (section.clip.name, section.clip.pretrained)))
         save_pretrained(encoder, job.folder / ADAPTER_FOLDER, base)
     return count(encoder, prompts)
+
+
+def epoch_steps(pids: np.ndarray, settings: Stage2Config) -> int:
+    """Batches of an epoch: of a pass over the tracklets, or of the release's over groups of K of a person.
+
+    Args:
+        pids: int64 [n], of the training tracklets.
+        settings: its `epoch` says which; P and K.
+
+    Example:
+        >>> pids = np.repeat(np.arange(930), 2)  # G2A-VReID: a tracklet from the ground, one from the air
+        >>> [120 * epoch_steps(pids, Stage2Config(epoch=epoch)) for epoch in ("tracklets", "sampler")]
+        [7080, 13920]
+    """
+    if settings.epoch == "tracklets":
+        return -(-len(pids) // (settings.identities * settings.instances))
+    return GroupBatches(pids, settings.identities, settings.instances, steps=0).steps_per_epoch
 
 
 def count(encoder: Any, prompts: Any | None) -> dict[str, int]:

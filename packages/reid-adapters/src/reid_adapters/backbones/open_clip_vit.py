@@ -52,8 +52,14 @@ class OpenClipViT(Backbone):
         return model._embeds(images), None
 
     def head(self, model: Any, tokens: Tensor) -> Tensor:
-        pooled, _ = model._pool(tokens)
+        pooled = self.pooled(model, tokens)
         return pooled if model.proj is None else pooled @ model.proj
+
+    def pooled(self, model: Any, tokens: Tensor) -> Tensor:
+        return model._pool(tokens)[0]
+
+    def class_token(self, model: Any, tokens: Tensor) -> Tensor:
+        return tokens[:, 0]
 
     def norm(self, block: Any, tokens: Tensor) -> Tensor:
         return block.ln_1(tokens)

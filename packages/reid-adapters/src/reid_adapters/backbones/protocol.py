@@ -75,6 +75,22 @@ class Backbone(ABC):
     def head(self, model: Any, tokens: Tensor) -> Tensor:
         """The last block's tokens [n l width] -> features [n e]."""
 
+    def pooled(self, model: Any, tokens: Tensor) -> Tensor:
+        """The last block's tokens [n l width] -> the feature before the projection [n width].
+
+        Raises:
+            ValueError: this kind doesn't say.
+        """
+        raise ValueError(f"{type(self).__name__} has no feature before a projection: use projected alone")
+
+    def class_token(self, model: Any, tokens: Tensor) -> Tensor:
+        """A block's tokens [n l width] -> its class token [n width].
+
+        Raises:
+            ValueError: this kind doesn't say.
+        """
+        raise ValueError(f"{type(self).__name__} doesn't say where its class token is: use projected alone")
+
     @abstractmethod
     def norm(self, block: Any, tokens: Tensor) -> Tensor:
         """LN(x) in front of the block's attention; the tokens themselves where it normalises behind it."""

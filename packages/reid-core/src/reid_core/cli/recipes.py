@@ -41,6 +41,8 @@ class App:
         recipe: its `Recipe`, as module:name.
         stages: names of stages, or groups of them, each with one line of help.
         tables: a dict of its `Table`s by name, as module:name.
+        published: a function as module:name, from the parsed options to defaults of other options, dotted
+            name -> value, such as a published recipe's; what a file or the command line gives overrides them.
         more: further commands: name -> (help, builder of its parser, module:function that takes its options).
     """
 
@@ -51,6 +53,7 @@ class App:
     recipe: str
     stages: Mapping[str, str]
     tables: str = ""
+    published: str = ""
     more: Mapping[str, tuple[str, Callable[[], ArgumentParser], str]] = field(default_factory=dict)
 
 
@@ -88,7 +91,7 @@ def main(app: App, arguments: Sequence[str] | None = None) -> int:
     parser = app.more[name][1]() if name in app.more else build_parser(app, name)
     parser.prog = f"{app.name} {name}"
     try:
-        parsed = parser.parse_args(rest)
+        parsed = _parse(app, parser, rest)
     except SystemExit as exit_:
         return int(exit_.code or 0)
     return guarded(app.name, lambda: _command(app, name, parser, parsed), parsed.get("traceback", False))
@@ -212,7 +215,17 @@ def parse_config(app: App, arguments: Sequence[str]) -> Any:
         arguments: command and options.
     """
     parser = build_parser(app, arguments[0])
-    return _config(app, parser, parser.parse_args(list(arguments[1:])))
+    return _config(app, parser, _parse(app, parser, list(arguments[1:])))
+
+
+def _parse(app: App, parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+    """Parse options; where they choose published settings, once more with these as the defaults."""
+    parsed = parser.parse_args(list(arguments))
+    settings = load(app.published)(parsed) if app.published else None
+    if not settings:
+        return parsed
+    parser.set_defaults(dict(settings))
+    return parser.parse_args(list(arguments))
 
 
 def load(address: str) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 FrameT = TypeVar("FrameT")
-Sampling = Literal["sparse", "dense", "random", "shuffled", "even"]
+Sampling = Literal["sparse", "dense", "random", "shuffled", "even", "first"]
 
 
 def sample_frames(length: int, frames: int, sampling: Sampling) -> Tensor:
@@ -22,11 +22,13 @@ def sample_frames(length: int, frames: int, sampling: Sampling) -> Tensor:
     - random: any frames, without repetition if there are enough.
     - shuffled: those in an order of chance, so that a model can't lean on the order of time.
     - even: the middle of each segment; no randomness, for evaluation.
+    - first: the first of each of `frames` blocks of length // frames, what remains left out; a short tracklet
+      repeats its last frame (the evaluation of VSLA-CLIP's release).
 
     Args:
         length: frames in the tracklet.
         frames: frames wanted, T.
-        sampling: one of the five.
+        sampling: one of the six.
 
     Returns:
         int64 [T], each in [0, length).
@@ -42,6 +44,8 @@ def sample_frames(length: int, frames: int, sampling: Sampling) -> Tensor:
     bounds = torch.arange(frames + 1) * length // frames
     if sampling == "even":
         return (2 * torch.arange(frames) + 1) * length // (2 * frames)
+    if sampling == "first":
+        return (torch.arange(frames) * max(1, length // frames)).clamp(max=length - 1)
     if sampling == "sparse":
         widths = bounds.diff().clamp(min=1)  # whole frames: none comes twice where there are enough
         return bounds[:-1] + (torch.rand(frames, dtype=torch.float64) * widths).long()
@@ -52,7 +56,7 @@ def sample_frames(length: int, frames: int, sampling: Sampling) -> Tensor:
         enough = length >= frames
         chosen = torch.randperm(length)[:frames] if enough else torch.randint(length, (frames,))
         return chosen if sampling == "shuffled" else chosen.sort().values
-    raise ValueError(f"sampling: got {sampling!r}; expected sparse, dense, random, shuffled or even")
+    raise ValueError(f"sampling: got {sampling!r}; expected sparse, dense, random, shuffled, even or first")
 
 
 def nearest_readable(

@@ -17,9 +17,11 @@ import pyarrow.parquet as pq
 from reid_core.files import atomic
 
 SPLITS = ("train", "query", "gallery", "unlabeled")
-PLATFORMS = ("", "ground", "aerial")
+PLATFORM = r"[a-z0-9_-]+"
+"""A platform's name: ground, aerial, wearable, ... The same one is written in one way."""
+PLATFORM_RULE = "lower-case letters, digits, _ and -, such as ground, aerial or wearable"
 PLATFORM_ALIASES = {"uav": "aerial"}
-"""Other names of platforms; a manifest holds the name of PLATFORMS."""
+"""Other names of platforms, and the one that a manifest holds."""
 INTEGERS = ("pid", "camid", "tracklet", "frame", "video", "clothes")
 EXACT_FLOATS = 2.0**53
 """Integers up to here are exact in float64; a larger one among floats may have been another."""
@@ -53,10 +55,10 @@ class Manifest:
     Columns: ``path`` (str, POSIX, relative to `root`), ``pid`` (int64; -1 junk or unlabeled, 0 a distractor
     in Market-1501's gallery), ``camid`` (int64; -1 unknown), ``split`` (train, query, gallery or unlabeled),
     ``tracklet`` (int64; -1 none; unique in the manifest), ``frame`` (int64; -1 unknown), ``video`` (int64; -1
-    unknown), ``platform`` ("", "ground" or "aerial"; "uav" becomes "aerial"), ``clothes`` (int64; -1
-    unknown). Only ``path`` and ``split`` must be given; the others are filled with their "unknown". A path
-    stands at most once in a split, and may stand in several; the rows of a tracklet share pid, camid and
-    split.
+    unknown), ``platform`` ("" unknown, "ground", "aerial" or another name in lower case; "uav" becomes
+    "aerial"), ``clothes`` (int64; -1 unknown). Only ``path`` and ``split`` must be given; the others are
+    filled with their "unknown". A path stands at most once in a split, and may stand in several; the rows of
+    a tracklet share pid, camid and split.
 
     Args:
         table: the rows; its index is ignored. It is copied.
@@ -277,7 +279,8 @@ def _validated(table: pd.DataFrame) -> pd.DataFrame:
     )
     _refuse(columns["split"], ~columns["split"].isin(SPLITS), "split", f"one of {', '.join(SPLITS)}")
     columns["platform"] = columns["platform"].replace(PLATFORM_ALIASES)
-    _refuse(columns["platform"], ~columns["platform"].isin(PLATFORMS), "platform", f"one of {PLATFORMS}")
+    named = columns["platform"].str.fullmatch(f"(?:{PLATFORM})?")
+    _refuse(columns["platform"], ~named, "platform", f"a name of {PLATFORM_RULE}, or nothing")
     valid = pd.DataFrame(columns, copy=False)
     # Most manifests have each path once, which Arrow sees at once; pandas would make a Python string a row.
     if pc.count_distinct(pa.array(paths)).as_py() < len(paths):

@@ -252,7 +252,8 @@ class _Session:
                 state["key"],
                 self.config.runtime,
                 nested,
-                self.sources.roots(self.folders[PREPARE]),
+                # a stage that reads no data can be run without them
+                self.sources.roots(self.folders[PREPARE]) if PREPARE in self.folders else {},
                 stage.reads,
                 stage.watched,
             )

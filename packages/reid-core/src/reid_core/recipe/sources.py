@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -91,7 +92,7 @@ class Sources:
             ValueError: no name, no root, no such reader or layout.
             FileNotFoundError: a root or manifest file that isn't there.
         """
-        from reid_core.data.manifest import PLATFORMS
+        from reid_core.data.manifest import PLATFORM, PLATFORM_RULE
         from reid_core.data.readers import find_reader
 
         if self.synthetic is not None:
@@ -109,9 +110,9 @@ class Sources:
         for name, source in self.by_name.items():
             if not source.name:
                 raise ValueError(f"{name}.name is empty: give a reader, such as market1501")
-            known = set(filter(None, PLATFORMS))
-            if unknown := sorted(set(source.platforms.values()) - known):
-                raise ValueError(f"{name}.platforms: expected some of {sorted(known)}, not {unknown[0]!r}")
+            for platform in source.platforms.values():
+                if not re.fullmatch(PLATFORM, platform):
+                    raise ValueError(f"{name}.platforms: expected names of {PLATFORM_RULE}, not {platform!r}")
             if self._is_written(source):
                 continue
             if is_manifest(source):

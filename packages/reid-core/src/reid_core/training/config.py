@@ -56,6 +56,8 @@ class Settings:
     """Factor of the learning rate of `heads` (TransReID's LARGE_FC_LR: 2; fast-reid's HEADS_LR_FACTOR)."""
     heads: tuple[str, ...] = ("classifier",)
     """Modules that `head_lr_factor` is meant for: one of these is a part of the parameter's dotted name."""
+    warmup_start: float = 0.0
+    """Share of `lr` at which the linear warm-up begins (WARMUP_FACTOR; CLIP-ReID: 0.1, TransReID: 0.01)."""
     milestone_factor: float = 0.1
     """Factor of the learning rate at each milestone (Bag of Tricks: 0.1)."""
     clip_grad: float | None = None
@@ -86,6 +88,8 @@ class Settings:
                 f"momentum={self.momentum}, nesterov={self.nesterov}; expected 0 <= momentum < 1, and more "
                 "than 0 for Nesterov's"
             )
+        if not 0 <= self.warmup_start <= 1:
+            raise ValueError(f"warmup_start={self.warmup_start}; expected 0 <= warmup_start <= 1")
         if not 0 < self.milestone_factor <= 1:
             raise ValueError(f"milestone_factor={self.milestone_factor}; expected 0 < milestone_factor <= 1")
 

@@ -28,7 +28,8 @@ def cosine(start: float, end: float, done: float) -> float:
 def schedule(config: TrainConfig, step: int) -> tuple[float, float]:
     """Learning rate and weight decay of a step.
 
-    The rate is `lr (step + 1) / warmup_steps` in the warm-up. After it:
+    The rate is `lr (start + (1 - start) (step + 1) / warmup_steps)` in the warm-up, `start` being the share
+    `warmup_start`. After it:
 
     - a cosine to `min_lr` (DINO: Caron et al., ICCV 2021, section 4);
     - with `cosine_start`, constant until that step and then the cosine (fast-reid's WarmupCosineAnnealingLR:
@@ -54,7 +55,8 @@ def schedule(config: TrainConfig, step: int) -> tuple[float, float]:
     end = config.weight_decay if config.weight_decay_end is None else config.weight_decay_end
     decay = cosine(config.weight_decay, end, step / max(1, config.steps - 1))
     if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps, decay
+        share = config.warmup_start + (1 - config.warmup_start) * (step + 1) / config.warmup_steps
+        return config.lr * share, decay
     if config.milestones:
         passed = sum(step >= milestone for milestone in config.milestones)
         return config.lr * config.milestone_factor**passed, decay
