@@ -44,7 +44,7 @@ def test_what_training_lacks(rows, expected):
         ([*TEST, ("query", 9, 1)], ["1 of 2 query images: the gallery has no image of the person"]),
         (
             [*TEST, ("query", 3, 2), ("query", 3, 2)],
-            ["2 of 3 query images: the gallery shows the person before the same camera only"],
+            ["2 of 3 query images: the gallery shows the person in the same camera only"],
         ),
     ],
 )

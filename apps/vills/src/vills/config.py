@@ -1,4 +1,4 @@
-"""Everything that `vills` can be told beside what every recipe can; `vills run --help` prints it."""
+"""Settings of `vills` beside those of every recipe; `vills run --help` prints them."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class ModelConfig:
     drop_path: float = 0.0
     """Stochastic depth (DINO: 0.1 for the student's ViT)."""
     tokens: int = 4
-    """L, the resampler's queries: one for the whole person and one for each of three areas (paper silent). 0
-    for no resampler: the class token, of a video its mean over frames (Table 2b)."""
+    """L, the resampler's queries: one for the whole person and one for each of three areas (not specified
+    in the paper). 0 for no resampler: the class token, of a video its mean over frames (Table 2b)."""
     resampler_depth: int = 1
     """Layers of the resampler ("a small transformer layer", VILLS supplement 2)."""
     resampler_heads: int = 4
-    """Attention heads of the resampler (paper silent)."""
+    """Attention heads of the resampler (not specified in the paper)."""
 
 
 @dataclass
@@ -119,7 +119,7 @@ class PretrainConfig:
     region_size: Size = (128, 64)
     """Height and width of an image's local region (VILLS supplement 2)."""
     frame_region_size: Size = (32, 22)
-    """Height and width of a frame's local region: half the frame's, as for images (paper silent)."""
+    """Height and width of a frame's local region: half the frame's, as for images (paper: not specified)."""
     views: int = 2
     """Global views of an image or video (DINO: 2)."""
     crop_scale: tuple[float, float] = (0.4, 1.0)
@@ -159,11 +159,11 @@ class FinetuneConfig(Augmentation):
     )
     """Length and optimiser. An epoch has as many batches as there are images (else clips) for one pass."""
     identities: int = 16
-    """P, identities a batch over all ranks (Hermans et al. 2017)."""
+    """P, identities per batch over all ranks (Hermans et al. 2017)."""
     image_instances: int = 4
-    """K, images an identity; 0 trains without images."""
+    """K, images per identity; 0 trains without images."""
     clip_instances: int = 2
-    """Clips an identity; 0 trains without clips."""
+    """Clips per identity; 0 trains without clips."""
     image_size: Size | None = None
     """Height and width; null as in pre-training."""
     frame_size: Size | None = None

@@ -93,10 +93,10 @@ class Grids(NamedTuple):
 class VillsDataset(Dataset[dict[str, Any]]):
     """Items of pre-training: index i < len(pool.images) is an image, the others are videos.
 
-    An image is a dict of views [g 3 h w], masks bool [g n], regions [a 3 h' w'], valid bool [a]; a video of
-    views [g t 3 h w], masks bool [g t n], regions [a t 3 h' w'], valid bool [a] and frame [3 h w], one of its
-    frames at the images' size, drawn and augmented on its own (VILLS 3.2). Both have unreadable, the paths
-    that others stand in for. Floats are normalised. All randomness is the draw's.
+    An image is a dict of views [g 3 h w], masks bool [g n], regions [a 3 h' w'], valid bool [a]. A video is a
+    dict of views [g t 3 h w], masks bool [g t n], regions [a t 3 h' w'], valid bool [a] and frame [3 h w],
+    one of its frames at the images' size, drawn and augmented on its own (VILLS 3.2). Both have unreadable,
+    the paths that others stand in for. Floats are normalised. All randomness is the draw's.
 
     Args:
         pool: what is pre-trained on.

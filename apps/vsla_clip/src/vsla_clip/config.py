@@ -1,4 +1,4 @@
-"""Everything that `vsla-clip` can be told beside what every recipe can; `vsla-clip run --help` prints it."""
+"""Settings of `vsla-clip` beside those of every recipe; `vsla-clip run --help` prints them."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ class Captioned:
     world: Options = field(default_factory=dict)
     """Dials of reid_core.synthetic.World; a seed of its own, so that nobody is in the data set too."""
     images: int = 1
-    """Images of a person before a camera."""
+    """Images per person and camera."""
     batch: int = 128
-    """Images a step over all ranks, each of another person."""
+    """Images per step over all ranks, each of another person."""
     train: Training = field(default_factory=lambda: Training(epochs=100.0, lr=1e-3, weight_decay=0.1))
     """Length and optimiser."""
 
@@ -134,7 +134,7 @@ class Stage1Config:
     words: tuple[str, str] = ("", ".")
     """Fixed words before and after the tokens (released code)."""
     batch: int = 64
-    """Clips a step over all ranks (CLIP-ReID: 64)."""
+    """Clips per step over all ranks (CLIP-ReID: 64)."""
     batch_per_device: bool = False
     """The other reading: the batch is of each device. Scale `train.lr` with it."""
     train: Training = field(
@@ -153,7 +153,7 @@ class Stage2Config:
     """The image encoder, or what is attached to it, is trained against the prompts' features (Eq. 10)."""
 
     identities: int = 8
-    """P, identities a batch over all ranks (5.2)."""
+    """P, identities per batch over all ranks (5.2)."""
     instances: int = 4
     """K, clips of each (5.2: 32 clips of 8 identities)."""
     batch_per_device: bool = False

@@ -49,7 +49,7 @@ class AdaptedBlock(nn.Module):
         Args:
             tokens: [(b t) l width].
             masks: must be None: bases name masks in their calls.
-            frames: t, frames a set; None for one.
+            frames: t, frames per set; None for one.
             platform: int64 [(b t)], the platform of each frame, where there are platform prompts.
             called: what else the base calls its blocks with: positions, and masks, which must be None.
 

@@ -170,7 +170,7 @@ def load_pretrained(
 def _compare(
     path: Path, theirs: dict[str, Any], model: nn.Module, backbone: Backbone, check_base: bool
 ) -> None:
-    """Raise ValueError where a bare base is not the one that a config.json tells of."""
+    """Raise ValueError where a bare base is not the one that a config.json describes."""
     name, kind = theirs["name"], type(model).__name__
     ours = {
         "width": backbone.shape(model).width,

@@ -126,7 +126,7 @@ class PBPConfig:
     Args:
         platforms: names in the order of the platform ids given to the encoder.
         depth: the paper's d, layers with prompts of their own, counted from the first.
-        length: the paper's l, prompts a layer.
+        length: the paper's l, prompts per layer.
 
     Raises:
         ValueError: a count below one, or a platform named twice.

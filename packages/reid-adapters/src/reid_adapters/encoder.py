@@ -114,7 +114,7 @@ class SetEncoder(nn.Module):
         """Features of sets of frames: the mean over frames of the base's features (VSLA-CLIP Eq. 6).
 
         Args:
-            clips: float [b t 3 h w], t frames a set, any t; or images [b 3 h w], sets of one.
+            clips: float [b t 3 h w], t frames per set, any t; or images [b 3 h w], sets of one.
             platform: of each set, needed with prompts: int64 [b], index into the PBPConfig's platforms; their
                 names [b]; or one name for all.
 

@@ -95,7 +95,7 @@ def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]
 
     Args:
         theirs: what `describe_base` gave for the base of a saved adapter; what it lacks is not compared.
-        ours: likewise of the base at hand.
+        ours: likewise of the given base.
 
     Example:
         >>> differences(

@@ -11,7 +11,7 @@ from torch import nn
 from reid_adapters.backbones import Backbone, Change
 
 Place = Literal["attention", "mlp", "prompts"]
-"""Where in a block a layer acts."""
+"""Where a layer acts in a block."""
 
 
 class Layer(nn.Module):

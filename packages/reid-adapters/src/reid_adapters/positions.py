@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def pair_of(size: int | Sequence[int]) -> tuple[int, int]:
-    """(height, width) of what may be told as one number.
+    """(height, width) of a size that may be given as one number.
 
     Example:
         >>> pair_of(16), pair_of([256, 128])

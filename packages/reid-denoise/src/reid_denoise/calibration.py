@@ -97,7 +97,7 @@ def calibrate_criteria(
     that cannot be linked, else another one of their video), and its size follows from the far half of those.
 
     sigma_drm, with labels, maximises the pairwise F1 of linking the labelled tracklets. Without, it maximises
-    the expected F1 of links: how many pairs are within a threshold is counted, and how many of them are of
+    the expected F1 of links. How many pairs are within a threshold is counted. How many of them are of
     different people follows from an exponential lower tail of the distances of all pairs, few of which are of
     one person, or of those that cannot be one (else of those of one video), whichever gives less. Under the
     closure d false links a person chain people together, so that about d of all found pairs are wrong.

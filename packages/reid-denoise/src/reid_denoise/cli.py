@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> ArgumentParser:
-    """The parser: a command a function, an option an argument of it.
+    """The parser: one command per function, one option per argument.
 
     Returns:
         The parser.

@@ -26,7 +26,7 @@ def run(
     report: str | None = None,
     ray: str | None = None,
 ) -> None:
-    """Find identities and write them beside the manifest's columns; killed and called again, it goes on.
+    """Find identities and write them beside the manifest's columns; killed and called again, it resumes.
 
     Args:
         criteria: thresholds, range and metric.

@@ -89,7 +89,7 @@ def denoise(
             linkage (cosine alone). The last two, and constraints, need one more pass over the features.
         cannot_link: int [p 2], pairs of tracklets that are never one person, such as `simultaneous` ones.
         must_link: int [m 2], pairs of tracklets that are one person.
-        folder: for unfinished work: called again after a kill, with the same arguments, the work goes on
+        folder: for unfinished work: called again after a kill, with the same arguments, the work resumes
             after the last finished block and ends with the same result.
         mapper: how the work on blocks is done; `reid_denoise.cluster.ray_mapper` gives one for a Ray cluster.
         progress: shows how far the work is.

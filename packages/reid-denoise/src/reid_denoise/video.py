@@ -132,7 +132,7 @@ def denoise_block(
         lengths: int64 [t], rows of each tracklet.
         videos: int64 [t], ascending, from 0 on.
         criteria: of denoising.
-        within_videos: whether to go on to single-video denoising.
+        within_videos: whether to do single-video denoising too.
         linking: how near tracklets become one.
         constraints: by the tracklets' numbers here.
 

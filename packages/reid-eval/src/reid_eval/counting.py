@@ -12,7 +12,7 @@ AveragePrecision = Literal["standard", "trapezoid"]
 
 
 class PerQuery(NamedTuple):
-    """One entry a query with a right answer.
+    """One entry per query with a right answer.
 
     Attributes:
         queries: int64 [v], rows of the queries.

@@ -149,7 +149,7 @@ def protocol_name(protocol: Protocol) -> str:
 
 
 def single_shot(protocol: Protocol, seed: int) -> Protocol:
-    """A trial in which the gallery has one image a person, drawn once for all queries (PRCC: 10 trials).
+    """A trial in which the gallery has one image per person, drawn once for all queries (PRCC: 10 trials).
 
     Args:
         protocol: what counts besides.
@@ -173,7 +173,7 @@ def single_shot(protocol: Protocol, seed: int) -> Protocol:
 
 
 def single_gallery_shot(protocol: Protocol, seed: int) -> Protocol:
-    """A trial in which each query meets one image a person, drawn among those that count (CUHK03, old split).
+    """A trial in which a query meets one image per person, drawn among those that count (CUHK03, old split).
 
     Args:
         protocol: what counts besides.

@@ -133,7 +133,7 @@ def write_report(
 def unreadable_lines(
     result: Result, names: tuple[Sequence[object], Sequence[object]] | None = None
 ) -> list[str]:
-    """What a result says of rows without a feature: a sentence a side that has any, naming the first rows.
+    """What a result says of rows without a feature: a sentence per side that has any, naming the first rows.
 
     Args:
         result: of `evaluate`.
@@ -186,7 +186,7 @@ def shown(value: float | int | str) -> str:
 
 
 def _table(results: Mapping[str, Result]) -> str:
-    """A row a result; each cell also holds the number in full, for scripts and for the pointer to show."""
+    """A row per result; each cell also holds the number in full, for scripts and for the pointer to show."""
     summaries = {name: result.summary() for name, result in results.items()}
     metrics = list(dict.fromkeys(metric for summary in summaries.values() for metric in summary))
     head = "".join(f"<th>{escape(heading(metric))}</th>" for metric in metrics)

@@ -2,7 +2,7 @@
 
 The published code holds all distances among queries and gallery, their argsort and the encodings as dense [n
 n] matrices. Here neighbours are [n k] lists and everything after them is a sparse matrix with some tens of
-entries a row, so memory grows with n; the final distances are made for some queries at a time.
+entries per row, so memory grows with n; the final distances are made for some queries at a time.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def k_reciprocal(
         weight: of the original distance, from 0 to 1; the published lambda.
         query_valid: bool [q], False where a row holds no feature and is no neighbour; None for all True.
         gallery_valid: bool [g], the same of the gallery.
-        device: where neighbours are sought, all rows against all.
+        device: where neighbours are computed, all rows against all.
 
     Returns:
         A Reranking, which makes distances of some queries at a time.

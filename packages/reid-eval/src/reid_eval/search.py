@@ -102,7 +102,7 @@ def build_index(
 
     Args:
         gallery_features: float [g d], in memory or memory-mapped; read in pieces.
-        path: file to write, 2 bytes a number.
+        path: file to write, 2 bytes per number.
         lists: inverted lists; about the square root of g, times 4 for large galleries.
         metric: "cosine" or "euclidean".
         gallery_valid: bool [g], False where a row holds no feature and stays out; None for all True.

@@ -36,7 +36,7 @@ def extract(
 ) -> Summary:
     """Segment images and keep masks, keypoints and qualities, as Parquet files of a thousand images each.
 
-    Called again after being cut off, it goes on after the last whole shard and ends with the same files.
+    Called again after being cut off, it resumes after the last whole shard and ends with the same files.
     Images that can't be read are listed in _errors.csv. It stops where the storage fails: where 64
     images in a row can't be reached, or their root is gone.
 

@@ -30,7 +30,8 @@ SHORT_RUNS = pa.list_(pa.list_(pa.uint16()))
 class SavedMasks:
     """The masks that an extraction kept: a row per image, in the order in which the images were given.
 
-    The run lengths are held in memory, some hundred bytes per image; forked processes share them.
+    The run lengths are held in memory, compressed as they are: some hundred bytes per image;
+    forked processes share them.
 
     Args:
         folder: what `reid-lse extract` wrote.
@@ -119,7 +120,7 @@ class RegionDataset(Dataset[dict[str, Any]]):
         folder: what `reid-lse extract` wrote.
         root: folder of the images; by default the one they were in when extracted.
         size: height and width of the regions in pixels.
-        fill: what stands outside the masks; see `crop_regions`.
+        fill: pixels outside the masks; see `crop_regions`.
         transform: applied to the regions, uint8 [a 3 h w].
 
     Attributes:

@@ -15,7 +15,7 @@ def export(
 
     Args:
         masks: folder that `reid-lse extract` wrote
-        out: coco *.json, table *.csv or *.parquet, labels and crops a folder, where image x.jpg is x.png
+        out: coco *.json, table *.csv or *.parquet, a folder for labels and crops, where image x.jpg is x.png
         format: coco, labels (a PNG of areas' numbers per image), crops (a PNG per area) or table
         root: folder of the images, for crops; by default the one they were in when extracted
         size: height and width of crops in pixels; by default 128 64

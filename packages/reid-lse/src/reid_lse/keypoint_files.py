@@ -63,7 +63,7 @@ class KeypointTable:
 
 
 def read_keypoints(path: str | Path) -> KeypointTable:
-    """Read keypoints in COCO's format, one person an image: the one with the highest score.
+    """Read keypoints in COCO's format, one person per image: the one with the highest score.
 
     JSON holds COCO's annotations ({"images": [...], "annotations": [...]}) or its results (a list whose
     image_id is the image's name). Annotations mark visibility by 0, 1 and 2, which becomes a confidence of 0,

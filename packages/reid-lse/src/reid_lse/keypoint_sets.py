@@ -116,7 +116,7 @@ FOLLOWS = {
 
 
 def coco_parent(name: str) -> str | None:
-    """COCO's keypoint whose areas a keypoint of another set shares; itself, if it is one of COCO's.
+    """COCO's keypoint that shares its areas with a keypoint of another set; itself, if it is one of COCO's.
 
     Example:
         >>> coco_parent("left_big_toe"), coco_parent("mouth_left"), coco_parent("tail")

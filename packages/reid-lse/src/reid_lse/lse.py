@@ -51,7 +51,7 @@ class LocalSemanticExtractor:
         size: height and width of the regions in pixels.
         thresholds: tau^a of Eq. 4, one for all or one an area.
         literal: Eq. 4 taken literally, low-confidence keypoints as negatives; see `make_prompts`.
-        fill: what stands outside the masks in the regions: "zero", "mean" or "blur"; see `crop_regions`.
+        fill: pixels outside the masks in the regions: "zero", "mean" or "blur"; see `crop_regions`.
         min_quality: areas whose quality is below are not valid; 0 keeps all that are found.
         device: where predictor and segmenter run that are given by name.
 

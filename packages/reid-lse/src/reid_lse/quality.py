@@ -27,7 +27,7 @@ def mask_quality(
     """Estimate each mask's IoU with the true area.
 
     sigmoid(b_0 + b_1 overlap + b_2 agreement): overlap is the Bhattacharyya coefficient between the colours
-    in the mask and those in a ring of background around it, for an outline that no colour marks is a guess;
+    in the mask and those in a ring of background around it, for an outline that no colour marks is a guess.
     agreement is the mask's IoU with the limbs between the area's keypoints, times the mean confidence of
     all keypoints, those dropped counted as zero.
 

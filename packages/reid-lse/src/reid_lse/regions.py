@@ -34,7 +34,7 @@ def crop_regions(
         image: uint8 [3 h w].
         masks: bool [a h w], one an area.
         size: height and width of a region in pixels.
-        fill: what stands outside the mask: "zero", "mean", the image's mean colour, or "blur", the blurred
+        fill: pixels outside the mask: "zero", "mean", the image's mean colour, or "blur", the blurred
             image, and its mean colour beside the tight box and where invalid.
         min_share: masks below this share of the image's pixels are invalid, and so are empty ones.
 

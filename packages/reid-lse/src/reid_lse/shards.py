@@ -87,7 +87,7 @@ class Job:
         extraction: how.
         batch: images that are segmented together.
         workers: threads that read images; GrabCut works in them too.
-        shard: images a shard.
+        shard: images per shard.
     """
 
     images: Images

@@ -16,7 +16,7 @@ SPREAD = 1.5
 (benchmarks/lse_tracklets.py)."""
 
 PROMPTED = 4
-"""Frames at most whose prompts a segmenter with memory is given."""
+"""At most so many frames give prompts to a segmenter with memory."""
 
 
 def smooth_keypoints(keypoints: Tensor, sizes: Sequence[tuple[int, int]], spread: float = SPREAD) -> Tensor:

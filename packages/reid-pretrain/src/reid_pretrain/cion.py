@@ -42,7 +42,7 @@ class CION(SelfDistillation):
 
     The teacher sees the global views, the student all of them; all views of all images of a person are to
     agree. The teacher is the student's moving average; its batch norms take the batch's statistics and it has
-    no dropout. One image a person, or a batch without "pid", is DINO.
+    no dropout. One image per person, or a batch without "pid", is DINO.
 
     Args:
         backbone: `backbone(images [b 3 h w])` returns an object with `cls` [b d]; it has an attribute `dim`.

@@ -16,10 +16,10 @@ class VILLSConfig:
     """Settings of VILLS' objective.
 
     Attributes:
-        prototypes: K of the feature and masking heads (DINO: 65,536; the paper is silent).
+        prototypes: K of the feature and masking heads (DINO: 65,536; not specified in the paper).
         head_hidden: width of the heads' MLPs (DINO: 2,048).
         head_bottleneck: channels before the prototypes (DINO: 256).
-        embedding: channels of the alignment space (the paper is silent; DINO's bottleneck).
+        embedding: channels of the alignment space (not specified in the paper; DINO's bottleneck).
         feature_weight, masking_weight, koleo_weight, alignment_weight: lambda_1..4 of Eq. 12 (4.3.2: 1, 1, 3
             and 2).
         student_temperature, teacher_temperature, centre_momentum: DINO's 0.1, 0.04 and 0.9.

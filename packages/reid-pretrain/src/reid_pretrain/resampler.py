@@ -81,7 +81,7 @@ class PerceiverResampler(nn.Module):
 
     A video's temporal and spatial axes are flattened before the attention. A learnable time embedding, zero
     at the start, is added to each frame's tokens so that motion can be told from a set of frames (Flamingo;
-    the paper is silent); a single image has none.
+    not specified in the paper); a single image has none.
 
     Args:
         dim: channels of a token.

@@ -1,4 +1,4 @@
-"""Everything that `cion` can be told beside what every recipe can; `cion run --help` prints it."""
+"""Settings of `cion` beside those of every recipe; `cion run --help` prints them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class DenoiseConfig(Criteria):
 
     criteria: Literal["given", "auto"] = "given"
     """given: consistency and discrimination as they are here (CION 4.1); auto: both chosen for the features
-    at hand, from distances within and between tracklets, without labels (`reid-denoise calibrate`)."""
+    given, from distances within and between tracklets, without labels (`reid-denoise calibrate`)."""
     linking: Linking = "closure"
     """How near tracklets become one identity: closure as in the paper, mutual or average."""
 
@@ -132,10 +132,10 @@ class Config(RecipeConfig):
     experiment: str = "cion"
     """MLflow experiment, and folder below runs."""
     variants: list[str] = field(default_factory=lambda: ["cross_video"])
-    """What is fine-tuned, with one budget: from no pre-training (none), DINO on the same images (dino), CION
-    on tracklets as they come (raw), on identities denoised to a level (tracklet, video, cross_video) or on
-    those of data.identities (identities), or from a checkpoint of the backbone ("weights: PATH", in quotes;
-    {backbone} in it is the backbone's name)."""
+    """What is fine-tuned, with one budget: none (no pre-training), dino (on the same images), CION on raw
+    (tracklets as they come), tracklet, video or cross_video (denoised up to that level) or identities (those
+    of data.identities). "weights: PATH", in quotes, is a checkpoint of the backbone; {backbone} in it is the
+    backbone's name."""
     data: DataConfig = field(default_factory=DataConfig)
     tracklets: TrackletsConfig = field(default_factory=TrackletsConfig)
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)

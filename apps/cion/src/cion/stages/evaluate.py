@@ -1,4 +1,4 @@
-"""The evaluate stage: the target's test people are sought by each model of the run."""
+"""The evaluate stage: the target's test people are searched for with each model of the run."""
 
 from __future__ import annotations
 

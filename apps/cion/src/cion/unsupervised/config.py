@@ -1,4 +1,4 @@
-"""What `cion unsupervised` can be told beside what every recipe can; its `run --help` prints it."""
+"""Settings of `cion unsupervised` beside those of every recipe; its `run --help` prints them."""
 
 from __future__ import annotations
 

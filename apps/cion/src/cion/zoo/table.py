@@ -16,7 +16,7 @@ class Published(NamedTuple):
     """What is published of a model, beside its structure (`reid_core.models.backbones.ZOO`).
 
     Attributes:
-        batch_per_gpu: images on each of 8 GPUs; None where the text at hand doesn't say: the paper's Tab. 5
+        batch_per_gpu: images on each of 8 GPUs; None where the paper's text doesn't say: its Tab. 5
             is a picture, of which the authors' README repeats ResNet50-IBN's row.
         local_views: of an image, for the same reason the README's 8 where it is not known.
         unsupervised: mAP and Rank-1 in per cent by Cluster Contrast (Tab. 6): MSMT17 -> Market-1501 and

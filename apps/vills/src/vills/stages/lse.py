@@ -78,7 +78,7 @@ def extract_regions(job: Job, ray: str | None = None) -> dict[str, Any]:
 
     Raises:
         ValueError: an unknown keypoint predictor or segmenter.
-        OSError: the storage does not give some images; the same command goes on.
+        OSError: the storage does not give some images; the same command resumes.
     """
     config = job.section.lse
     extraction = Extraction(

@@ -104,7 +104,7 @@ def draw_people(world: World, images: int, root: Path, workers: int) -> Manifest
 
     Args:
         world: what to draw.
-        images: of a person before a camera.
+        images: number per person and camera.
         root: folder; it appears only when it is whole.
         workers: processes that draw.
 

@@ -1,4 +1,4 @@
-"""The evaluate stage: tracklets' features, sought within the protocol and from platform to platform (5.1)."""
+"""The evaluate stage: retrieval of tracklets within the protocol and from platform to platform (5.1)."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def tracklets(
 ) -> int:
     """Cut tracklets of persons out of raw video (extra `video`).
 
-    The same command goes on after being cut off. Videos that can't be read are named, skipped and counted.
+    The same command resumes after being cut off. Videos that can't be read are named, skipped and counted.
 
     Args:
         videos: folder of videos, at any depth.
@@ -231,7 +231,7 @@ def pack(
         out: folder for OUT/000000.tar and so on, and OUT/manifest.parquet, to be used like any manifest.
         root: the data set's folder; for a manifest file, the folder of its paths.
         options: the reader's options, such as --options.split 3.
-        shard_images: images a shard.
+        shard_images: images per shard.
         seed: of the order of the images.
         workers: threads that read and check images; as many as cores by default.
         allow_unreadable: share of the images that may be unreadable; more makes the exit status 1.

@@ -50,7 +50,7 @@ def differences(manifest: Manifest) -> list[str] | None:
         manifest: as a reader made it: its name says which counts hold.
 
     Returns:
-        one line a difference, none if all is as published; None where nothing is published for its name.
+        one line per difference, none if all is as published; None where nothing is published for its name.
     """
     published = COUNTS.get(manifest.name)
     if published is None:

@@ -98,12 +98,12 @@ def _blank_like(value: Any) -> Any:
 
 
 class ImageDataset(_RowDataset):
-    """One item a row of the manifest.
+    """One item per row of the manifest.
 
     An item is a dict: image (the transform's result: float [3 H W]), pid, camid, index (the row that the
     image is of), valid (bool), reached (bool: False where the storage gave none, so that a later try may),
     unreadable (list of the paths that could not be read). An unreadable image is
-    replaced by the next readable one of the same pid (or, for want of one, by the next row), and pid, camid
+    replaced by the next readable one of the same pid (or, if there is none, by the next row), and pid, camid
     and index are that row's. With `replace=False`, for extraction, it yields zeros and valid False instead.
 
     Args:
@@ -171,7 +171,7 @@ class ImageDataset(_RowDataset):
 
 
 class TrackletDataset(_RowDataset):
-    """One item a tracklet of the manifest, in the order of `manifest.tracklets()`; other rows are left out.
+    """One item per tracklet of the manifest, in the order of `manifest.tracklets()`; other rows are left out.
 
     An item is a dict: clip (the transform's result: float [T 3 H W]), pid, camid, index (the tracklet's
     position in this data set), valid, reached, unreadable. An unreadable frame is replaced by the nearest

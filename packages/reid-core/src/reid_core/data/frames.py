@@ -20,7 +20,7 @@ def sample_frames(length: int, frames: int, sampling: Sampling) -> Tensor:
       arXiv:1608.00859).
     - dense: a random window of consecutive frames; a short tracklet starts again from its beginning.
     - random: any frames, without repetition if there are enough.
-    - shuffled: those in an order of chance, so that a model can't lean on the order of time.
+    - shuffled: those in random order, so that a model can't lean on the order of time.
     - even: the middle of each segment; no randomness, for evaluation.
     - first: the first of each of `frames` blocks of length // frames, what remains left out; a short tracklet
       repeats its last frame (the evaluation of VSLA-CLIP's release).

@@ -40,7 +40,7 @@ class ImagesAndClips(Dataset[dict[str, Any]]):
 
 
 class JointBatches(Batches):
-    """P identities a batch, each with so many images and so many clips; a pure function of the step.
+    """P identities per batch, each with so many images and so many clips; a pure function of the step.
 
     Identities are drawn, without repetition in an epoch, from those that have what is asked for. Where images
     and clips show different people, each kind draws its own P identities.
@@ -49,8 +49,8 @@ class JointBatches(Batches):
         image_pids: pid of each image, int64 [n].
         clip_pids: pid of each clip, int64 [m]; clips are numbered behind the images.
         identities: P, over all ranks.
-        image_instances: images an identity, 0 for none.
-        clip_instances: clips an identity, 0 for none.
+        image_instances: images per identity, 0 for none.
+        clip_instances: clips per identity, 0 for none.
         same_people: whether a pid means the same person in both.
         steps: batches in all.
         seed: of everything that is drawn.

@@ -13,7 +13,7 @@ from reid_core.data.shard_images import shard_bytes, split_shard_path
 
 
 def image_bytes(path: str | Path) -> bytes:
-    """The encoded image at a path, which may go on through an LMDB's file (FOLDER/data.mdb/KEY) or a shard.
+    """The encoded image at a path, which may lead into an LMDB's file (FOLDER/data.mdb/KEY) or a shard.
 
     Args:
         path: a file, a database's file followed by a key, or as `shard_images.shard_path`.

@@ -50,7 +50,7 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Manifest:
-    """A validated, frozen table of images; one row an image.
+    """A validated, frozen table of images; one row per image.
 
     Columns: ``path`` (str, POSIX, relative to `root`), ``pid`` (int64; -1 junk or unlabeled, 0 a distractor
     in Market-1501's gallery), ``camid`` (int64; -1 unknown), ``split`` (train, query, gallery or unlabeled),
@@ -106,7 +106,7 @@ class Manifest:
 
     @property
     def files(self) -> list[Path]:
-        """Absolute paths of all rows. It makes a Path a row: for millions of rows, use `table["path"]`."""
+        """Absolute paths of all rows. It makes a Path per row: for millions of rows, use `table["path"]`."""
         return [self.root / path for path in self.table["path"]]
 
     @property
@@ -333,7 +333,7 @@ def _strings(table: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _check_tracklets(table: pd.DataFrame) -> None:
-    """Rows of one tracklet must share pid, camid and split: a tracklet is one person before one camera."""
+    """Rows of one tracklet must share pid, camid and split: a tracklet is one person in one camera."""
     tracklet = table["tracklet"].to_numpy()
     rows = np.flatnonzero(tracklet >= 0)
     order = rows[np.argsort(tracklet[rows], kind="stable")]

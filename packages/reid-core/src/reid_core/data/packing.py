@@ -49,7 +49,7 @@ def pack(
     Args:
         manifest: what to pack; an image of two splits is packed twice.
         out: folder to write to, made where missing.
-        shard_images: images a shard.
+        shard_images: images per shard.
         seed: of the order.
         workers: threads that read and check images; as many as cores by default.
         progress: show it.

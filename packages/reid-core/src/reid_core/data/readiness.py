@@ -28,7 +28,7 @@ class Gaps(NamedTuple):
 def find_gaps(manifest: Manifest) -> Gaps:
     """Find what a data set lacks for training and for evaluation; which of it matters, the recipe decides.
 
-    Evaluation is taken as across cameras: an answer shows the query's person before another camera. An image
+    Evaluation is taken as across cameras: an answer shows the query's person in another camera. An image
     of unknown camera counts as from a camera of its own.
 
     Args:
@@ -42,7 +42,7 @@ def find_gaps(manifest: Manifest) -> Gaps:
     >>> gaps.training
     ['no image is in the split train']
     >>> gaps.evaluation
-    ['1 of 1 query images: the gallery shows the person before the same camera only']
+    ['1 of 1 query images: the gallery shows the person in the same camera only']
     """
     parts = {split: rows for split, rows in manifest.table.groupby("split")}
     return Gaps(_training(parts), _evaluation(parts))
@@ -87,7 +87,7 @@ def _evaluation(parts: Parts) -> list[str]:
         (~strangers & (same_person == 0), "the gallery has no image of the person"),
         (
             ~strangers & (same_person > 0) & (answers == 0),
-            "the gallery shows the person before the same camera only",
+            "the gallery shows the person in the same camera only",
         ),
     ):
         if count.any():

@@ -159,7 +159,7 @@ class PKBatches(_Shuffled):
     Args:
         pids: person id of each row, integers [n].
         identities: P, of the global batch; a multiple of `world_size`, at most the number of identities.
-        instances: K, images an identity.
+        instances: K, images per identity.
         steps: batches in all.
         seed: of the order and of the draws' seeds.
         rank: of this process.
@@ -300,11 +300,11 @@ class ImagePKBatches(PKBatches):
 
 
 CION_CURRICULUM = {0: 2, 40: 4, 60: 6, 80: 8}
-"""Epoch -> images an identity, N_id (CION 4.1), in a training of 100 epochs."""
+"""Epoch -> images per identity, N_id (CION 4.1), in a training of 100 epochs."""
 
 
 class CurriculumBatches(Batches):
-    """Batches of a fixed number of images in which identities get more images as the training goes on.
+    """Batches of a fixed number of images in which identities get more images as the training proceeds.
 
     An epoch is as many whole batches as the labelled images make (DINO drops the rest too). An identity's
     images lie side by side; `instances(step)` tells how many they are. Where N_id does not divide the batch,

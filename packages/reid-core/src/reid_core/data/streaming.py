@@ -32,11 +32,11 @@ class ShardBatches(RandomBatches):
     """Shuffled batches in which each shard is read in one go.
 
     Each epoch puts the shards into a new order, shuffles the rows of `window` neighbouring shards among each
-    other, and cuts the whole into `streams` equally long parts that are gone through side by side; a batch
+    other, and cuts the whole into `streams` equally long parts that are gone through side by side. A batch
     takes as many rows of each. A rank goes through streams of its own, so each shard is read by one rank (by
     two where a stream ends in it). All else is as for `RandomBatches`: an epoch is one pass, the global batch
-    doesn't depend on the number of ranks, the number of workers changes nothing, and a killed training goes
-    on with the very batch.
+    doesn't depend on the number of ranks, the number of workers changes nothing, and a killed training
+    resumes with the very batch.
 
     Args:
         shards: shard of each row, integers [n] (`shard_numbers`).

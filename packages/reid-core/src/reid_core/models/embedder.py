@@ -122,7 +122,7 @@ class Embedder(ModelHubMixin):
             batch_size: images, or clips, that the model is given at a time.
             device: where the model runs, and stays; "auto" takes a CUDA device if there is one.
             workers: threads that decode.
-            errors: "raise" stops at an image that can't be read; "mask" goes on without it, and a tracklet
+            errors: "raise" stops at an image that can't be read; "mask" continues without it, and a tracklet
                 without the frames that can't be read.
             tracklets: of a Manifest, one descriptor per tracklet in place of one per row.
 

@@ -125,7 +125,7 @@ def extract(
 ) -> Features:
     """Features of all items of a dataset, in its order.
 
-    Rows are streamed to a file; killed and called again, the work goes on after the last finished block, and
+    Rows are streamed to a file; killed and called again, the work resumes after the last finished block, and
     a finished file is returned at once. Both only if the model's weights, the items with the place and size
     of their files, and `fingerprint` are the same; otherwise all is done anew.
 
@@ -157,7 +157,7 @@ def extract(
         ValueError: path is no .npy, the dataset is empty, or the model gives something else than finite `[b
             d]`.
         OSError: the storage does not give some items, or 64 in a row; what is done is kept, and the next call
-            goes on.
+            resumes.
 
     Example:
         >>> import tempfile

@@ -96,9 +96,9 @@ def load_weights(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no checkpoint or holds more than tensors and plain values; it has no such
-            entry; a tensor has another shape than the backbone's or isn't finite; its positions are of other
-            tokens or of another grid; or less than `minimum` fits.
+        ValueError: the file is no checkpoint or holds more than tensors and plain values, or has no
+            such entry. Also where a tensor has another shape than the backbone's or isn't finite; its
+            positions are of other tokens or of another grid; or less than `minimum` fits.
 
     Example:
         >>> import tempfile

@@ -32,7 +32,7 @@ def extract_features(job: Job, model: nn.Module, dataset: Any, path: Path, flip:
         The features.
 
     Raises:
-        OSError: the storage does not give some items; the same command goes on.
+        OSError: the storage does not give some items; the same command resumes.
     """
     from reid_core.models.features import Features, extract, item_rows, valid_path
 

@@ -53,7 +53,7 @@ def flatten_counts(found: Mapping[str, Any]) -> dict[str, int]:
 
 
 def describe_results(results: Mapping[str, float]) -> str:
-    """Metrics by name as a table in Markdown, a line for what stands before the last slash.
+    """Metrics by name as a table in Markdown, one line per part before the last slash.
 
     Args:
         results: as `flatten_results` gives them.

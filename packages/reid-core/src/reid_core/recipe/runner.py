@@ -285,7 +285,7 @@ class _Session:
 
 
 def packages() -> dict[str, str]:
-    """Versions of the packages that make a result, to be told beside it; no digest has them."""
+    """Versions of the packages that make a result, listed beside it; no digest has them."""
     names = ("reid-core", "reid-eval", "reid-lse", "reid-denoise", "reid-adapters", "reid-pretrain", "torch")
     found = {}
     for name in names:

@@ -275,7 +275,7 @@ def keypoints(placed: Placed, ids: np.ndarray, pixel: np.ndarray) -> np.ndarray:
 
     Args:
         ids: uint8 [h w], the canvas's numbers at crop resolution.
-        pixel: [2] canvas pixels a crop pixel, across and down.
+        pixel: [2] canvas pixels per crop pixel, across and down.
 
     Returns:
         float32 [17 3]: x, y, and 1 where the point is in the picture with its own part on top there, else 0.

@@ -81,7 +81,7 @@ def write_market1501(
 
     Raises:
         FileExistsError: `root` is there already.
-        ValueError: no person is left for one of the splits, or fewer than 2 images a camera.
+        ValueError: no person is left for one of the splits, or fewer than 2 images per camera.
     """
     train = _train_identities(world, train_identities)
     if images_per_camera < 2:
@@ -153,7 +153,7 @@ def write_mars(
 
     Raises:
         FileExistsError: `root` is there already.
-        ValueError: no person is left for one of the splits, or fewer than 2 tracklets a camera.
+        ValueError: no person is left for one of the splits, or fewer than 2 tracklets per camera.
     """
     train = _train_identities(world, train_identities)
     if tracklets_per_camera < 2:

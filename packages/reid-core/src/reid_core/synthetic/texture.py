@@ -1,6 +1,6 @@
 """Cloth, skin and bags as small images wrapped around the body.
 
-A texture is float32 [v u 4], colours in 0-255 and a channel of ones for the rasteriser: v runs down the
+A texture is float32 [v u 4], colours in 0-255 and a channel of ones for the rasteriser. v runs down the
 part, u around it, with the front in the middle column, the person's left a quarter to the right of it and
 the back at both ends. So a logo on the chest is seen from the front and not from behind, without any
 further rule.

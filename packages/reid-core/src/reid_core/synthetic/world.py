@@ -155,7 +155,7 @@ class World:
         Args:
             identity: person the tracklet began with, 0-based; from BYSTANDERS on it is a passer-by.
             camera: 0-based.
-            tracklet: number of the tracklet of this person before this camera.
+            tracklet: number of the tracklet of this person in this camera.
             frame: number of the frame in the tracklet.
             box: error of the box on top of `box_jitter`: shift right and down in heights, and size.
 

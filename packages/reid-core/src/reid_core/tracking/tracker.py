@@ -1,7 +1,7 @@
 """Local-first experiment tracking: every event goes to a journal in the run folder, then to MLflow.
 
 The journal (`tracking.jsonl`) is a write-ahead log. Delivery reads it from where it last got to, so a server
-that is down costs nothing but delay: the run goes on, and `sync` (or the next run of the folder) brings in
+that is down costs nothing but delay: the run continues, and `sync` (or the next run of the folder) brings in
 what is missing. What has been delivered where stands in `tracking.json`, by tracking URI.
 """
 
@@ -116,7 +116,7 @@ class Tracker:
         tags: Mapping[str, str] | None = None,
         program: str = "reid_core.tracking",
     ) -> Tracker:
-        """Start the run of a folder, or go on with it.
+        """Start the run of a folder, or continue it.
 
         Args:
             experiment: MLflow experiment.
@@ -142,7 +142,7 @@ class Tracker:
         """A run nested in this one.
 
         Args:
-            name: its name, such as a stage's; the same name goes on with the same run.
+            name: its name, such as a stage's; the same name continues the same run.
             fresh: begin a new run under that name, for work that starts anew; the old one is marked.
 
         Returns:

@@ -16,7 +16,7 @@ DEFAULTS = {
 }
 """What a browser that has not been here before is to find in its storage, by MLflow's own names.
 
-Pages begin on trainings, not on traces of language models; nothing is told to anybody; no panel covers them.
+Pages begin on trainings, not on traces of language models; telemetry is off; no panel covers them.
 """
 
 

@@ -1,4 +1,4 @@
-"""Batch norms that see the batches of all ranks: torch's SyncBatchNorm, and what stands in for it on CPUs."""
+"""Batch norms that see the batches of all ranks: torch's SyncBatchNorm, and its substitute on CPUs."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class FiniteCheck:
             number: of the batch, from 0.
             names: names of the losses, "loss" among them.
             values: `[len(names)]` float32, the losses.
-            files: what the batch tells of its files, to be named with the losses.
+            files: of the batch, to be named with the losses.
         """
         self.batches.append(_Batch(step, number, names, values, files))
 

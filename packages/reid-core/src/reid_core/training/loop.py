@@ -42,7 +42,7 @@ def fit(
     logger: Logger | None = None,
     digest: str = "",
 ) -> Path:
-    """Train an objective; called again after a kill, go on from the last checkpoint.
+    """Train an objective; called again after a kill, resume from the last checkpoint.
 
     A training that was killed and resumed on the CPU ends with the same bits as one that was not, as long as
     all chance comes from torch (reseeded at every batch from seed, batch and rank), from `batches` and from

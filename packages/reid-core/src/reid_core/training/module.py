@@ -27,7 +27,7 @@ FILES = ("path", "unreadable")
 
 
 class TrainingModule(pl.LightningModule):
-    """Steps an objective; step count, seeds, metrics and checkpoints are kept here, not by Lightning.
+    """Runs an objective's steps; step count, seeds, metrics and checkpoints are kept here, not by Lightning.
 
     Lightning would count the batches of a resumed epoch from the loader's beginning; here a resumed training
     is one Lightning epoch over the batches that are left.
@@ -40,7 +40,7 @@ class TrainingModule(pl.LightningModule):
         digest: written into the checkpoints.
         logger: gets the metrics.
         items: number of a batch -> what of the data set it is made of, for messages.
-        state: checkpoint to go on from, whose weights the objective has already.
+        state: checkpoint to resume from, whose weights the objective has already.
     """
 
     progress: Progress

@@ -91,7 +91,7 @@ def extract_tracklets(
     """Cut the tracklets of persons out of all videos of a folder.
 
     `out/VIDEO/TRACK/FRAME.jpg` are the crops and `out/VIDEO/boxes.parquet` says where they were; a video's
-    folder appears only when it is whole. Called again, the work goes on with the videos that have none. A
+    folder appears only when it is whole. Called again, the work resumes with the videos that have none. A
     video that can't be read to its end is skipped; `out/VIDEO/unreadable.txt` says why, and it is tried
     again by the next call. Several processes can share the work (`parts`).
 

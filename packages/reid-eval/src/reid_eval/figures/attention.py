@@ -25,11 +25,11 @@ def attention_figure(
     normalise: Literal["row", "cell"] = "cell",
     alpha: float = 0.6,
 ) -> Figure:
-    """Lay attention maps over images, or over the frames of a clip: a column an image, a row a named map.
+    """Lay attention maps over images or the frames of a clip: one column per image, one row per named map.
 
     Args:
         images: n images as in `ranked_list_figure`, or a clip as an array [n h w 3] or a tensor [n 3 h w].
-        maps: from a name (class token, query 1, ...) to non-negative float [n h' w'], one map an image; it is
+        maps: from a name (class token, query 1, ...) to non-negative float [n h' w'], one map per image,
             stretched over the image.
         normalise: "cell" gives each overlay the whole colour range; "row" shares it among the columns, so
             that the frames of a clip, which share one softmax, can be compared.

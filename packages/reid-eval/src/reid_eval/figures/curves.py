@@ -59,7 +59,7 @@ def cmc_figure(
 
 
 def roc_figure(results: Mapping[str, Result]) -> Figure:
-    """Draw true accept rate over false accept rate, one curve a named result, marked where `tar` was asked.
+    """Draw true accept rate over false accept rate, one curve per named result, marked where `tar` was asked.
 
     Args:
         results: from a name for the legend to a result of `evaluate(..., far=...)`.

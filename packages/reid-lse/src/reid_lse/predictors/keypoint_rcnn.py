@@ -99,7 +99,7 @@ def load_keypoint_rcnn(checkpoint: str | Path | None = None, sha256: str | None 
 
 
 def build_keypoint_rcnn() -> KeypointRCNN:
-    """torchvision's Keypoint R-CNN with random weights, resizing to LONG_SIDE, for one person a crop."""
+    """torchvision's Keypoint R-CNN with random weights, resizing to LONG_SIDE, for one person per crop."""
     backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None)
     for module in backbone.modules():
         if isinstance(module, FrozenBatchNorm2d):

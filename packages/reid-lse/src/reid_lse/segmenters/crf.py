@@ -82,9 +82,9 @@ class CRFSegmenter:
     """Masks of limbs and colours: a conditional random field by mean-field inference.
 
     Each pixel has log odds of the person by its distance from the limbs between the keypoints, by the person
-    mask where there is one, and by how much more its colour is seen on the person than beside them, which is
-    learnt from the crop itself in a few rounds. Neighbours of like colour attract each other. The person is
-    shared out among the areas the same way: by whose limbs are nearer, and by each area's colours.
+    mask where there is one, and by how much more its colour is seen on the person than beside them. The
+    colours are learnt from the crop itself in a few rounds. Neighbours of like colour attract each other. The
+    person is shared out among the areas the same way: by whose limbs are nearer, and by each area's colours.
 
     The same crop and prompts give the same masks, alone or in a batch.
 

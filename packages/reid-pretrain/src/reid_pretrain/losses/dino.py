@@ -16,7 +16,7 @@ class DINOLoss(nn.Module):
 
     Every student view is matched with every teacher view but itself. Where the teacher has a single view, it
     is matched with the student's view of the same image too, which masking and the teacher's moving average
-    keep from being trivial: that is the paper's letter, while two or more views follow DINO (Caron et al.,
+    keep from being trivial: that is literal, while two or more views follow DINO (Caron et al.,
     ICCV 2021). The sum over teacher views is taken once, so the cost grows with the student's views alone.
 
     Args:
@@ -54,7 +54,7 @@ class DINOLoss(nn.Module):
             student: logits of the global views, float [g b ... k].
             teacher: logits of the same views, float [g b ... k].
             regions: pairs of the student's logits of local views, float [m ... k], and the images that they
-                were cut from, int [m] in 0..b-1: one pair an area, only its valid regions.
+                were cut from, int [m] in 0..b-1: one pair per area, only its valid regions.
 
         Returns:
             The mean over pairs of views of the mean over images (and tokens), a scalar. With several ranks

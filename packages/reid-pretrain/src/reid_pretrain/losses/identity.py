@@ -21,8 +21,8 @@ class IdentityGuidedLoss(nn.Module):
         sum over images i, j, global views x of i and views x' != x of j of H(P_T(x), P_S(x')),
 
     where H(a, b) = -a log b. It is linear in the teacher's probabilities and in the student's
-    log-probabilities, so the sums over images and views are taken before the product: the cost does not grow
-    with N_id, nor is there ever a product a pair of views. With one image a person it is DINO's loss (Caron
+    log-probabilities, so the sums over images and views are taken before the product. The cost does not grow
+    with N_id, and there is no product per pair of views. With one image per person it is DINO's loss (Caron
     et al., ICCV 2021).
 
     Zuo et al., "Cross-video Identity Correlating for Person Re-identification Pre-training", NeurIPS 2024.

@@ -14,7 +14,7 @@ class KoLeoLoss(nn.Module):
     """-mean(log d_i), d_i the distance of a normalised feature to its nearest neighbour in the batch.
 
     Kozachenko-Leonenko entropy (Sablayrolles et al., ICLR 2019) as in DINOv2 (Oquab et al., 2023). Neighbours
-    are sought in the whole batch, over every rank.
+    are searched for in the whole batch, over every rank.
 
     Args:
         eps: added to the distance before the logarithm (DINOv2: 1e-8).

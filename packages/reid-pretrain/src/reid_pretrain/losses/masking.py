@@ -10,7 +10,7 @@ from reid_pretrain.losses.distillation import Centre, cross_entropy
 class MaskingLoss(nn.Module):
     """Cross-entropy between the unmasked teacher's and the masked student's distributions of hidden patches.
 
-    The paper writes mask(z^s) and takes iBOT (Zhou et al., ICLR 2022) and DINOv2 as its base: patches are
+    The paper writes mask(z^s) and takes iBOT (Zhou et al., ICLR 2022) and DINOv2 as its base. Patches are
     hidden at the encoder's input and the loss is on the encoder's patch tokens, before the resampler, since
     the resampled ones have no place in the image. As in iBOT, an image's loss is the mean over its hidden
     patches and the loss is the mean over images; an image without hidden patches counts zero.

@@ -94,7 +94,7 @@ def find_identities(job: Job) -> dict[str, Any]:
 def choose_criteria(
     features: np.ndarray, valid: np.ndarray, table: pd.DataFrame, section: DenoiseConfig
 ) -> Criteria:
-    """sigma_cst and sigma_drm for the features at hand, without labels.
+    """sigma_cst and sigma_drm for given features, without labels.
 
     Args:
         features: float [n d].

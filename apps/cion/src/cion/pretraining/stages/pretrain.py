@@ -36,7 +36,7 @@ from reid_pretrain import CION, index_people, prototype_memory
 GIVEN = "data.identities"
 GLOBAL_VIEWS = 2
 LR_BATCH = 256
-"""Batch that a learning rate of pre-training is told for (DINO)."""
+"""Batch size that the learning rate of pre-training is for (DINO)."""
 
 
 @dataclass(frozen=True)

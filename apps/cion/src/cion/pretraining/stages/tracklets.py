@@ -87,10 +87,10 @@ def load_videos(job: Job) -> Manifest:
 
 
 def with_tracklets(manifest: Manifest) -> Manifest:
-    """Give a manifest the tracklets and videos that its rows or paths tell of.
+    """Give a manifest the tracklets and videos that its rows or paths name.
 
-    Without tracklets an identity is one, as SYNTH-PEDES's noisy identities are (CION 4.1). Without videos the
-    folder above a tracklet's is one (VIDEO/TRACKLET/FRAME.jpg), else a tracklet's own.
+    Without tracklets each identity is one, as SYNTH-PEDES's noisy identities are (CION 4.1). Without videos
+    the folder above a tracklet's is one (VIDEO/TRACKLET/FRAME.jpg), else a tracklet's own.
 
     Args:
         manifest: as a reader returns it.

@@ -24,11 +24,11 @@ SHOTS = ("multi", "single")
 
 
 def read_cuhk01(root: str | Path, shot: Literal["multi", "single"] = "multi", seed: int = 0) -> Manifest:
-    """Read CUHK01: half of the people train; a test person is sought from view A (query) in view B (gallery).
+    """Read CUHK01: half of the people train; queries are of view A, the gallery of view B.
 
-    Views A and B are camid 1 and 2. The published protocol draws 485 training and 486 test people, ten times;
-    here by a hash of seed and pid, so that numbers are comparable with papers' only on average over seeds.
-    The other published division (871 and 100 people) is not read.
+    The views A and B are camid 1 and 2. The published protocol draws 485 training and 486 test people, ten
+    times; here by a hash of seed and pid, so that numbers are comparable with papers' only on average over
+    seeds. The other published division (871 and 100 people) is not read.
 
     Args:
         root: the folder with campus, that folder itself, or the one that holds CUHK01.

@@ -16,7 +16,7 @@ SPLITS_FILE = "train-test people splits/train_test_splits_ilidsvid.mat"
 
 
 def read_ilids_vid(root: str | Path, split: int = 0) -> Manifest:
-    """Read iLIDS-VID; a test person is sought from camera 1 (query) before camera 2 (gallery).
+    """Read iLIDS-VID; queries are of camera 1, the gallery of camera 2.
 
     The divisions are the rows of ls_set [10 people] in the release's .mat file: 1-based places in the sorted
     list of people, the first half for test.

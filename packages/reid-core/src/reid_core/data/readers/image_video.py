@@ -22,8 +22,8 @@ PERSON = re.compile(r"\D*(\d+)")
 def read_image_video(root: str | Path, query: str = "query", gallery: str = "gallery") -> Manifest:
     """Read query images and gallery tracklets of people who are numbered together.
 
-    Either side is a folder or a manifest. A folder holds one folder a person; the query's hold images, the
-    gallery's hold one folder a tracklet. BRIAR itself is given out under agreement and its layout isn't
+    Either side is a folder or a manifest. A folder holds one folder per person; the query's hold images, the
+    gallery's hold one folder per tracklet. BRIAR itself is given out under agreement and its layout isn't
     public: this is the form to bring its crops into. A manifest (a .parquet file that `Manifest.save` wrote)
     gives its query rows or its gallery rows. Where a side knows no camera, its camid is one that the other
     side lacks, so that evaluation takes no pair for one of the same camera.

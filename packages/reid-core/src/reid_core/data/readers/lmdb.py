@@ -18,7 +18,7 @@ def read_lmdb(root: str | Path, name: str = "lmdb") -> Manifest:
     """Read an LMDB whose values are encoded images; all rows are in the split "unlabeled".
 
     The keys are taken from the database itself: LUPerson's keys.pkl is a pickle and isn't opened. A row's
-    path goes on through the database's file (data.mdb/00_01_0002_00000003); `reid_core.data.lmdb_images`
+    path leads into the database's file (data.mdb/00_01_0002_00000003); `reid_core.data.lmdb_images`
     reads such paths. Keys that begin with two underscores (__len__) are left out. Needs the extra `lmdb`.
 
     Args:

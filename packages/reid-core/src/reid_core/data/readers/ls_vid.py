@@ -30,7 +30,7 @@ def read_ls_vid(root: str | Path) -> Manifest:
 
     A list's line is the beginning of a tracklet's file names (tracklet_train/0000/...) and a label. A
     training person's pid is the label plus 1 (0 means distractor in a manifest), and the test people's pids
-    go on after the training people's, whether or not the lists number them together. The queries are 1-based
+    follow the training people's, whether or not the lists number them together. The queries are 1-based
     lines of list_seq_test.txt: the variable "query" of test/data/info_test.mat, or test/query.npy. The
     validation part (list_seq_val.txt) is left out, as in papers. The layout is as public code reads it; that
     code takes the third number of a file name for the camera.

@@ -35,7 +35,7 @@ def read_manifest_file(
 
     A table without the column split is divided. People (pid above 0) are ordered by a hash of seed and pid,
     and the first `fraction` of them, rounded, are for training. Of each test person and camera one image (or
-    tracklet) is a query and the others are gallery, as in Market-1501; a camera's only image of a person is
+    tracklet) is a query and the others are gallery, as in Market-1501. A camera's only image of a person is
     gallery, except that a person with two images or more has at least one query. Rows of pid -1 are
     unlabeled, and pid 0 is refused. Where all images are from one camera it becomes unknown (-1).
 

@@ -26,7 +26,7 @@ def read_mars(root: str | Path) -> Manifest:
     """Read MARS: bbox_train is train; all test tracklets are gallery, and query_IDX's are query as well.
 
     So does the release's test_mars.m: its gallery is all 12,180 test tracklets. A query tracklet's rows stand
-    in both splits, its tracklet with another number in each; the rule that leaves out the query's own person
+    in both splits, its tracklet with another number in each. The rule that leaves out the query's own person
     from its own camera keeps it from finding itself, and another query of the person is a right answer.
 
     The tracklets are those of info/tracks_*_info.mat (rows of start, end, pid, camid; start and end are

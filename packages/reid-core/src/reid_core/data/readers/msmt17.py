@@ -22,7 +22,7 @@ def read_msmt17(root: str | Path, val: bool = True) -> Manifest:
     """Read MSMT17, V1 or V2, by its four lists; each line is a path below train or test, and a label.
 
     Both halves label their people from 0, which are not the same people: a training person's pid is the label
-    plus 1 (0 means distractor in a manifest), and the test people's pids go on after the training people's.
+    plus 1 (0 means distractor in a manifest), and the test people's pids follow the training people's.
     A video is what one camera took in one slot of a day (video = camera, MMDD, slot as CCMMDDS). That the
     image files are there is not checked one by one.
 

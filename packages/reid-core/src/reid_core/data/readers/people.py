@@ -36,9 +36,9 @@ def read_people(
     r"""Read images in folders of one person each, or images whose names say the person.
 
     Without `pattern`, a sub-folder of `root` is a person, and its own sub-folders, if there are any, are
-    cameras. Otherwise the camera is read off the file names if all of them have one of these forms: "c" or
-    "cam" and a number at the beginning or behind a separator (0002_c1s1_000451_03, cam2-0001), MARS's
-    (0001C1T0001F001), or PERSON_CAMERA_INDEX with the name of the person's folder (001_01_1 in 001).
+    cameras. Otherwise the camera is read off the file names if all have the same form: "c" or
+    "cam" and a number at the beginning or behind a separator (0002_c1s1_000451_03, cam2-0001); MARS's
+    (0001C1T0001F001); or PERSON_CAMERA_INDEX with the folder's name (001_01_1 in 001).
     Otherwise cameras are unknown.
 
     A `pattern` is matched to the beginning of each file name. With the group pid it says who an image shows,
@@ -50,7 +50,7 @@ def read_people(
 
     The split is drawn: people are ordered by a hash of seed and pid, and the first `fraction` of them,
     rounded, are for training. Of each test person and camera one image (or tracklet) is a query and the
-    others are gallery, as in Market-1501; a camera's only image of a person is gallery, except that a person
+    others are gallery, as in Market-1501. A camera's only image of a person is gallery, except that a person
     with two images or more has at least one query. No image is in both.
 
     The protocol that counts is reid_eval.PROTOCOLS["people"]: a gallery image of the query's person from the

@@ -16,7 +16,7 @@ SPLITS_FILE = "splits_prid2011.json"
 
 
 def read_prid2011(root: str | Path, split: int = 0, min_frames: int = MIN_FRAMES) -> Manifest:
-    """Read PRID2011's multi-shot half; a test person is sought from camera A (query) in camera B (gallery).
+    """Read PRID2011's multi-shot half; queries are of camera A, the gallery of camera B.
 
     The release has no division. Where torchreid's splits_prid2011.json lies in `root` or its parent (a list
     of {"train": ["person_0001", ...], "test": [...]}), it is taken; otherwise the people are divided in

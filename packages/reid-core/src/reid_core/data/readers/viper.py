@@ -18,7 +18,7 @@ WANTED = "person_angle.bmp, such as 000_45.bmp"
 
 
 def read_viper(root: str | Path, split: int = 0) -> Manifest:
-    """Read VIPeR; a test person is sought from camera A (query) before camera B (gallery), one image each.
+    """Read VIPeR; queries are of camera A, the gallery of camera B, one image each.
 
     The release has no division, and papers draw ten at random: here by a hash of split and pid. People are
     numbered from 0 in the release (with gaps) and from 1 here, for 0 means distractor.

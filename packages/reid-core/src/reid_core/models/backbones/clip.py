@@ -15,8 +15,8 @@ from reid_core.models.backbones.tokens import Tokens, no_mask
 class CLIPEncoder(nn.Module):
     """An open_clip vision transformer that returns its tokens after the last norm.
 
-    Position embeddings are interpolated to the image at hand. The projection into the space that CLIP shares
-    with text is kept, frozen, for `project`.
+    Position embeddings are interpolated to the size of the image. The projection into the space that CLIP
+    shares with text is kept, frozen, for `project`.
 
     Args:
         clip: an `open_clip.transformer.VisionTransformer`.

@@ -43,7 +43,7 @@ class _PatchEmbed(nn.Module):
         return patch_grid(img_size, self.patch_size[0], self.stride)
 
     def feat_ratio(self, as_scalar: bool = True) -> int | tuple[int, int]:
-        """Pixels a token."""
+        """Pixels per token."""
         return self.stride if as_scalar else (self.stride, self.stride)
 
     def pad(self, x: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def try_out(name: str, trunk: Callable[[], Any], read: Callable[[Any], Any], ima
 
     Args:
         name: as `build_backbone` takes it, for the message.
-        trunk: builds the model on the device at hand.
+        trunk: builds the model on the current device.
         read: makes an encoder of it.
         image_size: (height, width) in pixels.
 
@@ -49,7 +49,7 @@ def find_reading(
 
     Args:
         name: as `build_backbone` takes it, for the message.
-        trunk: builds the model on the device at hand.
+        trunk: builds the model on the current device.
         image_size: (height, width) in pixels.
         pool: for maps, as `CNNEncoder` takes it.
 

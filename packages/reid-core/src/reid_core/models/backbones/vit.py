@@ -14,8 +14,8 @@ from reid_core.models.backbones.tokens import Tokens, split_sequence
 class ViTEncoder(nn.Module):
     """A timm vision transformer of any image size that returns its tokens.
 
-    Position embeddings are interpolated to the image at hand; an image that is no multiple of the patch size
-    (VILLS' 64x44 frames at patch 16) is padded with zeros at its right and bottom. Masked patches are
+    Position embeddings are interpolated to the size of the image; an image that is no multiple of the patch
+    size (VILLS' 64x44 frames at patch 16) is padded with zeros at its right and bottom. Masked patches are
     replaced by a learnable token after the patch embedding, as in iBOT (Zhou et al., 2022).
 
     Args:

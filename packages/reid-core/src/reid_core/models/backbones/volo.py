@@ -15,8 +15,8 @@ from reid_core.models.backbones.tokens import Tokens, no_mask
 class VOLOEncoder(nn.Module):
     """A timm VOLO (Yuan et al., "VOLO: Vision Outlooker for Visual Recognition", TPAMI 2022) with its tokens.
 
-    Position embeddings are interpolated to the image at hand; an image that is no multiple of 16 pixels is
-    padded with zeros at its right and bottom.
+    Position embeddings are interpolated to the size of the image; an image that is no multiple of 16 pixels
+    is padded with zeros at its right and bottom.
 
     Args:
         volo: built with `num_classes=0`.

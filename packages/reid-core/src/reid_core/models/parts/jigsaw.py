@@ -32,7 +32,7 @@ def jigsaw(patches: Tensor, groups: int = GROUPS, shift: int = SHIFT, shuffle: i
         shuffle: parts that are interleaved.
 
     Returns:
-        [b k l d], l tokens a group.
+        [b k l d], l tokens per group.
 
     Raises:
         ValueError: there are fewer than groups * shuffle tokens.

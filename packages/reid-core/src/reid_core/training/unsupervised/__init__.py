@@ -1,4 +1,4 @@
-"""Learning from unlabelled images: Cluster Contrast (Dai et al., ACCV 2022), a step a file."""
+"""Learning from unlabelled images: Cluster Contrast (Dai et al., ACCV 2022), a step per file."""
 
 import lazy_loader
 

@@ -17,7 +17,7 @@ OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (1 / 2, -1 / 2, 0.0), (1 / 4, 1 / 4, -1 / 2))
 class StripeColours(nn.Module):
     """Mean opponent colours of horizontal stripes: images [b 3 h w] -> [b 3*stripes].
 
-    People before one camera differ in them by their clothes. Cameras differ in them too, by their light: see
+    People in one camera differ in them by their clothes. Cameras differ in them too, by their light: see
     `within_cameras`.
 
     Example:

@@ -34,7 +34,7 @@ class ClusterContrastConfig:
     identities: int = 16
     """Clusters in a batch; fewer where there are fewer clusters."""
     instances: int = 16
-    """Images a cluster in a batch."""
+    """Images per cluster in a batch."""
     k1: int = K1
     """Neighbours of the k-reciprocal encoding; at most the number of images."""
     k2: int = K2

@@ -1,4 +1,4 @@
-"""Cluster Contrast's memory: a centroid a cluster, moved by the features of each batch."""
+"""Cluster Contrast's memory: a centroid per cluster, moved by the features of each batch."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ GATHER_BYTES = 2**21
 """Of each of two gathers of rows that are multiplied pair by pair: what a core's cache holds."""
 
 ROWS_AT_A_TIME = 128
-"""Rows whose near pairs are sought at a time."""
+"""Rows whose near pairs are computed at a time."""
 
 TAIL = 0.875
 """Share of the overlap at eps that a row's lightest weights, left out of the bound, may add up to."""

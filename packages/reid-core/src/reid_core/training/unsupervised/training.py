@@ -80,7 +80,7 @@ def train_clusters(
         folder: where the rounds are kept.
         settings: of the clustering and the memory; None for Cluster Contrast's.
         config: how to train a round. The learning rate is `config.lr` throughout a round and decays over the
-            rounds, so `min_lr` and `warmup_steps` have no part; AdamW's state goes on from round to round.
+            rounds, so `min_lr` and `warmup_steps` have no part; AdamW's state is kept from round to round.
             None for the published 200 steps at 3.5e-4 with a weight decay of 5e-4.
         seed: of batches, augmentation and dropout.
         fingerprint: whatever else the result depends on, such as the transforms' settings.
