@@ -1,0 +1,44 @@
+"""`reid-gallery track`."""
+
+from __future__ import annotations
+
+
+def track(
+    video: str,
+    boxes: str,
+    out: str,
+    *,
+    model: str,
+    margin: float = 0.0,
+    min_confidence: float = 0.0,
+    assign: bool = False,
+    device: str = "auto",
+) -> int:
+    """Embed the boxes of a video: a feature per box, and per track its mean feature.
+
+    Writes boxes.parquet and boxes.npy, one row per box in the order of the file, and tracks.parquet and
+    tracks.npy, one row per track (extra track).
+
+    Args:
+        video: video file.
+        boxes: MOT challenge's text file: frame (from 1), track (-1 where unknown), left, top, width, height,
+            confidence.
+        out: folder to write.
+        model: model folder, hub's id or exported file.
+        margin: added to a box on each side, as a part of its width and height.
+        min_confidence: boxes of less are left out.
+        assign: let ByteTrack (package trackers) number the tracks, in place of the file's numbers.
+        device: where the model runs; an exported one runs on the CPU.
+    """
+    from pathlib import Path
+
+    from reid_core.models import load
+    from reid_gallery.tracks import embed_video, read_boxes, write_features
+
+    rows = read_boxes(boxes, min_confidence)
+    if not Path(video).is_file():
+        raise FileNotFoundError(f"{video}: there is no such video")
+    found = embed_video(load(model), video, rows, margin, assign, device)
+    tracks = write_features(found, Path(out))
+    print(f"{out}: {len(found.rows)} boxes, {int((~found.valid).sum())} beside the frame, {tracks} tracks")
+    return 0
