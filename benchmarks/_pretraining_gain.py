@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _record import ROOT, read_stages, write_record
@@ -44,7 +45,7 @@ def main(config: Path, output: Path, targets: dict[str, float], seeded: tuple[st
     for seed in arguments.seeds:
         options = [word for option in seeded for word in (f"--{option}", str(seed))]
         runs[str(seed)] = run_seed(config, seed, arguments.runs, [*options, *overrides])
-    summary: dict[str, dict[str, float]] = {}
+    summary: dict[str, dict[str, Any]] = {}
     for mode in MODES:
         for measure in ("mAP", "rank_1"):
             values = {
@@ -56,7 +57,8 @@ def main(config: Path, output: Path, targets: dict[str, float], seeded: tuple[st
                 "scratch": round(float(values["scratch"].mean()), 1),
                 "pretrained": round(float(values["pretrained"].mean()), 1),
                 "gain": round(float(gain.mean()), 1),
-                "smallest_gain": round(float(gain.min()), 1),
+                "gain_std": round(float(gain.std(ddof=1)), 1) if len(gain) > 1 else None,
+                "gain_per_seed": gain.round(1).tolist(),
             }
     write_record(
         arguments.output,

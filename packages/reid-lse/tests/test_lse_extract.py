@@ -280,6 +280,47 @@ def test_run_lengths_take_half_the_memory_where_none_is_longer_than_65535(tmp_pa
     assert np.array_equal(found[0].masks[0], decode_mask(np.array(written), *size[::-1]))
 
 
+def test_parts_write_the_files_of_the_whole_and_leave_each_others_alone(done, tmp_path):
+    images, out, summary = done
+    options = {"batch": 2, "workers": 1, "shard": 2, "parts": 2}
+    half = extract(str(images), str(tmp_path), Extraction(), **options, part=1)
+    assert (half.images, half.shards, half.missing) == (4, 2, 2)
+    assert sorted(file.name for file in tmp_path.glob("*.parquet")) == [
+        "masks-000001.parquet",
+        "masks-000003.parquet",
+    ]
+    being_written = tmp_path / ".masks-000001.1.partial.parquet"
+    being_written.write_bytes(b"half a shard")
+    assert extract(str(images), str(tmp_path), Extraction(), **options, part=0) == summary
+    assert being_written.exists()
+    being_written.unlink()
+    assert files(tmp_path) == files(out)
+    with pytest.raises(ValueError, match="part=2, parts=2: expected 0 <= part < parts"):
+        extract(str(images), str(tmp_path), Extraction(), **options, part=2)
+
+
+def test_label_maps_of_a_parsing_model_are_masks(done, tmp_path, capsys):
+    images, _, _ = done
+    labels = tmp_path / "labels"
+    for file in sorted(images.rglob("*.png")):
+        made = np.repeat(np.array([[1, 13, 5, 9]], np.uint8), 2).reshape(8, 1).repeat(4, axis=1)
+        (labels / file.relative_to(images)).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(made).save(labels / file.relative_to(images))
+    command = ["extract", str(images), str(tmp_path / "out"), "--segmenter", "label_maps", "--workers", "1"]
+    command += ["--allow_unreadable", "1"]
+    assert main(command) == 1
+    assert "label_maps: there is no folder ''" in capsys.readouterr().err
+    assert main([*command, "--segmenter_options.folder", str(labels)]) == 0
+    head, torso, legs = SavedMasks(tmp_path / "out")[0].masks
+    rows = np.arange(48)[:, None] * 4 // 48
+    for mask, wanted in ((head, rows < 2), (torso, rows == 2), (legs, rows == 3)):
+        assert np.array_equal(mask, np.broadcast_to(wanted, mask.shape))
+    (labels / "003.png").unlink()
+    command[2] = str(tmp_path / "no")
+    assert main([*command, "--segmenter_options.folder", str(labels)]) == 1
+    assert "003.png" in capsys.readouterr().err
+
+
 def test_other_settings_are_refused_in_the_same_folder(done):
     images, out, _ = done
     with pytest.raises(ValueError, match="made with threshold = 0.3, now 0.4; name another folder"):

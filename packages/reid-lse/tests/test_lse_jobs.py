@@ -65,6 +65,16 @@ def test_three_kills_lose_and_change_nothing(images, whole, tmp_path):
     assert files(tmp_path) == whole
 
 
+def test_parts_at_the_same_time_give_the_same_files(images, whole, tmp_path):
+    command = [sys.executable, "-m", "reid_lse.cli", "extract", str(images), str(tmp_path)]
+    command += ["--shard", str(SHARD), "--workers", "1", "--allow_unreadable", "1", "--parts", "3"]
+    processes = [subprocess.Popen([*command, "--part", str(part)]) for part in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    summary = extract(str(images), str(tmp_path), Extraction(), workers=1, shard=SHARD)  # lists what all made
+    assert (summary.images, summary.missing) == (10 * SHARD, 0)
+    assert files(tmp_path) == whole
+
+
 def test_a_ray_cluster_of_two_nodes_gives_the_same_files(images, whole, tmp_path):
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster

@@ -14,11 +14,14 @@ class Summary(NamedTuple):
     """What a finished extraction holds."""
 
     images: int
+    """Of the shards that are there."""
     unreadable: int
     """Images without masks."""
     unreachable: int
     """Those of them that the storage did not give; the next call tries them again."""
     shards: int
+    missing: int
+    """Shards that other parts have still to make."""
     found: dict[str, float]
     """Share of the readable images in which each area is valid."""
     quality: dict[str, tuple[float, ...]]
@@ -33,12 +36,15 @@ def extract(
     workers: int | None = None,
     shard: int = 1024,
     ray: str | None = None,
+    part: int = 0,
+    parts: int = 1,
 ) -> Summary:
     """Segment images and keep masks, keypoints and qualities, as Parquet files of a thousand images each.
 
     Called again after being cut off, it resumes after the last whole shard and ends with the same files.
     Images that can't be read are listed in _errors.csv. It stops where the storage fails: where 64
-    images in a row can't be reached, or their root is gone.
+    images in a row can't be reached, or their root is gone. Several processes, on one machine or many, can
+    write to one folder (`parts`).
 
     Args:
         images: folder of images, or Parquet with a column path
@@ -48,9 +54,11 @@ def extract(
         workers: threads that read images, and that crf and grabcut work in; as many as cores by default
         shard: images per file
         ray: address of a Ray cluster to work on ("local" starts one here), which sees the images' folder too
+        part: this call makes every parts-th file, from number part on
+        parts: how many calls share the work
 
     Returns:
-        Summary of the whole extraction.
+        Summary of what the folder then holds.
 
     Raises:
         FileNotFoundError: no such images, keypoints or weights.
@@ -61,4 +69,4 @@ def extract(
     from reid_lse.files import list_images
     from reid_lse.job import extract_images
 
-    return extract_images(list_images(images), out, extraction, batch, workers, shard, ray)
+    return extract_images(list_images(images), out, extraction, batch, workers, shard, ray, part, parts)

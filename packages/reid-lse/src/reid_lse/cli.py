@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(summary: Summary, out: str, allowed: float) -> int:
     """Print what an extraction holds, with each area's quality; 1 where more is missing than is allowed."""
     print(f"{out}: {summary.images} images in {summary.shards} shards")
+    if summary.missing:
+        print(f"{summary.missing} shards of other parts are not there yet")
     levels = ", ".join(f"{share:.0%}" for share in QUANTILES)
     print(f"area: valid in, quality not exceeded by {levels} of the images")
     for area, share in summary.found.items():

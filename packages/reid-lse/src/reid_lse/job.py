@@ -44,6 +44,8 @@ def extract_images(
     workers: int | None = None,
     shard: int = 1024,
     ray: str | None = None,
+    part: int = 0,
+    parts: int = 1,
 ) -> Summary:
     """Segment images as `extract` does; images may be read in another way than from files.
 
@@ -55,9 +57,10 @@ def extract_images(
         workers: threads that read images, and that crf and grabcut work in; as many as cores by default.
         shard: images per file.
         ray: address of a Ray cluster.
+        part, parts: this call makes every `parts`-th file, from number `part` on.
 
     Returns:
-        Summary of the whole extraction.
+        Summary of what the folder then holds.
 
     Raises:
         FileNotFoundError, OSError, ValueError: as `extract`.
@@ -66,6 +69,8 @@ def extract_images(
     for name, value in (("batch", batch), ("workers", workers), ("shard", shard)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    if not 0 <= part < parts:
+        raise ValueError(f"part={part}, parts={parts}: expected 0 <= part < parts")
     job = Job(images, extraction, batch, workers, shard)
     if known := known_keypoints(job.extraction):
         known.check(job.images.paths)
@@ -75,14 +80,18 @@ def extract_images(
     # The models are loaded before anything is written: what is wrong with them shows here.
     maker = ShardMaker(job) if ray is None else None
     folder.mkdir(parents=True, exist_ok=True)
+    mine = range(part, job.shards, parts)
+    files = {shard_file(folder, number).stem for number in mine}
     for partial in folder.glob(".masks-*.partial.parquet"):
-        partial.unlink(missing_ok=True)
-    with atomic(folder / SETTINGS_FILE) as temporary:
-        temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        if partial.name.split(".")[1] in files:  # another part may be writing the others
+            partial.unlink(missing_ok=True)
+    if not (folder / SETTINGS_FILE).exists():
+        with atomic(folder / SETTINGS_FILE) as temporary:
+            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
-    todo = [number for number in range(job.shards) if _is_due(shard_file(folder, number), job)]
-    left = sum(len(job.images.paths[number * job.shard : (number + 1) * job.shard]) for number in todo)
-    with Progress("extract", len(job.images.paths), len(job.images.paths) - left) as progress:
+    todo = [number for number in mine if _is_due(shard_file(folder, number), job)]
+    total, left = (sum(map(job.size, numbers)) for numbers in (mine, todo))
+    with Progress("extract", total, total - left) as progress:
         made = _here(maker, todo, progress.add) if maker else on_ray(str(ray), job, todo, progress.add)
         for number, table in made:
             write_shard(table, shard_file(folder, number))
@@ -164,13 +173,13 @@ def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def _summarise(folder: Path, job: Job, areas: list[str]) -> Summary:
-    """Count what the shards hold, and list the images without masks."""
-
+    """Count what the shards that are there hold, and list the images without masks."""
+    there = [number for number in range(job.shards) if shard_file(folder, number).exists()]
     valid, quality, unreadable, unreachable = [], [], 0, 0
     errors = io.StringIO()
     writer = csv.writer(errors, lineterminator="\n")
     writer.writerow(("path", "error"))
-    for number in range(job.shards):
+    for number in there:
         table = pq.read_table(shard_file(folder, number), columns=["path", "valid", "quality", "error"])
         for path, found, trust, error in zip(*(column.to_pylist() for column in table.columns), strict=True):
             if error is not None:
@@ -185,10 +194,11 @@ def _summarise(folder: Path, job: Job, areas: list[str]) -> Summary:
     shares = np.mean(valid, axis=0) if valid else np.zeros(len(areas))
     levels = np.quantile(quality, QUANTILES, axis=0) if quality else np.zeros((len(QUANTILES), len(areas)))
     return Summary(
-        len(job.images.paths),
+        sum(map(job.size, there)),
         unreadable,
         unreachable,
-        job.shards,
+        len(there),
+        job.shards - len(there),
         {area: float(share) for area, share in zip(areas, shares, strict=True)},
         {area: tuple(level.tolist()) for area, level in zip(areas, levels.T, strict=True)},
     )

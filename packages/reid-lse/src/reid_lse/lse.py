@@ -130,12 +130,16 @@ class LocalSemanticExtractor:
 
     @torch.no_grad()
     def masks(
-        self, images: Tensor | Sequence[Tensor], keypoints: Tensor | Pose | None = None
+        self,
+        images: Tensor | Sequence[Tensor],
+        keypoints: Tensor | Pose | None = None,
+        paths: Sequence[str] | None = None,
     ) -> Segmentation:
         """The masks alone (Eqs. 1 to 4), from which `crop_regions` cuts regions at any time.
 
         Args:
             images, keypoints: as for a call.
+            paths: of the images, for a segmenter that has their masks in files (`label_maps`).
 
         Returns:
             Segmentation, in the order of the images.
@@ -146,7 +150,9 @@ class LocalSemanticExtractor:
         images, pose = self.pose(images, keypoints)
         keypoints = pose.keypoints
         prompts = make_prompts(keypoints, self.areas, self.thresholds, self.literal, self.names)
-        more = {"person": pose.person} if _takes_person(self.segment) else {}
+        known = {"person": pose.person, "paths": paths}
+        takes = signature(self.segment).parameters
+        more = {name: value for name, value in known.items() if name in takes}
         masks = self.segment(images, keypoints, prompts, **more)
         quality = masks.quality.cpu() if isinstance(masks, Masks) else None
         masks = [mask.cpu() for mask in (masks.masks if isinstance(masks, Masks) else masks)]
@@ -196,10 +202,6 @@ def _check_images(images: Tensor | Sequence[Tensor]) -> list[Tensor]:
     for row, image in enumerate(images):
         check_image(image, f"images[{row}]")
     return list(images)
-
-
-def _takes_person(segmenter: Any) -> bool:
-    return "person" in signature(segmenter).parameters
 
 
 def _pad(masks: list[Tensor]) -> Tensor:

@@ -36,6 +36,7 @@ SEGMENTERS = {
     "sam3_tracker": HUGGING_FACE,
     **{f"sam2.1_hiera_{size}_video": MEMORY for size in ("tiny", "small", "base_plus", "large")},
     "edgetam_video": MEMORY,
+    "label_maps": "reid_lse.segmenters.parsing",
 }
 """Segmenters and the modules of their builders."""
 

@@ -26,7 +26,7 @@ class Segmenter(Protocol):
     """Anything that turns crops and point prompts into masks: a function, or a module with such a forward.
 
     One with a further parameter `person` is also given the person masks of the keypoint predictor, float
-    [h w] for each crop, or None where it gave none.
+    [h w] for each crop, or None where it gave none; one with `paths` the images' paths, or None.
     """
 
     def __call__(self, images: Sequence[Tensor], keypoints: Tensor, prompts: Prompts) -> list[Tensor] | Masks:

@@ -101,6 +101,10 @@ class Job:
         """How many shards there are."""
         return -(-len(self.images.paths) // self.shard)
 
+    def size(self, shard: int) -> int:
+        """How many images a shard has."""
+        return len(self.images.paths[shard * self.shard : (shard + 1) * self.shard])
+
 
 class ShardMaker:
     """Makes the shards of a job, with its models loaded once.
@@ -167,9 +171,10 @@ class ShardMaker:
                 rows[place]["error"] = f"{UNREACHABLE}{error.strerror or error}"
         if not images:
             return rows
-        known = self.known.of([paths[place] for place in places]) if self.known else None
+        names = [paths[place] for place in places]
+        known = self.known.of(names) if self.known else None
         with self.turn:
-            found = self.extractor.masks(images, known)
+            found = self.extractor.masks(images, known, names)
         trusted = self.extractor.trust(found.quality).numpy()
         for row, place in enumerate(places):
             masks = found.masks[row].numpy()

@@ -1,14 +1,19 @@
-"""A human parsing model as the segmenter, to compare with prompts (VILLS, Table 2a)."""
+"""A human parsing model as the segmenter, or its label maps, to compare with prompts (VILLS, Table 2a)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
+from reid_lse.areas import DEFAULT_AREAS
+from reid_lse.builder import Builder
 from reid_lse.prompts import Prompts
 
 LIP = {
@@ -79,3 +84,70 @@ def _label_map(found: Tensor, size: Sequence[int]) -> Tensor:
             f"label maps must be integers [h w], got {found.dtype} of shape {tuple(found.shape)}"
         )
     return F.interpolate(found[None, None].double(), tuple(size), mode="nearest-exact")[0, 0].long()
+
+
+@dataclass(frozen=True)
+class LabelMapOptions:
+    """Where label maps lie and what their labels mean.
+
+    Args:
+        folder: of PNGs of labels, x.png for the image x.jpg, as parsing models and `reid-lse export` write.
+        labels: of each area, in the extraction's order of areas; by default LIP's.
+    """
+
+    folder: str = ""
+    labels: Mapping[str, Sequence[int]] = field(
+        default_factory=lambda: {area: LIP[area] for area in DEFAULT_AREAS}
+    )
+
+
+@dataclass(frozen=True)
+class LabelMaps:
+    """Masks out of the label maps that a parsing model has left in files.
+
+    Args:
+        options: where they are.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+
+    options: LabelMapOptions
+
+    def __post_init__(self) -> None:
+        if not self.options.folder or not Path(self.options.folder).is_dir():
+            raise FileNotFoundError(
+                f"label_maps: there is no folder {self.options.folder!r}; give that of the label maps by "
+                "--segmenter_options.folder"
+            )
+
+    def __call__(
+        self,
+        images: Sequence[Tensor],
+        keypoints: Tensor,
+        prompts: Prompts | None = None,
+        paths: Sequence[str] | None = None,
+    ) -> list[Tensor]:
+        """Read every area of every crop; see `Segmenter`.
+
+        Raises:
+            FileNotFoundError: an image has no label map.
+            ValueError: no paths, or a file that is no map of labels.
+        """
+        if paths is None:
+            raise ValueError("label maps are found by the images' paths, which `reid-lse extract` gives")
+        files = [Path(self.options.folder, path).with_suffix(".png") for path in paths]
+        return Parsing(lambda _: [_read_labels(file) for file in files], self.options.labels)(
+            images, keypoints, prompts
+        )
+
+
+def _read_labels(file: Path) -> Tensor:
+    with Image.open(file) as image:
+        labels = np.asarray(image)
+    if labels.ndim != 2:
+        raise ValueError(f"{file}: a label map has one channel of labels, this one is {image.mode}")
+    return torch.from_numpy(labels.astype(np.int64))
+
+
+BUILDER = Builder(LabelMapOptions, lambda name, options, device: LabelMaps(options))
