@@ -17,7 +17,8 @@ from cion.pretraining.stages.tracklets import load_videos
 from reid_core.data.datasets import ImageDataset
 from reid_core.data.manifest import Manifest
 from reid_core.data.transforms import eval_transform
-from reid_core.models.embedder import EXPORTED, load
+from reid_core.models.embedder import load
+from reid_core.models.formats import SUFFIXES
 from reid_core.options import Options
 from reid_core.processes import process_rank
 from reid_core.recipe import Job, extract_features, save_features
@@ -62,7 +63,7 @@ def find_features(job: Job) -> dict[str, Any]:
         transform: Callable[[Tensor], Tensor]
         if "model" in job.files:
             file = job.files["model"]
-            exported = file.suffix in EXPORTED
+            exported = file.suffix in SUFFIXES.values()
             found = load(file if exported else file.parent, **section.preprocessing)
             model, transform = found.model, partial(feed, found.preprocessing)
             if exported:  # it runs on the CPU
