@@ -45,10 +45,11 @@ test-faults: $(STAMP) ## the tests of kills, full disks, failing storage, outage
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(WORKERS) -m faults $(TESTS)
 
 .PHONY: lint
-lint: $(STAMP) ## ruff check, ruff format --check, mypy on the public code
+lint: $(STAMP) ## ruff check, ruff format --check, mypy on the public code, plain English in pages and docstrings
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy packages/*/src apps/*/src tools
+	$(PYTHON) tools/check_prose.py
 
 .PHONY: docs
 docs: $(STAMP) ## the documentation site in dist/docs, which opens from disk; a warning or a dead link is an error

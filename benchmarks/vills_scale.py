@@ -137,7 +137,7 @@ def items_per_second(folder: Path) -> dict[str, float]:
     pooled = time.perf_counter()
     areas = ["head", "torso", "legs"]
     masks = [
-        ManifestMasks(folder / f"{name}.masks", areas, manifest, pool.drawn(number))
+        ManifestMasks(folder / f"{name}.masks", areas, manifest, pool.drawable_rows(number))
         for number, (name, manifest) in enumerate(zip(names, pool.manifests, strict=True))
     ]
     loaded = time.perf_counter()

@@ -188,7 +188,7 @@ CASES: dict[str, tuple[Callable[[str], dict[str, Any]], Callable[..., Any]]] = {
         plain("reid_core.training.unsupervised", "within_cameras"),
     ),
     "reid_eval.evaluate": (sides, plain("reid_eval", "evaluate", metric="euclidean", far=(0.1,))),
-    "reid_eval.ranked": (sides, plain("reid_eval", "ranked", metric="euclidean")),
+    "reid_eval.rank": (sides, plain("reid_eval", "rank", metric="euclidean")),
     "reid_eval.exact_search": (both, plain("reid_eval", "exact_search", k=3, metric="euclidean")),
     "reid_eval.build_index": (both, searched),
     "reid_eval.index_search": (both, searched),

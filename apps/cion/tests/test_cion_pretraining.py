@@ -25,7 +25,7 @@ from cion.pretraining.config import PretrainConfig
 from cion.pretraining.recipe import RECIPE
 from cion.pretraining.stages.features import given_features
 from cion.pretraining.stages.pretrain import PreTraining, build_objective
-from cion.pretraining.stages.tracklets import load_videos, mistracked
+from cion.pretraining.stages.tracklets import corrupt_tracklets, load_videos
 from reid_core.cli.recipes import parse_config
 from reid_core.data.samplers import CurriculumBatches
 from reid_core.models import load
@@ -302,7 +302,7 @@ def test_the_prototypes_freeze_for_the_first_epoch():
 
 def test_mistracking_keeps_each_image_and_its_video(tiny, tmp_path):
     videos = load_videos(tiny.job("features", tiny.config(), tmp_path))
-    again = mistracked(videos, 0.5, 0.5, 3)
+    again = corrupt_tracklets(videos, 0.5, 0.5, 3)
     assert (again.table["path"] == videos.table["path"]).all()
     assert (again.table["video"] == videos.table["video"]).all()
     changed = (again.table["tracklet"] != videos.table["tracklet"]).mean()

@@ -15,12 +15,12 @@ from cion.pretraining.recipe import RECIPE
 from reid_core.data.manifest import Manifest
 from reid_core.data.samplers import CurriculumBatches
 from reid_core.recipe import run
-from reid_core.recipe.runner import needed
+from reid_core.recipe.runner import needed_stages
 
 
 def stages(config):
     """Names of the stages that a whole run needs."""
-    return [stage.name for stage in needed(RECIPE.stages(config))]
+    return [stage.name for stage in needed_stages(RECIPE.stages(config))]
 
 
 def teacher(folder, variant):

@@ -15,7 +15,7 @@ from reid_core.data.samplers import Draw
 from reid_core.recipe import Synthetic, run
 from reid_core.recipe.sources import write_world
 from reid_lse import Extraction, SavedMasks, extract
-from vills.config import pooled
+from vills.config import find_pool
 from vills.data import Grids, ManifestMasks, VillsDataset, collate, load_pool
 from vills.recipe import RECIPE
 from vills.stages.evaluate import load_sides
@@ -216,9 +216,9 @@ def test_frames_that_training_cannot_draw_are_not_segmented(tiny, tmp_path):
     assert {len(rows) for rows in pool.videos} == {2}
     mars = 1  # tracklets of three frames and no image: two of three frames are segmented
     segmented = SavedMasks(config.folder / "lse" / str(mars))
-    assert len(segmented) == len(pool.drawn(mars)) == 2 * len(pool.manifests[mars]) // 3
+    assert len(segmented) == len(pool.drawable_rows(mars)) == 2 * len(pool.manifests[mars]) // 3
     alone = tiny.config("--pretrain.video_batch", "0", "--name", "images")
-    images = load_pool(tiny.job("pretrain", alone), pooled(alone))
+    images = load_pool(tiny.job("pretrain", alone), find_pool(alone))
     assert not images.videos and len(images.manifests) == 2  # the tracklets' source isn't read
 
 
@@ -238,6 +238,6 @@ def test_regions_that_the_user_has_segmented_are_found_by_path(tiny, tmp_path, p
 def test_images_without_regions_are_named_before_training(tiny, tmp_path, pool):
     extract(str(tiny.data / "market1501"), str(tmp_path / "other"), Extraction())
     with pytest.raises(ValueError, match="lacks .* of the .* images that are pre-trained on, such as"):
-        ManifestMasks(tmp_path / "other", ["head"], pool.manifests[2], pool.drawn(2))
+        ManifestMasks(tmp_path / "other", ["head"], pool.manifests[2], pool.drawable_rows(2))
     with pytest.raises(ValueError, match="none of feet"):
-        ManifestMasks(tmp_path / "other", ["feet"], pool.manifests[0], pool.drawn(0))
+        ManifestMasks(tmp_path / "other", ["feet"], pool.manifests[0], pool.drawable_rows(0))

@@ -164,7 +164,7 @@ def test_each_table_runs_and_has_numbers_of_all_its_metrics(ablate, monkeypatch,
         for metric in TABLES[name].metrics:
             epochs = metric.startswith("epochs/")  # two steps are less than three epochs
             assert epochs or line[metric], f"{row.title} has no {metric}"
-            assert line[f"{metric} (paper)"] == row.printed(metric)
+            assert line[f"{metric} (paper)"] == row.format_number(metric)
 
 
 def features(folder, side):

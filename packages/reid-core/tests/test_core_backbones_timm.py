@@ -290,7 +290,7 @@ def test_a_global_feature_stands_in_for_a_class_token():
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([1, 14, 16, 32]))
 def test_a_padded_image_is_whole_units_and_has_the_grid_of_the_given_one(height, width, unit):
     sizes = Sizes(max(unit, 14), unit)
-    padded = sizes.padded((height, width))
+    padded = sizes.padded_size((height, width))
     assert all(
         0 <= after - before < unit and after % unit == 0
         for after, before in zip(padded, (height, width), strict=True)

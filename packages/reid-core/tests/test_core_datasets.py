@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from reid_core.data import decoding
-from reid_core.data.datasets import ImageDataset, TrackletDataset, collate, seeded
+from reid_core.data.datasets import ImageDataset, TrackletDataset, collate, seed_torch
 from reid_core.data.decoding import UnreachableImage, UnreadableImage, read_image
 from reid_core.data.frames import sample_frames
 from reid_core.data.manifest import Manifest
@@ -220,7 +220,7 @@ def test_first_frames_are_those_of_whole_blocks_and_a_short_tracklet_repeats_its
 
 
 def test_shuffled_frames_are_random_ones_in_every_order():
-    with seeded(0):
+    with seed_torch(0):
         drawn = {tuple(sample_frames(3, 2, "shuffled").tolist()) for _ in range(100)}
         whole = sample_frames(50, 50, "shuffled").tolist()
     assert drawn == {(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)}
@@ -243,7 +243,7 @@ def test_seeded_leaves_the_randomness_outside_alone():
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    with seeded(9):
+    with seed_torch(9):
         torch.rand(5)
     assert torch.equal(torch.rand(3), expected)
 

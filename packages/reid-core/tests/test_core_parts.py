@@ -255,7 +255,7 @@ def test_fastreids_mgn_keeps_the_resolution_and_cuts_stripes_in_chunks():
     extractor = MGNExtractor(resnet(), "fastreid").eval()
     maps = extractor.maps(torch.rand(2, 3, 256, 32))
     assert [x.shape[2] for x in maps] == [16, 16, 16]
-    found = extractor.reduced(maps)
+    found = extractor.reduce_maps(maps)
     pool, reduce = extractor.pools[7], extractor.reduce[7]
     torch.testing.assert_close(found[7], reduce(pool(maps[2][:, :, 12:]).flatten(1)))  # 6, 6 and 4 rows
 

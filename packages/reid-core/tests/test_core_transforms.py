@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as TF
 
-from reid_core.data.datasets import seeded
+from reid_core.data.datasets import seed_torch
 from reid_core.data.transforms import (
     DINO_JITTER,
     IMAGENET_MEAN,
@@ -43,7 +43,7 @@ def test_uint8_becomes_float_of_the_wanted_size_and_the_input_is_left_alone(tran
     for given in (image(), image(*SIZE)):
         before = given.clone()
         for seed in range(10):
-            with seeded(seed):
+            with seed_torch(seed):
                 result = transform(given)
             assert result.shape == (3, *SIZE) and result.dtype == torch.float32
         assert torch.equal(given, before)
@@ -53,7 +53,7 @@ def test_uint8_becomes_float_of_the_wanted_size_and_the_input_is_left_alone(tran
 def test_all_frames_of_a_clip_get_the_same_parameters(transform):
     clip = image().expand(4, -1, -1, -1).contiguous()
     for seed in range(10):
-        with seeded(seed):
+        with seed_torch(seed):
             frames = transform(clip)
         assert frames.shape == (4, 3, *SIZE)
         torch.testing.assert_close(frames[1:], frames[:1].expand(3, -1, -1, -1))
@@ -62,7 +62,7 @@ def test_all_frames_of_a_clip_get_the_same_parameters(transform):
 @pytest.mark.parametrize("transform", TRANSFORMS[:2])
 def test_the_seed_decides_and_the_transform_survives_pickling(transform):
     def run(function, seed):
-        with seeded(seed):
+        with seed_torch(seed):
             return function(image())
 
     assert torch.equal(run(transform, 3), run(pickle.loads(pickle.dumps(transform)), 3))
@@ -141,9 +141,9 @@ def test_solarization_is_torchvisions():
 def test_multi_crop_is_a_pure_function_of_the_seed_with_different_views_of_images_and_clips():
     views = MultiCrop(SIZE, (16, 8), local_views=5)
     for given, frames in ((image(), ()), (image().expand(3, -1, -1, -1), (3,))):
-        with seeded(1):
+        with seed_torch(1):
             first = views(given)
-        with seeded(1):
+        with seed_torch(1):
             again = pickle.loads(pickle.dumps(views))(given)
         assert first["global"].shape == (2, *frames, 3, *SIZE)
         assert first["local"].shape == (5, *frames, 3, 16, 8)

@@ -40,7 +40,7 @@ def separable_worlds(draw: Any) -> dict[str, Any]:
     }
 
 
-def renamed(identity: np.ndarray) -> list[int]:
+def rename(identity: np.ndarray) -> list[int]:
     """Identities numbered by their first images, -1 as it is."""
     names: dict[int, int] = {-1: -1}
     return [names.setdefault(int(name), len(names) - 1) for name in identity]
@@ -55,7 +55,7 @@ def test_the_order_of_images_in_a_tracklet_has_no_influence(world: dict[str, Any
         rows = np.flatnonzero(world["tracklets"] == tracklet)
         moved[rows] = rng.permutation(rows)
     shuffled = denoise(**{**world, "features": world["features"][moved]}).identity
-    assert renamed(shuffled) == renamed(denoise(**world).identity[moved])
+    assert rename(shuffled) == rename(denoise(**world).identity[moved])
 
 
 @SETTINGS
@@ -72,7 +72,7 @@ def test_denoising_what_was_denoised_changes_nothing(world: dict[str, Any]) -> N
     identity = denoise(**world).identity
     kept = identity >= 0
     again = denoise(world["features"][kept], identity[kept], np.zeros(kept.sum(), dtype=int), valid=None)
-    assert renamed(again.identity) == renamed(identity[kept])
+    assert rename(again.identity) == rename(identity[kept])
 
 
 @SETTINGS

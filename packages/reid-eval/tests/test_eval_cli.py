@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from reid_eval import PROTOCOLS, Result, evaluate, ranked
+from reid_eval import PROTOCOLS, Result, evaluate, rank
 from reid_eval.cli import main
 from reid_eval.files import read_sides
 from reid_eval.rerank import k_reciprocal
@@ -170,7 +170,7 @@ def test_rerank_evaluates_the_re_ranked_answers_and_writes_them(data, capsys):
     result = Result.from_dict(json.loads((data / "r.json").read_text()))
     assert result.mAP == evaluate(*sides, reranking=reranking).mAP != evaluate(*sides).mAP
     assert result.metric == "cosine, k-reciprocal"
-    expected = ranked(*sides, k=5, reranking=reranking).indices
+    expected = rank(*sides, k=5, reranking=reranking).indices
     np.testing.assert_array_equal(np.load(data / "top.npy"), expected)
     assert f'data-value="{result.mAP}"' in (data / "r.html").read_text()
 

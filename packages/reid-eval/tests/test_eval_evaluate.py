@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reid_eval.scores
-from reid_eval import Result, build_index, evaluate, index_search, k_reciprocal, ranked
-from reid_eval.inputs import checked
+from reid_eval import Result, build_index, evaluate, index_search, k_reciprocal, rank
+from reid_eval.inputs import check_inputs
 from reid_eval.protocols import all_pairs, cross_camera
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*enter no mean")  # random cases; tested by name below
@@ -114,7 +114,7 @@ def test_equals_the_standard_evaluation_on_real_valued_features(metric):
 
 
 def retrieval(*case):
-    return checked(*case, "cosine", cross_camera, None, None, None, None, "cpu")
+    return check_inputs(*case, "cosine", cross_camera, None, None, None, None, "cpu")
 
 
 def test_tiles_do_not_change_the_result(monkeypatch):
@@ -183,7 +183,7 @@ def test_scores_without_an_order_are_refused_whatever_gave_them(value):
     case = random_case()
     reranking = k_reciprocal(*case[:2], k1=5, k2=2)
     reranking.norms[20 + 7] = value
-    for function in (evaluate, ranked):
+    for function in (evaluate, rank):
         with pytest.raises(
             ValueError, match=f"query 0, gallery row 7: the score is {-value:g}, which has no"
         ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reid_eval import PROTOCOLS, evaluate, k_reciprocal, ranked
+from reid_eval import PROTOCOLS, evaluate, k_reciprocal, rank
 
 pytestmark = pytest.mark.gpu
 
@@ -63,7 +63,7 @@ def test_real_features_give_the_same_result(device, metric):
 
 def test_ranked_lists_are_the_same(device):
     case = integers()
-    ours, theirs = (ranked(**case, metric="euclidean", k=20, device=where) for where in (device, "cpu"))
+    ours, theirs = (rank(**case, metric="euclidean", k=20, device=where) for where in (device, "cpu"))
     np.testing.assert_array_equal(ours.indices, theirs.indices)
     np.testing.assert_array_equal(ours.correct, theirs.correct)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reid_eval import PROTOCOLS, average, check_order, evaluate, find_protocol, pool_templates, ranked
+from reid_eval import PROTOCOLS, average, check_order, evaluate, find_protocol, pool_templates, rank
 from reid_eval.inputs import Columns
 from reid_eval.protocols import (
     OWN_PERSON,
@@ -226,7 +226,7 @@ def test_a_query_may_stand_in_the_gallery_and_be_another_querys_only_match():
     query = np.array([0, 1, 2])
     result = evaluate(features[query], features, pids[query], pids, camids[query], camids)
     assert result.num_valid_queries == 3 and result.ap[1:].tolist() == [1.0, 1.0]
-    lists = ranked(features[query], features, pids[query], pids, camids[query], camids, k=1)
+    lists = rank(features[query], features, pids[query], pids, camids[query], camids, k=1)
     assert lists.indices[1:, 0].tolist() == [2, 1]  # each other, never themselves
 
 
@@ -238,7 +238,7 @@ def test_without_a_camera_rule_the_item_keeps_a_query_from_meeting_itself(protoc
     case = features[:2], features, pids[:2], pids
     alone = evaluate(*case, protocol=protocol, **items, far=(0.6,))
     np.testing.assert_array_equal(
-        ranked(*case, protocol=protocol, **items, k=3).indices, [[1, 2, -1], [0, 2, -1]]
+        rank(*case, protocol=protocol, **items, k=3).indices, [[1, 2, -1], [0, 2, -1]]
     )
     assert alone.first_ranks.tolist() == [1, 1] and alone.score_histogram.genuine.sum() == 2
     assert alone.score_histogram.impostor.sum() == 2

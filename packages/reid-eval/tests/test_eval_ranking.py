@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_eval import evaluate, ranked
+from reid_eval import evaluate, rank
 from reid_eval.counting import match_ranks
 from reid_eval.ranking import first_rows
 
@@ -33,7 +33,7 @@ def test_match_ranks_are_those_of_a_stable_argsort(values, data):
 
 def test_junk_and_own_camera_never_appear_and_short_lists_end_in_minus_one():
     features = np.eye(4)
-    lists = ranked(features[:1], features, [1], [1, -1, 1, 2], [0], [0, 1, 1, 0], k=3)
+    lists = rank(features[:1], features, [1], [1, -1, 1, 2], [0], [0, 1, 1, 0], k=3)
     np.testing.assert_array_equal(lists.indices, [[2, 3, -1]])
     np.testing.assert_array_equal(lists.correct, [[True, False, False]])
 
@@ -47,9 +47,9 @@ def test_first_answers_right_is_rank_one():
         rng.integers(1, 4, 50),
     )
     cameras = (np.zeros(30, int), np.ones(50, int))
-    assert ranked(*case, *cameras, k=1).correct.mean() == pytest.approx(evaluate(*case, *cameras).cmc[1])
+    assert rank(*case, *cameras, k=1).correct.mean() == pytest.approx(evaluate(*case, *cameras).cmc[1])
 
 
 def test_k_below_one_is_an_error():
     with pytest.raises(ValueError, match="k must be at least 1"):
-        ranked(np.eye(2), np.eye(2), [1, 2], [1, 2], [0, 0], [1, 1], k=0)
+        rank(np.eye(2), np.eye(2), [1, 2], [1, 2], [0, 0], [1, 1], k=0)

@@ -14,7 +14,7 @@ import pytest
 
 from reid_eval import evaluate
 from reid_eval.figures import cmc_figure
-from reid_eval.report import Answer, RankedQuery, shown, write_report
+from reid_eval.report import Answer, RankedQuery, format_value, write_report
 
 aiohttp = pytest.importorskip("aiohttp", reason="aiohttp is needed to drive Chromium")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -108,7 +108,7 @@ def report(tmp_path_factory):
 def test_the_table_shows_the_result(opened, report):
     path, result = report
     cells, _ = opened(path.as_uri(), CELLS)
-    assert cells == [[name, str(value), shown(value)] for name, value in result.summary().items()]
+    assert cells == [[name, str(value), format_value(value)] for name, value in result.summary().items()]
     assert {name: whole for name, whole, _ in cells}["mAP"] == repr(result.mAP)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reid_eval import evaluate, k_reciprocal, ranked
+from reid_eval import evaluate, k_reciprocal, rank
 from reid_eval.protocols import all_pairs
 
 
@@ -87,7 +87,7 @@ def test_evaluate_and_ranked_score_by_the_re_ranked_distances():
     order = np.argsort(reranking.distances(0, 40), axis=1, kind="stable")
     first = [1 + np.flatnonzero(pids[1][row] == pid)[0] for row, pid in zip(order, pids[0], strict=True)]
     np.testing.assert_array_equal(result.first_ranks, first)
-    lists = ranked(query, gallery, *pids, protocol=all_pairs, reranking=reranking, k=3)
+    lists = rank(query, gallery, *pids, protocol=all_pairs, reranking=reranking, k=3)
     np.testing.assert_array_equal(lists.indices, order[:, :3])
     assert result.mAP > evaluate(query, gallery, *pids, protocol=all_pairs).mAP
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_eval import Result, build_index, evaluate, exact_search, index_search, k_reciprocal, ranked
+from reid_eval import Result, build_index, evaluate, exact_search, index_search, k_reciprocal, rank
 from reid_eval.comparison import compare_results
 from reid_eval.figures import sample_identities, tsne, tsne_figure
 from reid_eval.protocols import all_pairs
@@ -98,7 +98,7 @@ def test_as_misses_genuine_pairs_are_rejected_at_every_threshold():
 @pytest.mark.parametrize("fill", [np.nan, 1.0])
 def test_ranked_gives_an_unreadable_query_no_answer_and_no_query_an_unreadable_row(fill):
     case, masks = masked(fill=fill)
-    found = ranked(*case, **masks, k=40)
+    found = rank(*case, **masks, k=40)
     assert (found.indices[~masks["query_valid"]] == -1).all() and not found.correct[
         ~masks["query_valid"]
     ].any()

@@ -83,7 +83,7 @@ def test_cocos_json_comes_back_as_the_same_masks(masks, tmp_path):
     dataset = RegionDataset(masks)
     names = {category["id"]: category["name"] for category in content["categories"]}
     assert list(names.values()) == ["head", "torso", "legs", "person"]
-    for image, found in zip(content["images"], dataset.found(), strict=True):
+    for image, found in zip(content["images"], dataset.results(), strict=True):
         assert image["file_name"] == found.name
         mine = [part for part in content["annotations"] if part["image_id"] == image["id"]]
         people = [part for part in mine if names[part["category_id"]] == "person"]
@@ -103,7 +103,7 @@ def test_keypoints_of_cocos_json_are_read_back(masks, tmp_path):
 
     main(["export", str(masks), str(tmp_path / "coco.json")])
     table = read_keypoints(tmp_path / "coco.json")
-    first = next(RegionDataset(masks).found())
+    first = next(RegionDataset(masks).results())
     assert np.allclose(table.of([first.name])[0], first.keypoints, atol=0.01)
 
 

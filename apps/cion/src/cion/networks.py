@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from cion.config import FinetuneConfig, Network, Size
-from reid_core.data.datasets import seeded
+from reid_core.data.datasets import seed_torch
 from reid_core.models.backbones import CNNEncoder, Encoder, ViTEncoder, build_backbone
 from reid_core.models.folder import read_folder, save
 from reid_core.models.heads import ReIDModel, ReIDObjective
@@ -65,7 +65,7 @@ def build_reid(
         ... ).shape
         torch.Size([2, 640])
     """
-    with seeded(seed):
+    with seed_torch(seed):
         encoder = build_backbone(network.backbone, network.image_size, **network.options)
         if weights is not None:
             grid = None

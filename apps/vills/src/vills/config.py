@@ -312,7 +312,7 @@ def sources(config: Config) -> Sources:
     )
 
 
-def pooled(config: Config) -> Pooled:
+def find_pool(config: Config) -> Pooled:
     """What is pre-trained on, in the pool's order; batches of 0 leave images or videos out.
 
     Rows of data.image are images and tracklets of data.video are videos, in the splits that are pre-trained
@@ -347,7 +347,7 @@ def region_folders(config: Config) -> dict[str, Path]:
     named |= {f"data.pretrain.{number}": source for number, source in enumerate(data.pretrain)}
     return {
         one.regions_name: Path(source.regions)
-        for one in pooled(config).parts
+        for one in find_pool(config).parts
         if (source := named[one.source]) is not None and source.regions
     }
 
@@ -364,7 +364,7 @@ def pool_reads(config: Config) -> list[str]:
         ... )
         ['data.image/train', 'data.pretrain.0/*']
     """
-    return [part(one.source, split) for one in pooled(config).parts for split in one.splits or ("*",)]
+    return [part(one.source, split) for one in find_pool(config).parts for split in one.splits or ("*",)]
 
 
 def areas(config: Config) -> list[str]:

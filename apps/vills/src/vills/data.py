@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from reid_core.data.datasets import seeded
+from reid_core.data.datasets import seed_torch
 from reid_core.data.frames import sample_frames
 from reid_core.data.manifest import Manifest
 from reid_core.data.pool import Frame, Pool, PoolPart, build_pool
@@ -123,7 +123,7 @@ class VillsDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         first = len(self.pool.images)
         unreadable: list[str] = []
-        with seeded(draw.seed):
+        with seed_torch(draw.seed):
             if draw.index < first:
                 return {**self._image(draw.index, unreadable), "unreadable": unreadable}
             return {**self._video(draw.index - first, unreadable), "unreadable": unreadable}

@@ -16,7 +16,7 @@ from reid_core.data.decoding import read_image
 from reid_core.data.transforms import eval_transform, resize
 from reid_core.models.features import Features, retrieval_arguments
 from reid_core.models.heads import ReIDModel
-from reid_eval import PROTOCOLS, Result, ranked
+from reid_eval import PROTOCOLS, Result, rank
 from reid_eval.figures import attention_figure, cmc_figure, ranked_list_figure, save_figure
 from vills.config import Size
 from vills.modes import NAMES, TITLES, Evaluation, modes
@@ -58,7 +58,7 @@ def draw_figures(
     def answers(variant: str, name: str, asked: np.ndarray, count: int) -> dict[str, Any]:
         mode = modes(section.protocols)[name]
         gallery, queries = features[variant][mode.gallery], features[variant][mode.query].take(asked)
-        lists = ranked(
+        lists = rank(
             **retrieval_arguments(queries, gallery),
             metric=section.evaluate.metric,
             protocol=PROTOCOLS[section.protocols[mode.source]],
@@ -72,7 +72,7 @@ def draw_figures(
         }
 
     for name, result in results[first].items():
-        asked = _spaced(
+        asked = _spread_rows(
             features[first][modes(section.protocols)[name].query], section.evaluate.ranked_queries
         )
         figure = ranked_list_figure(
@@ -87,12 +87,12 @@ def draw_figures(
     images, clips = ("mix_images", "mix_clips") if "mix_images" in sides else ("query_images", "query_clips")
     if images in sides:
         shown = features[first][images]
-        chosen = shown.rows.take(_spaced(shown, ATTENTION_IMAGES))
+        chosen = shown.rows.take(_spread_rows(shown, ATTENTION_IMAGES))
         figure = draw_attention(encoders, read_pictures(chosen.files, section.shapes.image))
         save_figure(figure, folder / "attention_image.png")
     if clips in sides:
         frames = TrackletDataset(sides[clips].manifest, None, section.shapes.frames, "even")
-        clip = resize(frames[_spaced(features[first][clips], 1)[0]]["clip"], section.shapes.frame)
+        clip = resize(frames[_spread_rows(features[first][clips], 1)[0]]["clip"], section.shapes.frame)
         save_figure(draw_attention(encoders, clip, clip=True), folder / "attention_clip.png")
 
 
@@ -185,7 +185,7 @@ def draw_curves(results: Mapping[str, Mapping[str, Any]], metric: str) -> Figure
     return figure
 
 
-def _spaced(features: Features, count: int) -> np.ndarray:
+def _spread_rows(features: Features, count: int) -> np.ndarray:
     """Rows that could be read, evenly spaced."""
     readable = np.flatnonzero(features.valid)
     places = np.linspace(0, len(readable) - 1, min(count, len(readable)))

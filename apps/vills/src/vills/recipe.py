@@ -22,9 +22,9 @@ from vills.config import (
     Shapes,
     areas,
     evaluation_shapes,
+    find_pool,
     finetuning_shapes,
     pool_reads,
-    pooled,
     pretraining,
     pretraining_shapes,
     region_folders,
@@ -41,7 +41,7 @@ from vills.stages.pretrain import PreTraining, pretrain
 def _stages(config: Config) -> list[Stage]:
     """The stages, in order."""
     before, tune = config.pretrain, config.finetune
-    pool = pooled(config)
+    pool = find_pool(config)
     reads: dict[str, Parts] = {PREPARE: pool_reads(config)}
     segmented = replace(pool, parts=[replace(one, repeat=1) for one in pool.parts])
     wanted = areas(config)
@@ -169,7 +169,7 @@ def _check(config: Config) -> None:
             raise FileNotFoundError(f"{name}: there is no file {path}; give a teacher.pt")
     if tune.init == "scratch" and tune.checkpoint is not None:
         raise ValueError("finetune.init=scratch takes no finetune.checkpoint: leave one of them out")
-    if pretrains and not pooled(config).parts:
+    if pretrains and not find_pool(config).parts:
         raise ValueError(
             "nothing to pre-train on: data.pretrain is empty, and data.pretrain_splits names no split of "
             "data.image and data.video"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from reid_adapters import IDPromptLearner, SetEncoder, attach, load_initial, load_released
-from reid_core.data.datasets import seeded
+from reid_core.data.datasets import seed_torch
 from reid_core.processes import process_rank
 from reid_core.recipe import Job
 from reid_core.training.checkpoints import read_checkpoint
@@ -35,8 +35,8 @@ def build_clip(
     Raises:
         ValueError: weights that can't be had, or a checkpoint of another shape.
     """
-    with seeded(seed):
-        clip = build_architecture(config, size) if config.pretrained is None else _published(config)
+    with seed_torch(seed):
+        clip = build_architecture(config, size) if config.pretrained is None else _load_published(config)
     if config.pretrained is not None:
         _tell(f"open_clip's {config.name}, {config.pretrained}", len(list(clip.parameters())), 0, 0)
     if checkpoint is not None:
@@ -78,7 +78,7 @@ def build_architecture(config: CLIPConfig, size: Size) -> open_clip.CLIP:
         raise ValueError(f"clip.small: {error}") from error
 
 
-def _published(config: CLIPConfig) -> open_clip.CLIP:
+def _load_published(config: CLIPConfig) -> open_clip.CLIP:
     try:
         return open_clip.create_model(config.name, pretrained=config.pretrained)
     except Exception as error:  # a download fails in as many ways as there are libraries below
@@ -156,7 +156,7 @@ def build_prompts(
         identities: how many.
         seed: of the tokens.
     """
-    with seeded(seed):
+    with seed_torch(seed):
         return IDPromptLearner(clip, identities, config.id_tokens, config.shared_tokens, config.words)
 
 

@@ -51,6 +51,6 @@ def print_parameters(options: Any = None) -> None:
     lines = [["", "overall", "paper", "tunable", "paper"]]
     for row in TABLE_3.rows:
         ours = (f"{number / 1e6:.1f}" for number in parameters(row.overrides["method"]))
-        pairs = zip(ours, map(row.printed, PARAMETERS), strict=True)
+        pairs = zip(ours, map(row.format_number, PARAMETERS), strict=True)
         lines.append([row.title, *(cell for pair in pairs for cell in pair)])
     print_lines(TITLE, lines)

@@ -64,7 +64,7 @@ class Attachment:
         flags = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
         for swap in reversed(self.swaps):
             swap.on = getattr(swap.holder, swap.name)
-            setattr(swap.holder, swap.name, moved(swap.off, swap.on))
+            setattr(swap.holder, swap.name, move_like(swap.off, swap.on))
         named = dict(model.named_parameters())
         self.trained = ({name: named[name].detach().clone() for name in self.kept}, flags)
         for name, value in self.kept.items():
@@ -82,7 +82,7 @@ class Attachment:
             named[name].data.copy_(value)
         for swap in self.swaps:
             swap.off = getattr(swap.holder, swap.name)
-            setattr(swap.holder, swap.name, moved(swap.on, swap.off))
+            setattr(swap.holder, swap.name, move_like(swap.on, swap.off))
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(flags[name])
             if name in self.added:
@@ -102,7 +102,7 @@ class Attachments:
     adapters: dict[str, Attachment]
 
 
-def moved(value: Any, now: Any) -> Any:
+def move_like(value: Any, now: Any) -> Any:
     """A value to put in the place of another, after the model may have moved to another device or dtype.
 
     Args:
@@ -111,7 +111,7 @@ def moved(value: Any, now: Any) -> Any:
 
     Example:
         >>> import torch
-        >>> moved(nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(3).double())).dtype
+        >>> move_like(nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(3).double())).dtype
         torch.float64
     """
     if isinstance(value, nn.Parameter):

@@ -57,7 +57,7 @@ def save_pretrained(encoder: nn.Module, folder: str | Path, base_name: str | Non
             "the base's own weights are trained (config None): save its state_dict() after detach()"
         )
     shape = attachment.backbone.shape(base)
-    weights = {name: tensor.contiguous() for name, tensor in _trained(base).items()}
+    weights = {name: tensor.contiguous() for name, tensor in _trained_parameters(base).items()}
     attachment.take_off(base)
     try:
         identity = describe_base(base, attachment.backbone)
@@ -155,7 +155,7 @@ def load_pretrained(
         backbone=backbone,
         name=name,
     )
-    wanted = _trained(model)
+    wanted = _trained_parameters(model)
     wrong = sorted(set(wanted) ^ set(weights)) or [
         key for key, tensor in wanted.items() if tensor.shape != weights[key].shape
     ]
@@ -190,7 +190,7 @@ def _compare(
         )
 
 
-def _trained(base: nn.Module) -> dict[str, Tensor]:
+def _trained_parameters(base: nn.Module) -> dict[str, Tensor]:
     """Adapters, prompts and the base's trained parameters, by their names in the base while attached."""
     attachment = SetEncoder(base).attachment
     saved = attachment.added | attachment.tuned

@@ -66,7 +66,7 @@ def rescale_blocks(model: nn.Module, backbone: Backbone, config: IA3Config) -> l
     """
     changes: list[Change] = []
     for block in backbone.blocks(model).children():
-        places = backbone.rescaled(block)
+        places = backbone.scaling_targets(block)
         scales = make_scales(block, places)
         twins: dict[str, nn.Module] = {}
         for place in places:

@@ -30,7 +30,7 @@ class OwnershipLost(RuntimeError):
 
 
 @contextmanager
-def guarded(check: Callable[[], None]) -> Iterator[None]:
+def guard_writes(check: Callable[[], None]) -> Iterator[None]:
     """Have every write of this process that could change a result ask first whether it still may.
 
     Args:
@@ -39,7 +39,7 @@ def guarded(check: Callable[[], None]) -> Iterator[None]:
     Example:
         >>> def refuse():
         ...     raise OwnershipLost("taken over")
-        >>> with guarded(refuse):
+        >>> with guard_writes(refuse):
         ...     write_atomically("never.txt", "")
         Traceback (most recent call last):
         reid_core.files.OwnershipLost: taken over
@@ -338,15 +338,15 @@ def finish(folder: str | Path, summary: Mapping[str, Any]) -> None:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     claim(folder, {"to": 3})
-        ...     before = finished(folder)
+        ...     before = read_summary(folder)
         ...     finish(folder, {"total": 3})
-        ...     before, finished(folder)
+        ...     before, read_summary(folder)
         (None, {'total': 3})
     """
     write_atomically(Path(folder) / DONE_FILE, json.dumps(plain(summary)) + "\n")
 
 
-def finished(folder: str | Path) -> dict[str, Any] | None:
+def read_summary(folder: str | Path) -> dict[str, Any] | None:
     """Summary of a folder's finished work; None where it is not finished.
 
     Args:

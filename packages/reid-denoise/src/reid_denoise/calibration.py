@@ -246,7 +246,7 @@ def _link(found: Between, window: Window, criteria: Criteria, linking: Linking) 
     totals = sums(found.totals[found.counts > 0], place, len(members))
     centres = centroids(totals, np.bincount(place, found.counts[found.counts > 0]), metric)
     near = candidates(centres, len(centres), criteria.half_range, criteria)
-    constraints = window.constraints.renamed(position)
+    constraints = window.constraints.rename(position)
     label = group(near, centres, window.videos[members], linking, criteria, constraints)
     return np.where(position == NOWHERE, NOWHERE, label[position])
 

@@ -44,14 +44,14 @@ def run(
     """
     from reid_denoise.cluster import ray_mapper
     from reid_denoise.files import read_inputs, read_pairs, write_identities, write_json
-    from reid_denoise.mapping import threaded
+    from reid_denoise.mapping import map_in_threads
     from reid_denoise.pipeline import denoise
     from reid_denoise.printing import print_report, say
-    from reid_denoise.progress import shown
+    from reid_denoise.progress import show_progress
 
     given = read_inputs(features, manifest)
     work = Path(out).with_name(f".{Path(out).name}.work")
-    with ray_mapper(ray) if ray else nullcontext(threaded) as mapper:
+    with ray_mapper(ray) if ray else nullcontext(map_in_threads) as mapper:
         result = denoise(
             given.features,
             given.tracklets,
@@ -65,7 +65,7 @@ def run(
             must_link=read_pairs(must_link, "must_link", given),
             folder=work,
             mapper=mapper,
-            progress=shown,
+            progress=show_progress,
         )
     left_out = len(given.table) - result.report.images
     write_json(

@@ -27,7 +27,7 @@ class Constraints(NamedTuple):
     def __bool__(self) -> bool:
         return len(self.cannot) + len(self.must) > 0
 
-    def renamed(self, names: np.ndarray) -> Constraints:
+    def rename(self, names: np.ndarray) -> Constraints:
         """Those between tracklets that have a new name (`names` [t], -1 for none), by those names."""
         pairs = [names[pairs] for pairs in self]
         return Constraints(*(named[(named >= 0).all(axis=1)] for named in pairs))
@@ -114,7 +114,7 @@ def check_constraints(
             row, column = strange[0]
             raise ValueError(f"{argument}, row {row}: no image has tracklet {pairs[row, column]}")
         given.append(number[place])
-    cannot, must = Constraints(*given).renamed(np.arange(len(names)))
+    cannot, must = Constraints(*given).rename(np.arange(len(names)))
     return Constraints(_spread(cannot, must, names), must)
 
 

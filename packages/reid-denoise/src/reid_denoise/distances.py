@@ -16,7 +16,7 @@ DIRECTIONLESS = 1e-6
 """A mean of unit vectors this short is rounding: they cancel, and it points nowhere."""
 
 
-def prepared(rows: np.ndarray, metric: str, shortest: float = 0.0) -> np.ndarray:
+def prepare_rows(rows: np.ndarray, metric: str, shortest: float = 0.0) -> np.ndarray:
     """Rows as the distances here take them: float32, of unit length for cosine.
 
     Args:
@@ -28,7 +28,7 @@ def prepared(rows: np.ndarray, metric: str, shortest: float = 0.0) -> np.ndarray
         float32 [n d], a copy.
 
     Example:
-        >>> prepared(np.array([[3.0, 4.0], [0.0, 0.0]]), "cosine").tolist()
+        >>> prepare_rows(np.array([[3.0, 4.0], [0.0, 0.0]]), "cosine").tolist()
         [[0.6, 0.8], [0.0, 0.0]]
     """
     rows = np.array(rows, dtype=np.float32)
@@ -48,7 +48,7 @@ def centroids(totals: np.ndarray, counts: np.ndarray, metric: str) -> np.ndarray
         [[1.0, 1.0]]
     """
     means = totals / np.maximum(counts, 1)[:, None].astype(np.float32)
-    return prepared(means, metric, shortest=DIRECTIONLESS)
+    return prepare_rows(means, metric, shortest=DIRECTIONLESS)
 
 
 def sums(rows: np.ndarray, owners: np.ndarray, size: int) -> np.ndarray:

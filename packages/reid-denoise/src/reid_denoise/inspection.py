@@ -85,9 +85,9 @@ def write_inspection(
     table = table[table["tracklet"] >= 0]
     sections = [
         summary,
-        *_merged(table, album, count),
+        *_merged_section(table, album, count),
         *(_links(table, album, links[:count]) if report else ()),
-        *_discarded(table, album),
+        *_discarded_section(table, album),
     ]
     if album.unreadable:
         sections.insert(0, f"<p>{album.unreadable} pictures could not be read and are shown as missing.</p>")
@@ -157,7 +157,7 @@ def _summary(report: Mapping[str, Any]) -> str:
     return f"<p>{escape(f'{given}; {criteria}')}.</p>{notes}<table><tr>{head}{rows}</table>"
 
 
-def _merged(table: pd.DataFrame, album: Album, count: int) -> Iterable[str]:
+def _merged_section(table: pd.DataFrame, album: Album, count: int) -> Iterable[str]:
     kept = table[table["identity"] >= 0]
     sizes = kept.groupby("identity").agg(images=("path", "size"), tracklets=("tracklet", "nunique"))
     merged = sizes[sizes["tracklets"] > 1].sort_values("images", ascending=False, kind="stable")
@@ -177,7 +177,7 @@ def _links(table: pd.DataFrame, album: Album, links: Sequence[tuple[float, Seque
             yield album.strip(table[table["tracklet"] == tracklet], kind=kind)
 
 
-def _discarded(table: pd.DataFrame, album: Album) -> Iterable[str]:
+def _discarded_section(table: pd.DataFrame, album: Album) -> Iterable[str]:
     discarded = table[table["identity"] < 0]
     yield f"<h2>Discarded images</h2><p>{len(discarded)} images belong to no identity.</p>"
     yield album.strip(discarded, lines=4)

@@ -16,7 +16,7 @@ MOST_THREADS = 8
 """Each holds a block of features in memory."""
 
 
-def threaded(function: Callable[..., Any], items: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+def map_in_threads(function: Callable[..., Any], items: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
     """Apply a function to tuples of arguments in threads, one a processor up to MOST_THREADS, in their order.
 
     Args:
@@ -27,7 +27,7 @@ def threaded(function: Callable[..., Any], items: Iterable[tuple[Any, ...]]) -> 
         What the function returns.
 
     Example:
-        >>> list(threaded(max, [(1, 2), (4, 3)]))
+        >>> list(map_in_threads(max, [(1, 2), (4, 3)]))
         [2, 4]
     """
     workers = min(os.cpu_count() or 1, MOST_THREADS)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reid_denoise.criteria import Criteria
-from reid_denoise.distances import centroids, paired_distances, prepared, sums
+from reid_denoise.distances import centroids, paired_distances, prepare_rows, sums
 from reid_denoise.layout import (
     NOWHERE,
     PIECE,
@@ -26,7 +26,7 @@ from reid_denoise.layout import (
     row_ranges,
 )
 from reid_denoise.links import Links, link, most_borderline
-from reid_denoise.mapping import Mapper, Progress, silent, threaded
+from reid_denoise.mapping import Mapper, Progress, map_in_threads, silent
 
 BAND = 4096
 """Centroids whose relations are found together."""
@@ -123,7 +123,7 @@ def measure(
     criteria: Criteria,
     half_range: int,
     folder: Path | None = None,
-    mapper: Mapper = threaded,
+    mapper: Mapper = map_in_threads,
     progress: Progress = silent,
 ) -> Measured:
     """Radii and linking relations of identities, from two passes over features and one over centroids.
@@ -164,7 +164,7 @@ def identity_centroids(
     size: int,
     metric: str,
     folder: Path | None = None,
-    mapper: Mapper = threaded,
+    mapper: Mapper = map_in_threads,
     progress: Progress = silent,
 ) -> Iterator[np.ndarray]:
     """Centroids of identities, prepared, in a temporary file, float32 [size d]; arguments as in `measure`."""
@@ -200,7 +200,7 @@ def block_sums(
     found = labels(position)
     present = position >= 0
     codes = np.searchsorted(found, position[present])
-    rows = prepared(features[present], metric)
+    rows = prepare_rows(features[present], metric)
     return found, sums(rows, codes, len(found)), np.bincount(codes, minlength=len(found))
 
 
@@ -210,7 +210,7 @@ def block_radii(
     """Identities [k] among some images [n d], and each one's farthest image from its centroid [k]."""
     present = position >= 0
     codes = np.searchsorted(found, position[present])
-    rows = prepared(features[present], metric)
+    rows = prepare_rows(features[present], metric)
     farthest = np.zeros(len(found), dtype=np.float32)
     np.maximum.at(farthest, codes, paired_distances(rows, centres[codes], metric).astype(np.float32))
     return found, farthest

@@ -29,7 +29,7 @@ from reid_denoise.layout import (
 )
 from reid_denoise.linking import Candidates, band_candidates, group
 from reid_denoise.links import Links, components, most_borderline
-from reid_denoise.mapping import Mapper, Progress, silent, threaded
+from reid_denoise.mapping import Mapper, Progress, map_in_threads, silent
 from reid_denoise.noise_metric import BAND, Measured, identity_centroids, labels, measure
 from reid_denoise.plausibility import ADVICE, ImplausibleIdentities, describe_implausible
 from reid_denoise.report import Borderline, LevelReport, NoiseLevel, Report
@@ -66,7 +66,7 @@ def denoise(
     cannot_link: np.ndarray | None = None,
     must_link: np.ndarray | None = None,
     folder: str | Path | None = None,
-    mapper: Mapper = threaded,
+    mapper: Mapper = map_in_threads,
     progress: Progress = silent,
 ) -> Denoised:
     """Seek identities by progressive multi-level denoising (CION, section 3.2, Eqs. 4 to 7).
@@ -292,7 +292,7 @@ def _across_videos(
     # A tracklet is where its own images are, not those that it lost to another one.
     home = np.full(len(layout.names), NOWHERE)
     home[layout.tracklet[kept]] = position[kept]
-    constraints = method.constraints.renamed(home)
+    constraints = method.constraints.rename(home)
     metric = method.criteria.metric
     with identity_centroids(
         features, position, len(stage.members), metric, folder, mapper, progress

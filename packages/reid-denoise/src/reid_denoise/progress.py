@@ -13,7 +13,7 @@ LINE_INTERVAL = 10.0
 """Seconds after which a log file gets another line."""
 
 
-def shown(things: Iterable[Any], label: str, total: int) -> Iterator[Any]:
+def show_progress(things: Iterable[Any], label: str, total: int) -> Iterator[Any]:
     """Pass things on and show on stderr how many there were.
 
     Args:
@@ -22,7 +22,7 @@ def shown(things: Iterable[Any], label: str, total: int) -> Iterator[Any]:
         total: how many there will be.
 
     Example:
-        >>> list(shown(range(2), "blocks", 2))
+        >>> list(show_progress(range(2), "blocks", 2))
         [0, 1]
     """
     console = Console(stderr=True)

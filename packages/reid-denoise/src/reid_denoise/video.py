@@ -8,7 +8,7 @@ import numpy as np
 
 from reid_denoise.constraints import NO_PAIRS, UNCONSTRAINED, Constraints
 from reid_denoise.criteria import Criteria, Linking
-from reid_denoise.distances import TILE, centroids, close_pairs, distances, prepared, sums
+from reid_denoise.distances import TILE, centroids, close_pairs, distances, prepare_rows, sums
 from reid_denoise.layout import NOWHERE, PIECE, pieces
 from reid_denoise.linking import Candidates, group
 from reid_denoise.tracklet import single_tracklet
@@ -99,7 +99,7 @@ def merge(
             pairs.append(np.stack([present[one], present[other]], axis=1))
             distances.append(distance)
     found = Candidates(np.concatenate(pairs), np.concatenate(distances))
-    held = constraints.renamed(np.where(counts, np.arange(len(counts)), NOWHERE))
+    held = constraints.rename(np.where(counts, np.arange(len(counts)), NOWHERE))
     together = videos[held.must[:, 0]] == videos[held.must[:, 1]]
     return group(found, centres, videos, linking, criteria, held._replace(must=held.must[together]))
 
@@ -150,7 +150,7 @@ def denoise_block(
     kept = np.ones(len(owners), dtype=bool)
     totals = np.zeros((len(lengths), features.shape[1]), dtype=np.float32)
     for piece, rows in pieces(lengths):
-        part = prepared(features[rows], metric)
+        part = prepare_rows(features[rows], metric)
         kept[rows] = single_tracklet(part, lengths[piece], criteria)
         totals[piece] = sums(
             part[kept[rows]], owners[rows][kept[rows]] - piece.start, piece.stop - piece.start
@@ -163,7 +163,7 @@ def denoise_block(
     dropped = np.flatnonzero(~kept)
     for at in range(0, len(dropped), PIECE):
         some = dropped[at : at + PIECE]
-        part = prepared(features[some], metric)
+        part = prepare_rows(features[some], metric)
         target[some] = reallocate(part, owners[some], centres, counts, videos, criteria)
         found = target[some] != NOWHERE
         totals += sums(part[found], target[some][found], len(lengths))

@@ -9,7 +9,7 @@ import numpy as np
 
 from reid_denoise.constraints import Constraints
 from reid_denoise.criteria import Criteria
-from reid_denoise.distances import centroids, close_pairs, paired_distances, prepared, sums
+from reid_denoise.distances import centroids, close_pairs, paired_distances, prepare_rows, sums
 from reid_denoise.layout import NOWHERE, Layout, pieces, release, take
 from reid_denoise.tracklet import single_tracklet
 
@@ -153,7 +153,7 @@ def between(features: np.ndarray, window: Window, criteria: Criteria) -> Between
     kept = np.zeros(len(owner), dtype=bool)
     totals = np.zeros((size, features.shape[1]), dtype=np.float32)
     for piece, some in pieces(window.lengths):
-        part = prepared(take(features, window.rows[some]), metric)
+        part = prepare_rows(take(features, window.rows[some]), metric)
         kept[some] = single_tracklet(part, window.lengths[piece], criteria)
         totals += sums(part[kept[some]], owner[some][kept[some]], size)
         release(features)
@@ -178,7 +178,7 @@ def between(features: np.ndarray, window: Window, criteria: Criteria) -> Between
 def _parts(features: np.ndarray, window: Window, metric: str) -> Iterator[tuple[slice, np.ndarray]]:
     """The window's images, prepared, some whole tracklets at a time."""
     for _, some in pieces(window.lengths):
-        yield some, prepared(take(features, window.rows[some]), metric)
+        yield some, prepare_rows(take(features, window.rows[some]), metric)
         release(features)
 
 

@@ -2,7 +2,7 @@ from .evaluation import RANKS, Result, evaluate
 from .inputs import check_order
 from .open_set import OpenSet, calibration_error, fnir_at_fpir
 from .protocols import PROTOCOLS, find_protocol, single_shot
-from .ranking import Ranked, ranked
+from .ranking import Ranked, rank
 from .rerank import Reranking, k_reciprocal
 from .roc import Roc, ScoreHistogram
 from .search import Found, build_index, exact_search, index_search
@@ -30,7 +30,7 @@ __all__ = [
     "check_order",
     "evaluate",
     "k_reciprocal",
-    "ranked",
+    "rank",
     "exact_search",
     "find_protocol",
     "fnir_at_fpir",

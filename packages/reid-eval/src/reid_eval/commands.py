@@ -18,7 +18,7 @@ def run(evaluation: Evaluation) -> None:
     """
     from reid_eval.evaluation import evaluate
     from reid_eval.publishing import arguments, options, publish, read
-    from reid_eval.ranking import ranked
+    from reid_eval.ranking import rank
 
     sides = read(evaluation)
     result = evaluate(
@@ -28,7 +28,7 @@ def run(evaluation: Evaluation) -> None:
         evaluation,
         sides,
         result,
-        lambda rows: ranked(**arguments(*sides, rows), k=evaluation.top, **options(evaluation)),
+        lambda rows: rank(**arguments(*sides, rows), k=evaluation.top, **options(evaluation)),
     )
 
 
@@ -46,7 +46,7 @@ def rerank(
     """
     from reid_eval.evaluation import evaluate
     from reid_eval.publishing import arguments, options, publish, read, save_indices
-    from reid_eval.ranking import Ranked, ranked
+    from reid_eval.ranking import Ranked, rank
     from reid_eval.rerank import k_reciprocal
 
     if indices is not None and not indices.endswith(".npy"):
@@ -69,7 +69,7 @@ def rerank(
     result = replace(
         result, metric=f"{evaluation.metric}, k-reciprocal"
     )  # its scores are no cosines any more
-    answers = ranked(**shared, k=evaluation.top)
+    answers = rank(**shared, k=evaluation.top)
     if indices is not None:
         save_indices(indices, answers)
     publish(evaluation, sides, result, lambda rows: Ranked(*(values[rows] for values in answers)))

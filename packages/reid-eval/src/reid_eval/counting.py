@@ -52,7 +52,7 @@ def match_ranks(scores: Tensor, rows: Tensor, cols: Tensor) -> np.ndarray:
     wanted = scores[rows, cols]
     counts = torch.bincount(rows, minlength=len(scores))
     if scores.is_cpu:
-        above, from_it_on = _bisected(scores.numpy(), wanted.numpy(), counts.tolist())
+        above, from_it_on = _bisect(scores.numpy(), wanted.numpy(), counts.tolist())
     else:
         ascending = scores.sort(dim=1).values
         place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
@@ -67,7 +67,7 @@ def match_ranks(scores: Tensor, rows: Tensor, cols: Tensor) -> np.ndarray:
     return ranks.cpu().numpy()
 
 
-def _bisected(scores: np.ndarray, wanted: np.ndarray, counts: list[int]) -> tuple[Tensor, Tensor]:
+def _bisect(scores: np.ndarray, wanted: np.ndarray, counts: list[int]) -> tuple[Tensor, Tensor]:
     """How many of a row's scores are above each wanted one, and how many are not below it: int64 [p] each."""
     above = np.empty(len(wanted), np.int64)
     from_it_on = np.empty(len(wanted), np.int64)

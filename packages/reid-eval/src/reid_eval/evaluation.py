@@ -13,7 +13,7 @@ import torch
 
 from reid_eval.counting import AveragePrecision, PerQuery, match_ranks, per_query
 from reid_eval.defaults import RANKS, Metric, Unreadable
-from reid_eval.inputs import Array, Features, Protocol, checked
+from reid_eval.inputs import Array, Features, Protocol, check_inputs
 from reid_eval.protocols import cross_camera, protocol_name
 from reid_eval.rerank import Reranking
 from reid_eval.roc import Roc, ScoreHistogram, checked_far, leading_counts, rates
@@ -239,7 +239,7 @@ def evaluate(
     ):
         if value not in known:
             raise ValueError(f"{name} must be one of {known}, got {value!r}")
-    retrieval = checked(
+    retrieval = check_inputs(
         query_features,
         gallery_features,
         query_pids,

@@ -76,7 +76,7 @@ class Retrieval:
         return self.query_norms.dtype
 
 
-def checked(
+def check_inputs(
     query_features: Features,
     gallery_features: Features,
     query_pids: Array,

@@ -24,8 +24,8 @@ from reid_eval.report import (
     Answer,
     RankedQuery,
     extreme_queries,
+    format_value,
     heading,
-    shown,
     unreadable_lines,
     write_report,
 )
@@ -108,7 +108,7 @@ def publish(
 
 
 def options(evaluation: Evaluation) -> dict[str, Any]:
-    """Arguments that `evaluate` and `ranked` share."""
+    """Arguments that `evaluate` and `rank` share."""
     return {
         "metric": evaluation.metric,
         "protocol": find_protocol(evaluation.protocol),
@@ -133,7 +133,7 @@ def read(evaluation: Evaluation) -> tuple[Side, Side]:
 
 
 def arguments(query: Side, gallery: Side, rows: np.ndarray | slice = slice(None)) -> dict[str, Any]:
-    """Both sides, or some queries alone, as `evaluate` and `ranked` take them."""
+    """Both sides, or some queries alone, as `evaluate` and `rank` take them."""
     return {
         "query_features": query.features[rows],
         "gallery_features": gallery.features,
@@ -186,7 +186,7 @@ def _print_result(result: Result, name: str, sides: tuple[Side, Side]) -> None:
     table = Table("", name)
     table.columns[1].justify = "right"
     for metric, value in result.summary().items():
-        table.add_row(heading(metric), shown(value))
+        table.add_row(heading(metric), format_value(value))
     console = Console()
     console.print(table)
     query, gallery = (side.table["path"].tolist() for side in sides)

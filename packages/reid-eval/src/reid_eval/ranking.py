@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from reid_eval.defaults import TOP, Metric
-from reid_eval.inputs import Array, Features, Protocol, checked
+from reid_eval.inputs import Array, Features, Protocol, check_inputs
 from reid_eval.protocols import cross_camera
 from reid_eval.rerank import Reranking
 from reid_eval.scores import LEFT_OUT, tiles
@@ -27,7 +27,7 @@ class Ranked(NamedTuple):
     correct: np.ndarray
 
 
-def ranked(
+def rank(
     query_features: Features,
     gallery_features: Features,
     query_pids: Array,
@@ -63,12 +63,12 @@ def ranked(
         >>> import numpy as np
         >>> query = np.array([[1.0, 0.0]])
         >>> gallery = np.array([[0.0, 1.0], [1.0, 0.1], [1.0, 0.2], [1.0, 0.0]])
-        >>> ranked(query, gallery, [7], [8, 9, 7, 7], [1], [2, 2, 2, 1], k=4)
+        >>> rank(query, gallery, [7], [8, 9, 7, 7], [1], [2, 2, 2, 1], k=4)
         Ranked(indices=array([[ 1,  2,  0, -1]]), correct=array([[False,  True, False, False]]))
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    retrieval = checked(
+    retrieval = check_inputs(
         query_features,
         gallery_features,
         query_pids,

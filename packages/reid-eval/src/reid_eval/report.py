@@ -91,7 +91,7 @@ def write_report(
         title: the page's heading.
         details: what else to state, by name: model, data, date, ...
         figures: from a caption to a figure of `reid_eval.figures`.
-        lists: from a heading (Worst queries, ...) to queries, as `extreme_queries` and `ranked` give them.
+        lists: from a heading (Worst queries, ...) to queries, as `extreme_queries` and `rank` give them.
 
     Returns:
         The path written.
@@ -173,11 +173,11 @@ def heading(metric: str) -> str:
     return known.get(kind, metric)
 
 
-def shown(value: float | int | str) -> str:
+def format_value(value: float | int | str) -> str:
     """A summary's value as tables print it: rates in per cent, counts whole.
 
     Example:
-        >>> shown(0.12345), shown(3368), shown("cosine")
+        >>> format_value(0.12345), shown(3368), shown("cosine")
         ('12.3', '3,368', 'cosine')
     """
     if isinstance(value, str):
@@ -198,7 +198,7 @@ def _table(results: Mapping[str, Result]) -> str:
                 cells.append("<td>–</td>")
                 continue
             whole = escape(str(summary[metric]))
-            text = escape(shown(summary[metric]))
+            text = escape(format_value(summary[metric]))
             cells.append(
                 f'<td data-metric="{escape(metric)}" data-value="{whole}" title="{whole}">{text}</td>'
             )

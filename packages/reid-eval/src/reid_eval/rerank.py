@@ -53,7 +53,7 @@ class Reranking:
     gallery_valid: np.ndarray
 
     def block(self, retrieval: Retrieval) -> Callable[[int, int], Tensor]:
-        """Scores of a range of queries, the distances turned round, for `evaluate` and `ranked`.
+        """Scores of a range of queries, the distances turned round, for `evaluate` and `rank`.
 
         They are in one buffer, which the next call fills anew.
         """
@@ -144,7 +144,7 @@ def k_reciprocal(
     """Re-rank by k-reciprocal encoding (Zhong et al., Re-ranking Person Re-identification, CVPR 2017).
 
     The same as the published Python code on squared Euclidean distances, of unit-length features under
-    cosine. Give the result to `evaluate(..., reranking=)` or `ranked`. Rows that are equally near may be
+    cosine. Give the result to `evaluate(..., reranking=)` or `rank`. Rows that are equally near may be
     taken in another order than there.
 
     Args:

@@ -152,7 +152,7 @@ def rates(
     pairs = int(genuine.sum()), int(impostor.sum())
     if not pairs[1]:
         raise ValueError("no impostor pair: every valid pair is of one person, so no FAR can be measured")
-    brackets = [Bracket(rate, _allowed(rate, pairs[1])) for rate in far]
+    brackets = [Bracket(rate, _allowed_impostors(rate, pairs[1])) for rate in far]
     for bracket in brackets:
         digit = order[_narrow(bracket, genuine, impostor)]
         bracket.prefix, bracket.negative = int(digit), bool(digit >> (known - 1))
@@ -176,7 +176,7 @@ def rates(
     )
 
 
-def _allowed(rate: float, pairs: int) -> int:
+def _allowed_impostors(rate: float, pairs: int) -> int:
     """The most impostors whose share is at most the rate, by the same division that a curve makes."""
     count = round(rate * pairs)
     return count if count / pairs <= rate else count - 1

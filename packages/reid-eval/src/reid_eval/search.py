@@ -86,7 +86,7 @@ def exact_search(
         values, indices = nearest(queries, rows, min(k, len(rows)), metric=_faiss_metric(metric))
         best.add_result(values, start + np.flatnonzero(mask)[indices])  # type: ignore[arg-type]
     best.finalize()
-    return _found(best.I, best.D, metric, asked)
+    return _as_found(best.I, best.D, metric, asked)
 
 
 def build_index(
@@ -179,10 +179,10 @@ def index_search(
         raise ValueError(f"k and probes must be at least 1, got {k} and {probes}")
     settings = faiss.SearchParametersIVF(nprobe=probes)  # type: ignore[call-arg]  # unknown to faiss' stubs
     values, indices = index.search(_rows(query, 0, len(query), metric, asked), k, params=settings)
-    return _found(indices, values, metric, asked)
+    return _as_found(indices, values, metric, asked)
 
 
-def _found(indices: np.ndarray, values: np.ndarray, metric: Metric, asked: np.ndarray) -> Found:
+def _as_found(indices: np.ndarray, values: np.ndarray, metric: Metric, asked: np.ndarray) -> Found:
     """What faiss found for the queries with a feature, as answers to all [q k]."""
     scores = values if metric == "cosine" else -values
     broken = (indices >= 0) & ~np.isfinite(scores)

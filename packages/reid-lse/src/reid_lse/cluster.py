@@ -60,4 +60,4 @@ def on_ray(
 
 
 def _make(maker, shard: int):  # type: ignore[no-untyped-def]
-    return maker.numbered.remote(shard)
+    return maker.make_numbered.remote(shard)

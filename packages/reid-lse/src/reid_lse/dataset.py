@@ -171,7 +171,7 @@ class RegionDataset(Dataset[dict[str, Any]]):
             OSError: it is gone, or the storage failed.
             ValueError: it has another size than when its masks were made.
         """
-        found = self._found(index)
+        found = self._result(index)
         path = self.root / found.name
         image = read_image(path)
         height, width = found.masks.shape[1:]
@@ -190,11 +190,11 @@ class RegionDataset(Dataset[dict[str, Any]]):
             "index": index,
         }
 
-    def found(self) -> Iterator[Found]:
+    def results(self) -> Iterator[Found]:
         """What was found in each image, without reading the images."""
-        return map(self._found, range(len(self)))
+        return map(self._result, range(len(self)))
 
-    def _found(self, index: int) -> Found:
+    def _result(self, index: int) -> Found:
         found = self.saved[int(self.rows[index])]
         assert found is not None  # one of the rows without an error
         return found

@@ -46,8 +46,8 @@ def draw(
     for row, (image, found) in enumerate(zip(images, masks, strict=True)):
         trusted = found & extractor.trust(quality[row])[:, None, None]
         regions, _ = crop_regions(image, trusted, CELL, extractor.fill)
-        crop, scale = _fitted(image.permute(1, 2, 0).numpy())
-        overlay, _ = _fitted(_overlaid(image, found))
+        crop, scale = _fit(image.permute(1, 2, 0).numpy())
+        overlay, _ = _fit(_overlaid(image, found))
         cells = [crop, overlay, *[crop] * len(areas), *regions.permute(0, 2, 3, 1).numpy()]
         top = row * CELL[0]
         for column, cell in enumerate(cells):
@@ -65,7 +65,7 @@ def draw(
     return _png(mosaic, marks, titles)
 
 
-def _fitted(pixels: np.ndarray) -> tuple[np.ndarray, float]:
+def _fit(pixels: np.ndarray) -> tuple[np.ndarray, float]:
     """A crop resized into a cell with its aspect kept, and the factor."""
     scale = min(CELL[0] / pixels.shape[0], CELL[1] / pixels.shape[1])
     size = max(1, int(pixels.shape[1] * scale)), max(1, int(pixels.shape[0] * scale))

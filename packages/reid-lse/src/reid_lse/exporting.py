@@ -27,7 +27,7 @@ def write_coco(dataset: RegionDataset, path: Path) -> None:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     person = len(dataset.areas) + 1
-    for number, found in enumerate(dataset.found(), start=1):
+    for number, found in enumerate(dataset.results(), start=1):
         height, width = found.masks.shape[1:]
         images.append({"id": number, "file_name": found.name, "height": height, "width": width})
         shared = {"image_id": number, "iscrowd": 0}
@@ -63,7 +63,7 @@ def write_label_maps(dataset: RegionDataset, folder: Path) -> None:
         dataset: a finished extraction.
         folder: to write to; labels.json names the labels.
     """
-    for found in dataset.found():
+    for found in dataset.results():
         with atomic((folder / found.name).with_suffix(".png")) as temporary:
             Image.fromarray(label_map(found, dataset.areas)).save(temporary)
     names = ["background", *dataset.areas]
@@ -99,7 +99,7 @@ def write_table(dataset: RegionDataset, path: Path) -> None:
     """
     if path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"{path}: expected a name that ends in .csv or .parquet")
-    table = area_table(dataset.found(), dataset.areas)
+    table = area_table(dataset.results(), dataset.areas)
     with atomic(path) as temporary:
         if path.suffix == ".csv":
             table.to_csv(temporary, index=False)

@@ -104,7 +104,7 @@ def _from_parquet(path: Path) -> KeypointTable:
     names, rows = table["path"].to_pylist(), table["keypoints"].to_pylist()
     kept = [(name, row) for name, row in zip(names, rows, strict=True) if row is not None]
     numbers = [_numbers(row, len(points), f"{path}, row of {name!r}") for name, row in kept]
-    return KeypointTable([name for name, _ in kept], _stacked(numbers, len(points)), path, points)
+    return KeypointTable([name for name, _ in kept], _stack(numbers, len(points)), path, points)
 
 
 def _from_coco(content: Any, path: Path) -> KeypointTable:
@@ -131,7 +131,7 @@ def _from_coco(content: Any, path: Path) -> KeypointTable:
             f"{path}: expected COCO keypoints: images with id and file_name, annotations with image_id and "
             f"keypoints, or a list of results; failed at {error}"
         ) from None
-    keypoints = _stacked([numbers for _, numbers in best.values()], len(points))
+    keypoints = _stack([numbers for _, numbers in best.values()], len(points))
     flags = keypoints[..., 2]
     if isinstance(content, dict) and flags.max(initial=0) == 2 and np.isin(flags, (0, 1, 2)).all():
         keypoints[..., 2] = flags / 2
@@ -147,5 +147,5 @@ def _numbers(values: Any, points: int, where: str) -> np.ndarray:
     return numbers
 
 
-def _stacked(rows: list[np.ndarray], points: int) -> np.ndarray:
+def _stack(rows: list[np.ndarray], points: int) -> np.ndarray:
     return np.array(rows, dtype=np.float32).reshape(-1, points, 3)

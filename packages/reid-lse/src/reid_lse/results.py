@@ -60,7 +60,7 @@ class Regions:
     names: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
 
-    def found(self, names: Sequence[str] | None = None) -> Iterator[Found]:
+    def results(self, names: Sequence[str] | None = None) -> Iterator[Found]:
         """Each crop's results, its padding cut off.
 
         Args:
@@ -87,15 +87,15 @@ class Regions:
             >>> regions.table()[["name", "area"]].values.tolist()[:2]
             [['0', 'head'], ['0', 'torso']]
         """
-        return area_table(self.found(names), self.areas)
+        return area_table(self.results(names), self.areas)
 
     def label_maps(self, labels: Mapping[str, int] | None = None) -> list[np.ndarray]:
         """The label map of each crop, uint8 [h w]; see `label_map`."""
-        return [label_map(found, self.areas, labels) for found in self.found()]
+        return [label_map(found, self.areas, labels) for found in self.results()]
 
     def detections(self, row: int) -> Detections:
         """One crop's valid areas as supervision's Detections; see `to_detections`."""
-        return to_detections(list(self.found())[row], self.areas)
+        return to_detections(list(self.results())[row], self.areas)
 
 
 def boxes_of(masks: np.ndarray) -> np.ndarray:

@@ -153,7 +153,7 @@ class ShardMaker:
                 raise
         return pa.Table.from_pylist(rows, schema=self.schema)
 
-    def numbered(self, shard: int) -> tuple[int, pa.Table]:
+    def make_numbered(self, shard: int) -> tuple[int, pa.Table]:
         """A shard's number with its table, for results that come in any order."""
         return shard, self.make(shard)
 

@@ -40,7 +40,7 @@ def _stages(config: Config) -> list[Stage]:
     found = sources(config)
     scored = {
         _model(one, name): Scored(
-            _tuned(one, name), source, protocol_name(config.evaluate, found.reader(source))
+            _stage_name(one, name), source, protocol_name(config.evaluate, found.reader(source))
         )
         for name, source in targets(config).items()
         for one in compared
@@ -69,7 +69,7 @@ def _stages(config: Config) -> list[Stage]:
     ]
 
 
-def _tuned(variant: Variant, target: str) -> str:
+def _stage_name(variant: Variant, target: str) -> str:
     """Name of the stage that fine-tunes a variant on a target."""
     return f"finetune/{variant.name}" + (f".{target}" if target else "")
 
@@ -148,7 +148,7 @@ def _finetune(config: Config, variant: Variant, target: str) -> Stage:
     if variant.kind in PRETRAINED:
         reads[f"pretrain/{variant.name}"] = None
     files = {} if variant.weights is None else {"weights": variant.weights}
-    return Stage(_tuned(variant, target), finetune, section, reads, files, collective=True)
+    return Stage(_stage_name(variant, target), finetune, section, reads, files, collective=True)
 
 
 def _tuning(config: Config, source: str) -> FinetuneConfig:

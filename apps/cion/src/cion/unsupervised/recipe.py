@@ -28,7 +28,7 @@ def _stages(config: Config) -> list[Stage]:
     per_image, seed = config.model.per_image, config.seed
     weights = {"weights": Path(path)} if (path := _weights(config)) else {}
     before: dict[str, Parts] = {} if config.data.source is None else {"source": None}
-    settings = _supervised(config)
+    settings = _source_training(config)
     supervised = FineTuning(SOURCE, "train", resize(network, settings), settings, seed, per_image)
     adaptation = Adaptation(config.clusters, config.augmentation, config.train, network, per_image, seed)
     protocol = protocol_name(config.evaluate, sources(config).reader(TARGET))
@@ -49,7 +49,7 @@ def _stages(config: Config) -> list[Stage]:
 def _check(config: Config) -> None:
     """What can be seen to be wrong before anything is read."""
     config = resolve_clusters(config)
-    supervised = _supervised(config)
+    supervised = _source_training(config)
     check_files({"model.weights": _weights(config)})
     if supervised.method != "bag_of_tricks":
         raise ValueError(
@@ -70,10 +70,10 @@ def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
     if images < config.clusters.k1:
         raise ValueError(f"clusters.k1={config.clusters.k1}, but {TARGET} has {images} images to learn from")
     if config.data.source is not None:
-        check_people("supervised", _supervised(config), rows(SOURCE, "train"))
+        check_people("supervised", _source_training(config), rows(SOURCE, "train"))
 
 
-def _supervised(config: Config) -> FinetuneConfig:
+def _source_training(config: Config) -> FinetuneConfig:
     """How the labelled source is learned from."""
     source = sources(config).reader(SOURCE) if config.data.source is not None else ""
     return resolve(config.supervised, config.model.backbone, source)

@@ -96,7 +96,7 @@ def extract_regions(job: Job, ray: str | None = None) -> dict[str, Any]:
     segmented = {number for number, one in zip(pool.parts, parts, strict=True) if one.regions}
     for number in sorted(set(pool.parts) - segmented):
         manifest = pool.manifests[number]
-        rows = manifest.table["path"].to_numpy()[pool.drawn(number)]
+        rows = manifest.table["path"].to_numpy()[pool.drawable_rows(number)]
         images = Images(Path(manifest.root), rows.tolist(), read)
         folder = job.folder / str(number)
         workers = job.runtime.workers or None
@@ -134,7 +134,7 @@ def load_masks(job: Job, pooled: Pooled, pool: Pool, areas: Sequence[str]) -> li
         if part.regions:
             folders[number] = job.watched[part.regions_name]
     return [
-        ManifestMasks(folders[number], areas, manifest, pool.drawn(number))
+        ManifestMasks(folders[number], areas, manifest, pool.drawable_rows(number))
         for number, manifest in enumerate(pool.manifests if areas else [])
     ]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from reid_adapters import VSLAObjective, count_parameters, save_pretrained
-from reid_core.data.datasets import collate, seeded
+from reid_core.data.datasets import collate, seed_torch
 from reid_core.data.samplers import PKBatches
 from reid_core.processes import process_rank, ranks
 from reid_core.recipe import Job
@@ -60,7 +60,7 @@ def train_encoder(job: Job) -> dict[str, Any]:
         state = read_weights(job.inputs["stage1"], "prompts")
         prompts = build_prompts(section.prompts, clip, len(state["id_prompts"]))
         prompts.load_state_dict(state)
-    with seeded(section.seed):
+    with seed_torch(section.seed):
         encoder = adapt(clip.visual, change, section.size)
         pids = np.unique(rows.pids).tolist()
         objective = VSLAObjective(encoder, pids, prompts, config=settings.losses)

@@ -61,7 +61,7 @@ class HuggingFaceCLIP(HuggingFace):
         pooled = tower_of(model).post_layernorm(tokens[:, 0])
         return model.visual_projection(pooled) if hasattr(model, "visual_projection") else pooled
 
-    def rescaled(self, block: Any) -> list[Rescaled]:
+    def scaling_targets(self, block: Any) -> list[Rescaled]:
         return [
             *layer_rows(block, key="self_attn.k_proj", value="self_attn.v_proj"),
             hidden_columns("mlp.fc2"),

@@ -65,7 +65,7 @@ class HuggingFaceViT(HuggingFace):
     def mlp(self, block: Any, tokens: Tensor) -> Tensor:
         return block.dropout(super().mlp(block, tokens))
 
-    def rescaled(self, block: Any) -> list[Rescaled]:
+    def scaling_targets(self, block: Any) -> list[Rescaled]:
         return [
             *layer_rows(block, key="attention.k_proj", value="attention.v_proj"),
             hidden_columns("mlp.fc2"),
@@ -112,6 +112,6 @@ class HuggingFaceDinov2(HuggingFaceViT):
     def mlp(self, block: Any, tokens: Tensor) -> Tensor:
         return block.drop_path(block.layer_scale2(HuggingFace.mlp(self, block, tokens)))
 
-    def rescaled(self, block: Any) -> list[Rescaled]:
+    def scaling_targets(self, block: Any) -> list[Rescaled]:
         second = "mlp.fc2" if hasattr(block.mlp, "fc2") else "mlp.down_proj"
         return [*layer_rows(block, key="attention.k_proj", value="attention.v_proj"), hidden_columns(second)]

@@ -62,8 +62,8 @@ class OpenClipTimm(Backbone):
     def mlp(self, block: Any, tokens: Tensor) -> Tensor:
         return self.trunk.mlp(block, tokens)
 
-    def rescaled(self, block: Any) -> list[Rescaled]:
-        return self.trunk.rescaled(block)
+    def scaling_targets(self, block: Any) -> list[Rescaled]:
+        return self.trunk.scaling_targets(block)
 
     def linear_calls(self, model: Any) -> list[Change]:
         return self.trunk.linear_calls(model.trunk)

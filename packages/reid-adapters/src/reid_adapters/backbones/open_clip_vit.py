@@ -75,7 +75,7 @@ class OpenClipViT(Backbone):
     def mlp(self, block: Any, tokens: Tensor) -> Tensor:
         return block.ls_2(block.mlp(block.ln_2(tokens)))
 
-    def rescaled(self, block: Any) -> list[Rescaled]:
+    def scaling_targets(self, block: Any) -> list[Rescaled]:
         names = parameters_of(block.attn, "in_proj_weight", "in_proj_bias")
         return [*qkv_rows("attn", block.ln_1.normalized_shape[0], names), hidden_columns("mlp.c_proj")]
 

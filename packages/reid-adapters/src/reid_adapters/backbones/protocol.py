@@ -122,7 +122,7 @@ class Backbone(ABC):
             ValueError: it can't, with the reason.
         """
 
-    def rescaled(self, block: Any) -> list[Rescaled]:
+    def scaling_targets(self, block: Any) -> list[Rescaled]:
         """Where a block's weights hold keys, values and hidden channels, for (IA)^3.
 
         Raises:

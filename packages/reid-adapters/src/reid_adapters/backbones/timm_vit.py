@@ -74,7 +74,7 @@ class Timm(Backbone):
     def head(self, model: Any, tokens: Tensor) -> Tensor:
         return model.forward_head(model.norm(tokens))
 
-    def rescaled(self, block: Any) -> list[Rescaled]:
+    def scaling_targets(self, block: Any) -> list[Rescaled]:
         attention, width = block.attn, block.norm1.normalized_shape[0]
         if attention.qkv is None:
             return [*layer_rows(block, key="attn.k_proj", value="attn.v_proj"), hidden_columns("mlp.fc2")]
@@ -160,10 +160,10 @@ class TimmViT(Timm):
             return block.drop_path2(block.norm2(block.mlp(tokens)))
         return block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
 
-    def rescaled(self, block: Any) -> list[Rescaled]:
+    def scaling_targets(self, block: Any) -> list[Rescaled]:
         if hasattr(block, "attns"):
             raise ValueError("a ParallelThingsBlock has several attentions: (IA)^3 is not defined for them")
-        return super().rescaled(block)
+        return super().scaling_targets(block)
 
 
 def post_norm(block: nn.Module) -> bool:

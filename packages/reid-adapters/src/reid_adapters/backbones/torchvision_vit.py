@@ -66,7 +66,7 @@ class TorchvisionViT(Backbone):
     def mlp(self, block: Any, tokens: Tensor) -> Tensor:
         return block.mlp(block.ln_2(tokens))
 
-    def rescaled(self, block: Any) -> list[Rescaled]:
+    def scaling_targets(self, block: Any) -> list[Rescaled]:
         names = parameters_of(block.self_attention, "in_proj_weight", "in_proj_bias")
         return [*qkv_rows("self_attention", block.ln_1.normalized_shape[0], names), hidden_columns("mlp.3")]
 

@@ -66,9 +66,9 @@ def unlock(options: Any) -> int:
         print(f"{folder} is not locked")
         return 0
     if lease.is_alive(held):
-        raise ValueError(f"{folder} is being written by {lease.described(held)}: stop that process first")
+        raise ValueError(f"{folder} is written by {lease.describe_owner(held)}: stop that process first")
     lease.lock_file(folder).unlink(missing_ok=True)
-    print(f"removed the lock of {lease.described(held)}")
+    print(f"removed the lock of {lease.describe_owner(held)}")
     return 0
 
 
@@ -94,7 +94,7 @@ def list_tables(tables: Mapping[str, Table]) -> int:
         tables: by name.
     """
     for name, table in tables.items():
-        rows = [[row.title, *map(row.printed, table.metrics)] for row in table.rows]
+        rows = [[row.title, *map(row.format_number, table.metrics)] for row in table.rows]
         if rows:
             print_lines(f"{name}: {table.caption}", [["", *table.headings], *rows])
         else:

@@ -94,10 +94,10 @@ def main(app: App, arguments: Sequence[str] | None = None) -> int:
         parsed = _parse(app, parser, rest)
     except SystemExit as exit_:
         return int(exit_.code or 0)
-    return guarded(app.name, lambda: _command(app, name, parser, parsed), parsed.get("traceback", False))
+    return run_guarded(app.name, lambda: _command(app, name, parser, parsed), parsed.get("traceback", False))
 
 
-def guarded(program: str, work: Callable[[], int | None], traceback: bool = False) -> int:
+def run_guarded(program: str, work: Callable[[], int | None], traceback: bool = False) -> int:
     """Run a command; errors that the user can mend and signals become one line and an exit status.
 
     Args:

@@ -26,15 +26,15 @@ MAX_REPLACEMENTS = 64
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seed_torch(seed: int) -> Iterator[None]:
     """Make torch's CPU randomness inside the block a function of `seed`, and leave that outside as it was.
 
     Only torch's CPU generator is touched: the transforms here use nothing else, and `torch.manual_seed` would
     also reseed the accelerators'.
 
-    >>> with seeded(3):
+    >>> with seed_torch(3):
     ...     first = torch.rand(2)
-    >>> with seeded(3):
+    >>> with seed_torch(3):
     ...     bool(torch.equal(first, torch.rand(2)))
     True
     """
@@ -66,7 +66,7 @@ class _RowDataset(Dataset[dict[str, Any]]):
         index = int(draw.index if draw else item)  # type: ignore[arg-type]
         if not 0 <= index < len(self):
             raise IndexError(f"index {index}: expected one in [0, {len(self)})")
-        with seeded(draw.seed) if draw else nullcontext():
+        with seed_torch(draw.seed) if draw else nullcontext():
             return self._item(index)
 
     def __len__(self) -> int:

@@ -83,7 +83,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root).absolute())
-        object.__setattr__(self, "table", _validated(self.table))
+        object.__setattr__(self, "table", _validate(self.table))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -254,7 +254,7 @@ def saved_names(metadata: Mapping[bytes, bytes]) -> Names:
     return {column: {int(number): name for number, name in named.items()} for column, named in kept.items()}
 
 
-def _validated(table: pd.DataFrame) -> pd.DataFrame:
+def _validate(table: pd.DataFrame) -> pd.DataFrame:
     """A table with exactly COLUMNS, in that order, each of its type; or ManifestError."""
     missing = [column for column in ("path", "split") if column not in table]
     unknown = [column for column in table if column not in COLUMNS]

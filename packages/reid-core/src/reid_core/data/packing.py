@@ -98,7 +98,7 @@ def unreadable_images(out: str | Path) -> list[str]:
     Args:
         out: the folder of the shards.
     """
-    return _listed(Path(out), UNREADABLE)
+    return _read_lists(Path(out), UNREADABLE)
 
 
 def unreachable_images(out: str | Path) -> list[str]:
@@ -107,10 +107,10 @@ def unreachable_images(out: str | Path) -> list[str]:
     Args:
         out: the folder of the shards.
     """
-    return _listed(Path(out), UNREACHABLE)
+    return _read_lists(Path(out), UNREACHABLE)
 
 
-def _listed(out: Path, suffix: str) -> list[str]:
+def _read_lists(out: Path, suffix: str) -> list[str]:
     files = sorted(out.glob(f"[!.]*{suffix}"))
     return [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 

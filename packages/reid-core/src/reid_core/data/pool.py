@@ -62,7 +62,7 @@ class Pool(NamedTuple):
         """Number of rows."""
         return sum(len(manifest) for manifest in self.manifests)
 
-    def drawn(self, number: int) -> np.ndarray:
+    def drawable_rows(self, number: int) -> np.ndarray:
         """Rows of a manifest that are an image or a video's frame, int64 [m], ascending.
 
         Args:

@@ -91,7 +91,7 @@ class _Shuffled(Batches):
         self._epoch = -1
         self._order = np.empty(0, dtype=np.int64)
 
-    def _shuffled(self, size: int, epoch: int) -> np.ndarray:
+    def _permutation(self, size: int, epoch: int) -> np.ndarray:
         """The epoch's permutation; only the latest is kept (34 MB for 4.2 million rows)."""
         if epoch != self._epoch:
             self._order, self._epoch = permutation(size, self.seed, epoch), epoch
@@ -145,7 +145,7 @@ class RandomBatches(_Shuffled):
         local = self.batch_size // self.world_size
         first = self.rank * local
         positions = (within * self.batch_size + first + np.arange(local)) % self.size
-        return self._draws(step, self._shuffled(self.size, epoch)[positions], first)
+        return self._draws(step, self._permutation(self.size, epoch)[positions], first)
 
 
 class PKBatches(_Shuffled):
@@ -209,7 +209,7 @@ class PKBatches(_Shuffled):
         local = self.identities // self.world_size
         first = self.rank * local
         places = within * self.identities + first + np.arange(local)
-        order = self._shuffled(len(self.pids), epoch)
+        order = self._permutation(len(self.pids), epoch)
         rows = [
             self._instances(int(order[place % len(order)]), epoch, int(place // len(order)))
             for place in places
@@ -293,7 +293,7 @@ class ImagePKBatches(PKBatches):
     def _around(self, number: int) -> np.ndarray:
         """The K rows of the identity of the image that is drawn as the `number`-th of the training."""
         turn, place = divmod(number, len(self._rows))
-        image = int(self._shuffled(len(self._rows), turn)[place])
+        image = int(self._permutation(len(self._rows), turn)[place])
         identity = int(np.searchsorted(self._starts, image, side="right")) - 1
         others = self._starts[identity] + permutation(int(self._counts[identity]), self.seed, number)
         return self._rows[np.resize([image, *others[others != image]], self.instances)]

@@ -57,7 +57,7 @@ def shard_bytes(shard: str, place: str) -> bytes:
     start, plus, size = place.partition("/")[0].partition("+")
     if not (start.isdecimal() and plus and size.isdecimal()):
         raise FileNotFoundError(f"{shard}: got the place {place!r}; expected START+SIZE/NAME")
-    data = _opened(shard).read(int(start), int(size))
+    data = _open(shard).read(int(start), int(size))
     if len(data) < int(size):
         raise FileNotFoundError(f"{shard}: ends before the image at {place}; pack it again")
     return data
@@ -86,5 +86,5 @@ class _Shard:
 
 
 @lru_cache(maxsize=OPEN_SHARDS)
-def _opened(path: str) -> _Shard:
+def _open(path: str) -> _Shard:
     return _Shard(path)

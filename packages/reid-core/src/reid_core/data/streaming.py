@@ -76,12 +76,12 @@ class ShardBatches(RandomBatches):
         self.streams, self.window = streams, window
         _, self._shards = np.unique(np.asarray(shards), return_inverse=True)
 
-    def _shuffled(self, size: int, epoch: int) -> np.ndarray:
+    def _permutation(self, size: int, epoch: int) -> np.ndarray:
         if epoch != self._epoch:
-            self._order, self._epoch = self._streamed(size, epoch), epoch
+            self._order, self._epoch = self._stream_order(size, epoch), epoch
         return self._order
 
-    def _streamed(self, size: int, epoch: int) -> np.ndarray:
+    def _stream_order(self, size: int, epoch: int) -> np.ndarray:
         """The epoch's rows in the order in which batches take them."""
         windows = permutation(int(self._shards.max()) + 1, self.seed, epoch, 0)[self._shards] // self.window
         order = permutation(size, self.seed, epoch, 1)

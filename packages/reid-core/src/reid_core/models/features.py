@@ -57,7 +57,7 @@ class Features(NamedTuple):
 
 
 def retrieval_arguments(query: Features, gallery: Features) -> dict[str, Any]:
-    """What `reid_eval.evaluate` and `reid_eval.ranked` take of both sides, masks included.
+    """What `reid_eval.evaluate` and `reid_eval.rank` take of both sides, masks included.
 
     Args:
         query: features of the queries.

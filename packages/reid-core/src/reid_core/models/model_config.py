@@ -152,14 +152,14 @@ def refuse_placeholder(path: Path) -> None:
 def _of_keys(cls: Any, values: Mapping[str, Any]) -> Any:
     """A dataclass from exactly its own keys."""
     fields = dataclasses.fields(cls)
-    missing = [f.name for f in fields if _required(f) and f.name not in values]
+    missing = [f.name for f in fields if _is_required(f) and f.name not in values]
     unknown = sorted(values.keys() - {f.name for f in fields})
     if missing or unknown:
         raise ValueError(f"keys of {cls.__name__}: missing {missing}, unknown {unknown}")
     return cls(**values)
 
 
-def _required(f: dataclasses.Field) -> bool:
+def _is_required(f: dataclasses.Field) -> bool:
     return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
 
 

@@ -117,15 +117,15 @@ def override(config: C, values: Mapping[str, Any]) -> C:
         4
     """
     for name, value in values.items():
-        config = _replaced(config, name.split("."), value, name)
+        config = _replace(config, name.split("."), value, name)
     return config
 
 
-def _replaced(config: Any, path: Sequence[str], value: Any, name: str) -> Any:
+def _replace(config: Any, path: Sequence[str], value: Any, name: str) -> Any:
     if isinstance(config, Mapping):
-        inner = _replaced(config.get(path[0]), path[1:], value, name) if len(path) > 1 else value
+        inner = _replace(config.get(path[0]), path[1:], value, name) if len(path) > 1 else value
         return {**config, path[0]: inner}
     if not dataclasses.is_dataclass(config) or not hasattr(config, path[0]):
         raise ValueError(f"{name}: there is no such setting")
-    inner = _replaced(getattr(config, path[0]), path[1:], value, name) if len(path) > 1 else value
+    inner = _replace(getattr(config, path[0]), path[1:], value, name) if len(path) > 1 else value
     return dataclasses.replace(config, **{path[0]: inner})  # type: ignore[type-var]

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import OwnerRecord, SoftFileLease, Timeout
 from rich.console import Console
 
-from reid_core.files import OwnershipLost, guarded
+from reid_core.files import OwnershipLost, guard_writes
 
 LEASE_SECONDS = float(os.environ.get("REID_LEASE_SECONDS", 300))
 """A lock that its owner has not renewed for so long may be taken over; the same on all machines."""
@@ -47,7 +47,7 @@ def owner(folder: Path) -> OwnerRecord | None:
     return _lease(folder).owner
 
 
-def described(record: OwnerRecord) -> str:
+def describe_owner(record: OwnerRecord) -> str:
     """An owner in words.
 
     Args:
@@ -107,11 +107,11 @@ def hold(folder: Path, what: str, wait: bool) -> Iterator[None]:
     def check() -> None:
         now = lease.owner
         if now is None or now.token != token:
-            by = "removed" if now is None else f"taken over by {described(now)}"
+            by = "removed" if now is None else f"taken over by {describe_owner(now)}"
             raise OwnershipLost(f"the lock of {what} was {by}: this process stops without writing any more")
 
     try:
-        with guarded(check):
+        with guard_writes(check):
             yield
     finally:
         lease.release()
@@ -119,7 +119,7 @@ def hold(folder: Path, what: str, wait: bool) -> Iterator[None]:
 
 def _acquire_from_other(lease: SoftFileLease, what: str, wait: bool) -> None:
     other = lease.owner
-    name = described(other) if other else "another process"
+    name = describe_owner(other) if other else "another process"
     if not wait and other and _is_here(other):
         raise Busy(f"{what} is being written by {name}: wait for it to end, or choose another --name")
     until = "it ends" if wait else f"its lease of {LEASE_SECONDS:g} s runs out"

@@ -86,7 +86,7 @@ def run(
         Busy: the same run is being written by another process.
     """
     stages = share_checks(recipe, config)
-    order = needed(stages, until)
+    order = needed_stages(stages, until)
     unknown = [name for name in force if not any(_is(stage, name) for stage in stages)]
     if unknown:
         raise ValueError(
@@ -97,7 +97,7 @@ def run(
 
         torch.set_num_threads(config.runtime.threads)
     with (
-        _owned(config),
+        _hold_run(config),
         Tracker.start(
             config.experiment,
             config.name,
@@ -140,7 +140,7 @@ def share_checks(recipe: Recipe, config: RecipeConfig) -> list[Stage]:
     return recipe.stages(config)
 
 
-def needed(stages: Sequence[Stage], until: str | None = None) -> list[Stage]:
+def needed_stages(stages: Sequence[Stage], until: str | None = None) -> list[Stage]:
     """The stages that one of them needs, itself last, in the recipe's order.
 
     Args:
@@ -153,7 +153,7 @@ def needed(stages: Sequence[Stage], until: str | None = None) -> list[Stage]:
     Example:
         >>> none = lambda job: {}
         >>> stages = [Stage("a", none, 0), Stage("b", none, 0), Stage("c", none, 0, {"a": None})]
-        >>> [stage.name for stage in needed(stages, "c")]
+        >>> [stage.name for stage in needed_stages(stages, "c")]
         ['a', 'c']
     """
     until = until or stages[-1].name
@@ -297,7 +297,7 @@ def packages() -> dict[str, str]:
 
 
 @contextmanager
-def _owned(config: RecipeConfig) -> Iterator[None]:
+def _hold_run(config: RecipeConfig) -> Iterator[None]:
     """The run folder's lock, held by rank 0."""
     with ExitStack() as held:
         share(

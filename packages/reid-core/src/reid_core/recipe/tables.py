@@ -25,7 +25,7 @@ from reid_core.recipe.config import RecipeConfig, override, tracking_uri
 from reid_core.recipe.lease import hold
 from reid_core.recipe.results import incomplete_results
 from reid_core.recipe.rows import PREPARE
-from reid_core.recipe.runner import Recipe, needed, run, share_checks
+from reid_core.recipe.runner import Recipe, needed_stages, run, share_checks
 from reid_core.tracking.tracker import Tracker
 
 TABLES_FOLDER = "tables"
@@ -50,7 +50,7 @@ class Row:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     paper: Mapping[str, float] = field(default_factory=dict)
 
-    def printed(self, metric: str) -> str:
+    def format_number(self, metric: str) -> str:
         """The paper's number in its one or two decimals; empty where it has none.
 
         Args:
@@ -58,7 +58,7 @@ class Row:
 
         Example:
             >>> row = Row("FT-CLIP", paper={"mAP": 78.11, "rank_1": 69.0})
-            >>> row.printed("mAP"), row.printed("rank_1"), row.printed("mINP")
+            >>> row.format_number("mAP"), row.format_number("rank_1"), row.format_number("mINP")
             ('78.11', '69.0', '')
         """
         return f"{self.paper[metric]:.2f}".removesuffix("0") if metric in self.paper else ""
@@ -152,7 +152,7 @@ def ablate(recipe: Recipe, config: RecipeConfig, table: Table) -> list[Found]:
         raise ValueError(f"{table.name} has no rows to run: {table.command}")
     rows = [_trials(recipe, config, table, number) for number in range(len(table.rows))]
     for one in itertools.chain(*rows):
-        needed(share_checks(recipe, one), table.until)
+        needed_stages(share_checks(recipe, one), table.until)
     for one in itertools.chain(*rows):  # and against the data
         run(recipe, one, PREPARE)
     found = [_run_row(recipe, table, row, trials) for row, trials in zip(table.rows, rows, strict=True)]
@@ -250,7 +250,7 @@ def _cells(table: Table, found: Sequence[Found]) -> Iterable[list[str]]:
         for name in table.metrics:
             ours = "" if one.metrics[name] is None else f"{one.metrics[name]:.1f}"
             deviation = f" ± {one.spread[name]:.1f}" if name in one.spread else ""
-            cells += [ours + deviation, one.row.printed(name)]
+            cells += [ours + deviation, one.row.format_number(name)]
         yield [one.row.title, *cells, f"{one.run} (incomplete)" if one.incomplete else one.run]
 
 

@@ -110,7 +110,7 @@ def write_market1501(
     ):
         for k in range(count):
             camera = int(rng.integers(world.cameras))
-            box = _missed(rng) if pid == -1 or k % 2 else (0.0, 0.0, 1.0)
+            box = _missed_box(rng) if pid == -1 or k % 2 else (0.0, 0.0, 1.0)
             # Junk is a bad box around somebody of the test set, a distractor anybody else.
             who = int(rng.integers(train, world.identities)) if pid == -1 else BYSTANDERS + 50_000 + k
             name = f"bounding_box_test/{_market_name(pid, camera, 20 + k // 9, k % 9 * FRAME_STEP)}"
@@ -168,7 +168,7 @@ def write_mars(
         "test": [],
     }  # (pid in the name, identity, camera, tracklet, number in the name, box)
     for k in range(extra):
-        for pid, box in (("0000", (0.0, 0.0, 1.0)), ("00-1", _missed(rng))):
+        for pid, box in (("0000", (0.0, 0.0, 1.0)), ("00-1", _missed_box(rng))):
             who = BYSTANDERS + 60_000 + k if pid == "0000" else int(rng.integers(train, world.identities))
             walks["test"].append((pid, who, int(rng.integers(world.cameras)), 40 + k, k + 1, box))
     for identity in range(world.identities):
@@ -272,7 +272,7 @@ def _train_identities(world: World, asked: int | None) -> int:
     return train
 
 
-def _known(identity: int) -> int:
+def _known_pid(identity: int) -> int:
     return identity if identity < BYSTANDERS else -1
 
 
@@ -281,7 +281,7 @@ def _market_name(pid: int, camera: int, tracklet: int, frame: int) -> str:
     return f"{label}_c{camera + 1}s{tracklet + 1}_{tracklet * 1000 + frame * 5 + 1:06d}_{1:02d}.jpg"
 
 
-def _missed(rng: np.random.Generator) -> tuple[float, float, float]:
+def _missed_box(rng: np.random.Generator) -> tuple[float, float, float]:
     """A box with little of the person in it."""
     side = 1 if rng.random() < 0.5 else -1
     return side * float(rng.uniform(0.15, 0.4)), float(rng.uniform(-0.5, 0.5)), float(rng.uniform(0.5, 1.6))
@@ -299,7 +299,7 @@ def _draw(
         _, encoded = cv2.imencode(".jpg", cv2.cvtColor(crop.image, cv2.COLOR_RGB2BGR), options)
         path.write_bytes(encoded.tobytes())
         rows.append(
-            (shot.path, _known(crop.identity), _known(shot.identity), crop.camera, shot.track, 
+            (shot.path, _known_pid(crop.identity), _known_pid(shot.identity), crop.camera, shot.track, 
              crop.frame, shot.video, crop.clothes, crop.platform, crop.occlusion)
         )  # fmt: skip
         if truth:
@@ -309,7 +309,7 @@ def _draw(
     return rows, np.stack([crop.keypoints for crop in crops]), np.stack([crop.labels for crop in crops])
 
 
-def _drawn(world: World, folder: Path, shots: list[Shot], truth: bool, workers: int) -> Iterator[tuple]:
+def _draw_shots(world: World, folder: Path, shots: list[Shot], truth: bool, workers: int) -> Iterator[tuple]:
     chunks = [shots[at : at + _CHUNK] for at in range(0, len(shots), _CHUNK)]
     if workers <= 1:
         yield from (_draw(world, folder, chunk, truth) for chunk in chunks)
@@ -351,7 +351,7 @@ def _write(
         rows: list[tuple] = []
         kept: tuple[np.ndarray, np.ndarray] | None = None
         with Progress(f"synthetic {name}", len(shots), enabled=progress) as bar:
-            for part, points, labels in _drawn(world, folder, shots, truth, workers):
+            for part, points, labels in _draw_shots(world, folder, shots, truth, workers):
                 if points is not None and labels is not None:
                     if kept is None:
                         n = len(shots)

@@ -39,7 +39,7 @@ def ints(values: object) -> np.ndarray:
     return np.asarray(values, np.int32)
 
 
-def _shaded(height: int, width: int, base: np.ndarray, rng: np.random.Generator, grain: float) -> np.ndarray:
+def _shade(height: int, width: int, base: np.ndarray, rng: np.random.Generator, grain: float) -> np.ndarray:
     noise = 9 * smooth_noise(rng, height, width, 3) + grain * rng.standard_normal(
         (height, width), dtype=np.float32
     )
@@ -48,7 +48,7 @@ def _shaded(height: int, width: int, base: np.ndarray, rng: np.random.Generator,
 
 def _wall(image: np.ndarray, x0: int, x1: int, horizon: int, rng: np.random.Generator) -> None:
     base = floats(WALLS[rng.integers(len(WALLS))])
-    part = _shaded(horizon, x1 - x0, base, rng, 3)
+    part = _shade(horizon, x1 - x0, base, rng, 3)
     width = x1 - x0
     kind = rng.choice(["brick", "panels", "windows", "hedge", "shop", "fence"])
     dark, pale = (base * 0.6).tolist(), (base * 1.25).clip(0, 250).tolist()
@@ -68,7 +68,7 @@ def _wall(image: np.ndarray, x0: int, x1: int, horizon: int, rng: np.random.Gene
             glass = floats(rng.choice([[48, 56, 66], [92, 108, 118], [170, 168, 150]]))
             w = int(step * 0.75)
             pane = part[top:bottom, x : min(x + w, width)]
-            pane[:] = _shaded(pane.shape[0], pane.shape[1], glass, rng, 2)
+            pane[:] = _shade(pane.shape[0], pane.shape[1], glass, rng, 2)
             pane += np.linspace(30, -20, pane.shape[0], dtype=np.float32)[:, None, None]
             cv2.rectangle(part, (x, top), (min(x + w, width), bottom), pale, 3, cv2.LINE_AA)
     elif kind == "hedge":
@@ -85,7 +85,7 @@ def _wall(image: np.ndarray, x0: int, x1: int, horizon: int, rng: np.random.Gene
 def _ground(image: np.ndarray, x0: int, x1: int, horizon: int, rng: np.random.Generator) -> None:
     height, width = image.shape[0], x1 - x0
     base = floats(GROUNDS[rng.integers(len(GROUNDS))])
-    part = _shaded(height - horizon, width, base, rng, 5)
+    part = _shade(height - horizon, width, base, rng, 5)
     part += np.linspace(-14, 12, height - horizon, dtype=np.float32)[:, None, None]
     line = (base * 0.75).tolist()
     if rng.random() < 0.65:
@@ -193,13 +193,13 @@ def _paste(image: np.ndarray, sprite: np.ndarray, x: int, bottom: int, height: i
 
 def _from_above(rng: np.random.Generator, clutter: float) -> np.ndarray:
     height, width = SCENE
-    image = _shaded(height, width, floats(GROUNDS[rng.integers(len(GROUNDS))]), rng, 5)
+    image = _shade(height, width, floats(GROUNDS[rng.integers(len(GROUNDS))]), rng, 5)
     x = 0
     while x < width:
         step = int(rng.integers(90, 380))
         base = floats(GROUNDS[rng.integers(len(GROUNDS))])
         piece = image[:, x : x + step]
-        piece[:] = _shaded(height, piece.shape[1], base, rng, 5)
+        piece[:] = _shade(height, piece.shape[1], base, rng, 5)
         if rng.random() < 0.5:
             gap = int(rng.integers(16, 44))
             for k in range(0, max(height, step), gap):

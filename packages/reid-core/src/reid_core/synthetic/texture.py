@@ -117,7 +117,7 @@ def _pattern(
     return _mix(plain, over, np.asarray(weight, np.float32))
 
 
-def _wrinkled(texture: np.ndarray, rng: np.random.Generator, strength: float = 0.07) -> np.ndarray:
+def _wrinkle(texture: np.ndarray, rng: np.random.Generator, strength: float = 0.07) -> np.ndarray:
     height, width = texture.shape[:2]
     folds = smooth_noise(rng, height, width, 7) + 0.7 * smooth_noise(rng, height, width, 16)
     return np.clip(texture * (1 + strength * folds[..., None]), 4, 250)
@@ -161,7 +161,7 @@ def _trunk(
         # From the shoulder opposite to the bag, across chest and back.
         along = outfit.bag_side * np.where(np.abs(u) < 0.5, u, np.sign(u) * (1 - np.abs(u))) * 2
         top = _mix(top, strap, np.abs(v - 0.5 - 0.5 * along) < 0.06)
-    return _wrinkled(top, rng)
+    return _wrinkle(top, rng)
 
 
 def _limb(part: np.ndarray, skin: np.ndarray, until: float) -> np.ndarray:
@@ -182,15 +182,15 @@ def textures(seed: int, identity: int, clothes: int, body: Body, outfit: Outfit)
         ).astype(np.float32)
         for name in (outfit.top, outfit.accent, outfit.bottom, outfit.bottom_accent)
     )
-    bare = _wrinkled(np.broadcast_to(skin, (*LIMB, 3)).astype(np.float32), rng, 0.03)
+    bare = _wrinkle(np.broadcast_to(skin, (*LIMB, 3)).astype(np.float32), rng, 0.03)
 
     sleeve_colour = over if outfit.pattern == "sleeves" else base
     sleeve_pattern = outfit.pattern if outfit.pattern in ("stripes", "plaid", "dots", "blotches") else "plain"
-    sleeve = _wrinkled(_pattern(sleeve_pattern, outfit, sleeve_colour, over, LIMB, rng), rng)
+    sleeve = _wrinkle(_pattern(sleeve_pattern, outfit, sleeve_colour, over, LIMB, rng), rng)
     upper_until = {"long": 2.0, "short": 0.7, "none": 0.1}[outfit.sleeve]
     lower_until = 0.72 if outfit.sleeve == "long" else -1.0
 
-    cloth = _wrinkled(_pattern(outfit.bottom_pattern, outfit, low, low_over, LIMB, rng), rng)
+    cloth = _wrinkle(_pattern(outfit.bottom_pattern, outfit, low, low_over, LIMB, rng), rng)
     thigh_until = {"shorts": 0.85, "skirt": -1.0}.get(outfit.legs, 2.0)
     shin_until = {"shorts": -1.0, "skirt": -1.0, "slim": 0.86}.get(outfit.legs, 2.0)
     bag = np.broadcast_to(colour(outfit.bag_colour), (*LIMB, 3)).astype(np.float32)
@@ -206,16 +206,16 @@ def textures(seed: int, identity: int, clothes: int, body: Body, outfit: Outfit)
     found = {
         "head": _head(body, outfit, rng),
         "neck": bare,
-        "hair": _wrinkled(np.broadcast_to(np.asarray(body.hair, np.float32), (*LIMB, 3)), rng, 0.12),
+        "hair": _wrinkle(np.broadcast_to(np.asarray(body.hair, np.float32), (*LIMB, 3)), rng, 0.12),
         "hat": np.broadcast_to(colour(outfit.hat_colour), (*LIMB, 3)).astype(np.float32),
         "trunk": _trunk(outfit, base, over, skin, rng),
         "upper_arm": _limb(sleeve, skin, upper_until),
         "lower_arm": _limb(sleeve, skin, lower_until),
-        "hips": _wrinkled(_pattern(outfit.bottom_pattern, outfit, low, low_over, TRUNK, rng), rng),
-        "hem": _wrinkled(hem, rng),
+        "hips": _wrinkle(_pattern(outfit.bottom_pattern, outfit, low, low_over, TRUNK, rng), rng),
+        "hem": _wrinkle(hem, rng),
         "thigh": _limb(cloth, skin, thigh_until),
         "shin": _limb(cloth, skin, shin_until),
         "shoe": shoe,
-        "bag": _wrinkled(bag, rng, 0.05),
+        "bag": _wrinkle(bag, rng, 0.05),
     }
     return {name: with_ones(texture) for name, texture in found.items()}

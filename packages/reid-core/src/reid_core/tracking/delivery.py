@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
-from reid_core.tracking.events import load_state, locked, log, read_events, redact, save_state
+from reid_core.tracking.events import load_state, lock_log, log, read_events, redact, save_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,7 +57,7 @@ def deliver(folder: Path, uri: str) -> Delivery:
     Returns:
         What came of it.
     """
-    with locked(folder):
+    with lock_log(folder):
         state = load_state(folder)
         server = state["servers"].setdefault(redact(uri), {"sent": 0, "runs": {}})
         if state.pop("damaged", False):
@@ -116,7 +116,7 @@ def _send(
     save: Callable[[], None],
 ) -> tuple[int, int]:
     sent = refused = 0
-    for offset, group in _grouped(events(server["sent"])):
+    for offset, group in _group_metrics(events(server["sent"])):
         accepted = _try(lambda group=group: _apply(client, folder, uri, server, group, save))  # type: ignore[misc]
         sent += len(group) if accepted else 0
         refused += 0 if accepted else len(group)
@@ -124,7 +124,9 @@ def _send(
     return sent, refused
 
 
-def _grouped(events: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+def _group_metrics(
+    events: Iterator[tuple[int, dict[str, Any]]],
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Join neighbouring metrics of a run up to one batch; every other event stands alone."""
     group: list[dict[str, Any]] = []
     end = size = 0
@@ -186,7 +188,7 @@ def _apply(
         tags = {"mlflow.runName": event["name"], KEY_TAG: f"{folder.resolve()} {key} {event['time']}"}
         if "parent" in event:
             tags["mlflow.parentRunId"] = server["runs"][event["parent"]]
-        server["runs"][key] = _created(client, server, key, event["time"], tags, save)
+        server["runs"][key] = _create_run(client, server, key, event["time"], tags, save)
         save()
         return
     run_id = server["runs"][key]
@@ -220,7 +222,7 @@ def _apply(
         client.set_terminated(run_id, event["status"], end_time=event["time"])
 
 
-def _created(
+def _create_run(
     client: MlflowClient,
     server: dict[str, Any],
     key: str,

@@ -121,7 +121,7 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     write_atomically(folder / STATE_FILE, json.dumps(state, indent=2) + "\n")
 
 
-def locked(folder: Path) -> AbstractContextManager[Any]:
+def lock_log(folder: Path) -> AbstractContextManager[Any]:
     """Only one process delivers a log at a time: a run and a `sync` beside it would send twice.
 
     Args:

@@ -13,7 +13,7 @@ from reid_core.tracking.delivery import deliver, import_mlflow, sqlite_file
 from reid_core.tracking.events import (
     JOURNAL_FILE,
     load_state,
-    locked,
+    lock_log,
     log,
     read_events,
     redact,
@@ -53,7 +53,7 @@ class Journal:
         for _, event in read_events(folder, 0):
             self._note(event)
         self._file = open(folder / JOURNAL_FILE, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
-        with locked(folder):
+        with lock_log(folder):
             save_state(folder, {**load_state(folder), "last_uri": redact(uri)})
         self._sender = _Sender(folder, uri)
         self._sender.start()

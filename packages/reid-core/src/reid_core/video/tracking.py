@@ -59,7 +59,7 @@ def detect_frames(
         ValueError: the detector returns something else.
     """
     for chunk in _chunks_ahead(frames, batch):
-        yield from zip(chunk, _detected(detect, chunk), strict=True)
+        yield from zip(chunk, _detect(detect, chunk), strict=True)
 
 
 def track_boxes(
@@ -90,7 +90,7 @@ def _chunks_ahead(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
             yield chunk
 
 
-def _detected(detect: Detector, chunk: Sequence[Frame]) -> list[Detections]:
+def _detect(detect: Detector, chunk: Sequence[Frame]) -> list[Detections]:
     """The detector's boxes and scores, checked: it may be anybody's."""
     found = detect([frame.image for frame in chunk])
     if len(found) != len(chunk):

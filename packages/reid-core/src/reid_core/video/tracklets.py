@@ -133,7 +133,9 @@ def extract_tracklets(
     with Progress("videos", len(mine), len(mine) - len(todo), enabled=progress) as shown:
         for number, name in enumerate(todo, start=len(mine) - len(todo)):
             message = f"{unreadable} unreadable" if unreadable else ""
-            frames = _shown(read_frames(root / name, config.every), shown, number, f"{name} {message}")
+            frames = _show_progress(
+                read_frames(root / name, config.every), shown, number, f"{name} {message}"
+            )
             try:
                 _extract(frames, out / name, detect, config, batch)
             except UnreadableVideo as error:
@@ -156,7 +158,7 @@ def unreadable_videos(out: str | Path, videos: str | Path) -> dict[str, str]:
     return {name: file.read_text().strip() for name, file in files if file.exists()}
 
 
-def _shown(frames: Iterator[Frame], shown: Progress, number: int, label: str) -> Iterator[Frame]:
+def _show_progress(frames: Iterator[Frame], shown: Progress, number: int, label: str) -> Iterator[Frame]:
     """The frames; a video of a day says how far it is, too."""
     for frame in frames:
         seconds = int(frame.number / frame.rate)

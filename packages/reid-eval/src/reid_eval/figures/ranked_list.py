@@ -34,8 +34,8 @@ def ranked_list_figure(
     Args:
         query_images: one image or clip a query, in the order of the rows of `indices`.
         gallery_images: images or clips, looked up by the gallery rows in `indices`; only those are read.
-        indices: int [q k] from `ranked`; -1 leaves the place empty.
-        correct: bool [q k] from `ranked`.
+        indices: int [q k] from `rank`; -1 leaves the place empty.
+        correct: bool [q k] from `rank`.
         labels: what to write beside each query, such as its average precision; none by default.
         title: over the figure.
 

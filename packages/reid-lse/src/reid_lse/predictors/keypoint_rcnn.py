@@ -66,7 +66,7 @@ class KeypointRCNNPredictor:
         """Predict keypoints; see `KeypointPredictor`."""
         keypoints = torch.zeros(len(images), len(COCO_KEYPOINTS), 3)
         for at in range(0, len(images), BATCH):
-            crops = [_widened(image.to(self.device)) / 255 for image in images[at : at + BATCH]]
+            crops = [_widen(image.to(self.device)) / 255 for image in images[at : at + BATCH]]
             for row, found in enumerate(self.model(crops), start=at):
                 if len(found["scores"]):
                     best = int(found["scores"].argmax())
@@ -114,7 +114,7 @@ def build_keypoint_rcnn() -> KeypointRCNN:
     )
 
 
-def _widened(image: Tensor) -> Tensor:
+def _widen(image: Tensor) -> Tensor:
     height, width = image.shape[1:]
     least = -(-max(height, width) // SLIVER)
     return F.pad(image, (0, max(0, least - width), 0, max(0, least - height)))

@@ -143,7 +143,7 @@ class SamSegmenter:
                 decoded = list(self._decode(*windows, crops, tiles, keypoints[part], chosen))
             for crop, area, logits in decoded:
                 sources = [(tiles[place], crops[place]) for place in crop]
-                for places, full in self._resized(logits, sources):
+                for places, full in self._resize(logits, sources):
                     yield [part[crop[i]] for i in places], [area[i] for i in places], full
 
     def _tile(self, place: int, image: Tensor) -> _Tile:
@@ -228,7 +228,7 @@ class SamSegmenter:
         # The decoder takes many prompts of one image; vmap gives every prompt its own.
         return torch.vmap(one)(embeddings, positions, sparse, dense)
 
-    def _resized(
+    def _resize(
         self, logits: Tensor, sources: list[tuple[_Tile, Tensor]]
     ) -> Iterator[tuple[list[int], Tensor]]:
         """Logits [m h w] at their crops' sizes, as SAM's own code resizes them, by size: places, [n h w]."""

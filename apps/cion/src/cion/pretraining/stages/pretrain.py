@@ -21,7 +21,7 @@ from cion.pretraining.stages.denoise import identity_file
 from cion.pretraining.stages.identities import sample_identities, with_identities
 from cion.pretraining.stages.tracklets import VIDEOS, load_videos
 from cion.pretraining.variants import DINO, IDENTITIES, RAW
-from reid_core.data.datasets import ImageDataset, seeded
+from reid_core.data.datasets import ImageDataset, seed_torch
 from reid_core.data.manifest import Manifest
 from reid_core.data.samplers import CurriculumBatches
 from reid_core.data.transforms import MultiCrop
@@ -160,7 +160,7 @@ def build_objective(section: PreTraining, steps: int, steps_per_epoch: int, runt
     """
     settings, network = section.pretrain, section.network
     frozen = min(steps, round(settings.freeze_prototypes_epochs * steps_per_epoch))
-    with seeded(section.seed):
+    with seed_torch(section.seed):
         backbone = build_backbone(
             network.backbone, network.image_size, drop_path=settings.drop_path, **network.options
         )

@@ -69,7 +69,7 @@ def find_tracklets(job: Job) -> dict[str, Any]:
         with atomic(job.folder / IDENTITIES_FILE) as temporary:
             np.save(temporary, truth)
     if section.seed is not None:
-        videos = mistracked(videos, settings.switch, settings.split, section.seed)
+        videos = corrupt_tracklets(videos, settings.switch, settings.split, section.seed)
     videos.save(job.folder / VIDEOS_FILE)
     table = videos.table
     counts = {name: int((np.unique(table[name]) >= 0).sum()) for name in ("tracklet", "video")}
@@ -113,7 +113,7 @@ def with_tracklets(manifest: Manifest) -> Manifest:
     return Manifest(table, manifest.root, manifest.name)
 
 
-def mistracked(manifest: Manifest, switch: float, split: float, seed: int) -> Manifest:
+def corrupt_tracklets(manifest: Manifest, switch: float, split: float, seed: int) -> Manifest:
     """Tracklets as a tracker makes them that mixes people up and loses them; no image is moved.
 
     Args:
@@ -129,7 +129,7 @@ def mistracked(manifest: Manifest, switch: float, split: float, seed: int) -> Ma
         >>> from pathlib import Path
         >>> table = pd.DataFrame({"path": list("abcdefgh"), "split": "unlabeled", "video": 0})
         >>> table["tracklet"] = [0, 0, 0, 0, 1, 1, 1, 1]
-        >>> mistracked(Manifest(table, Path("/data")), 1.0, 0.0, 0).table["tracklet"].tolist()
+        >>> corrupt_tracklets(Manifest(table, Path("/data")), 1.0, 0.0, 0).table["tracklet"].tolist()
         [0, 0, 1, 1, 1, 1, 0, 0]
     """
     table = manifest.table.copy()

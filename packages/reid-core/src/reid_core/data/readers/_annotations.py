@@ -21,7 +21,7 @@ LARGEST_ID = np.iinfo(np.int64).max
 SEPARATOR = re.compile(r"[\s,]*")
 
 
-def annotated(root: Path, annotations: str, dataset: str) -> pd.DataFrame:
+def read_annotations(root: Path, annotations: str, dataset: str) -> pd.DataFrame:
     """Rows of a JSON file of annotations: path, pid, split "train".
 
     A pid is the "id", plus 1 where the file counts people from 0 (0 means distractor in a manifest).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers._annotations import annotated
+from reid_core.data.readers._annotations import read_annotations
 from reid_core.data.readers._files import base_folder
 
 ANNOTATIONS = "cional_annos.json"
@@ -28,4 +28,4 @@ def read_cion_al(root: str | Path) -> Manifest:
         ReaderError: an annotation can't be read.
     """
     root = base_folder(root, "cion_al", ("CION_AL",), ANNOTATIONS, f"sec0, sec1, ... and {ANNOTATIONS}")
-    return Manifest(annotated(root, ANNOTATIONS, "cion_al"), root, "cion_al")
+    return Manifest(read_annotations(root, ANNOTATIONS, "cion_al"), root, "cion_al")

@@ -48,9 +48,9 @@ def read_ls_vid(root: str | Path) -> Manifest:
     expected = "list_sequence, tracklet_train, tracklet_test and test"
     root = base_folder(root, "ls_vid", ("LS-VID", "info"), LISTS, expected)
     images = root.parent if root.name == "info" else root
-    train = _listed(images, root / LISTS / "list_seq_train.txt", first_pid=1, first_tracklet=0)
+    train = _list_rows(images, root / LISTS / "list_seq_train.txt", first_pid=1, first_tracklet=0)
     first, after = int(train["pid"].max()) + 1, int(train["tracklet"].iloc[-1]) + 1
-    test = _listed(images, root / LISTS / "list_seq_test.txt", first_pid=first, first_tracklet=after)
+    test = _list_rows(images, root / LISTS / "list_seq_test.txt", first_pid=first, first_tracklet=after)
     queries, file = _queries(root)
     count = int(test["tracklet"].iloc[-1]) + 1 - after
     if not len(queries) or queries.min() < 1 or queries.max() > count:
@@ -73,7 +73,7 @@ def _queries(root: Path) -> tuple[np.ndarray, Path]:
     return matrix(file, "query").reshape(-1), file
 
 
-def _listed(root: Path, file: Path, first_pid: int, first_tracklet: int) -> pd.DataFrame:
+def _list_rows(root: Path, file: Path, first_pid: int, first_tracklet: int) -> pd.DataFrame:
     """Rows of a list's tracklets, without their split."""
     entries = labelled_paths(file, "ls_vid")
     by_folder: defaultdict[str, dict[str, int]] = defaultdict(dict)  # folder -> beginning -> entry

@@ -12,7 +12,7 @@ import pandas as pd
 
 from reid_core.data.lmdb_images import keys
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers._annotations import annotated
+from reid_core.data.readers._annotations import read_annotations
 from reid_core.data.readers._files import ReaderError, parse_names, walk_images
 from reid_core.data.readers.lmdb import lmdb_file
 
@@ -42,7 +42,7 @@ def read_luperson_nl(root: str | Path, annotations: str | None = None) -> Manife
         ReaderError: a name, key or annotation can't be parsed, or nothing is there.
     """
     if annotations is not None:
-        return Manifest(annotated(Path(root), annotations, "luperson_nl"), Path(root), "luperson_nl")
+        return Manifest(read_annotations(Path(root), annotations, "luperson_nl"), Path(root), "luperson_nl")
     file = lmdb_file(root, "luperson_nl")
     base = Path(root) if file is None else file.parent
     paths: list[str] = []

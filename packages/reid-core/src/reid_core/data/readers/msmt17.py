@@ -43,15 +43,15 @@ def read_msmt17(root: str | Path, val: bool = True) -> Manifest:
     if folders is None:
         expected = " or ".join(" and ".join(pair) for pair in VERSIONS.values())
         raise FileNotFoundError(f"msmt17: {root} holds no images; expected the folders {expected}")
-    train = [_listed(root, "train", folders[0], "train", first_pid=1)]
+    train = [_list_rows(root, "train", folders[0], "train", first_pid=1)]
     if val:
-        train.append(_listed(root, "val", folders[0], "train", first_pid=1))
+        train.append(_list_rows(root, "val", folders[0], "train", first_pid=1))
     after = max(int(part["pid"].max()) for part in train) + 1
-    test = [_listed(root, split, folders[1], split, first_pid=after) for split in ("query", "gallery")]
+    test = [_list_rows(root, split, folders[1], split, first_pid=after) for split in ("query", "gallery")]
     return Manifest(pd.concat([*train, *test], ignore_index=True), root, "msmt17")
 
 
-def _listed(root: Path, name: str, folder: str, split: str, first_pid: int) -> pd.DataFrame:
+def _list_rows(root: Path, name: str, folder: str, split: str, first_pid: int) -> pd.DataFrame:
     """The rows of list_NAME.txt."""
     paths, labels = zip(*labelled_paths(root / f"list_{name}.txt", "msmt17"), strict=True)
     names = parse_names((path.rpartition("/")[2] for path in paths), NAME, root / folder, WANTED)

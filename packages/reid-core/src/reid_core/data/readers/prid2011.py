@@ -46,12 +46,12 @@ def read_prid2011(root: str | Path, split: int = 0, min_frames: int = MIN_FRAMES
             "expected at least two (lower min_frames)"
         )
     file = next((at / SPLITS_FILE for at in (given, root, root.parent) if (at / SPLITS_FILE).is_file()), None)
-    train = drawn_half(enough, split) if file is None else _listed(file, split)
+    train = drawn_half(enough, split) if file is None else _training_pids(file, split)
     table = divide(table[table["pid"].isin(enough)], train)
     return Manifest(table, root, "prid2011")
 
 
-def _listed(file: Path, split: int) -> list[int]:
+def _training_pids(file: Path, split: int) -> list[int]:
     """Pids of a division's training people."""
     try:
         divisions = json.loads(file.read_text(encoding="utf-8-sig"))

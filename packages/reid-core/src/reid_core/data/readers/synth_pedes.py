@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reid_core.data.manifest import Manifest
-from reid_core.data.readers._annotations import annotated
+from reid_core.data.readers._annotations import read_annotations
 from reid_core.data.readers._files import base_folder
 
 ANNOTATIONS = "synthpedes_dataset.json"
@@ -29,4 +29,4 @@ def read_synth_pedes(root: str | Path) -> Manifest:
     """
     expected = f"Part1, Part2, ... and {ANNOTATIONS}"
     root = base_folder(root, "synth_pedes", ("SYNTH-PEDES",), ANNOTATIONS, expected)
-    return Manifest(annotated(root, ANNOTATIONS, "synth_pedes"), root, "synth_pedes")
+    return Manifest(read_annotations(root, ANNOTATIONS, "synth_pedes"), root, "synth_pedes")

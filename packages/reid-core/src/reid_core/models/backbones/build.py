@@ -138,7 +138,7 @@ def _other_settings(
     settings = {**{key: value for key, value in ANY_SIZE.items() if key in parameters}, **options}
     if "img_size" in parameters:
         stride = plain.feature_info[-1]["reduction"]
-        settings["img_size"] = Sizes(stride, stride).padded(image_size)
+        settings["img_size"] = Sizes(stride, stride).padded_size(image_size)
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     if "drop_path_rate" in parameters or (drop_path and open_ended):
         settings["drop_path_rate"] = drop_path

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def _padded(side: int, patch: int, stride: int) -> int:
+def _padded_side(side: int, patch: int, stride: int) -> int:
     return side + -side % patch if stride == patch else max(side, patch)
 
 
@@ -29,7 +29,7 @@ def patch_grid(image_size: tuple[int, int], patch: int, stride: int | None = Non
         ((4, 3), (21, 10))
     """
     stride = patch if stride is None else stride
-    height, width = ((_padded(side, patch, stride) - patch) // stride + 1 for side in image_size)
+    height, width = ((_padded_side(side, patch, stride) - patch) // stride + 1 for side in image_size)
     return height, width
 
 
@@ -51,7 +51,7 @@ def pad_patches(images: Tensor, patch: int, stride: int | None = None) -> Tensor
     """
     stride = patch if stride is None else stride
     height, width = images.shape[-2:]
-    down, right = _padded(height, patch, stride) - height, _padded(width, patch, stride) - width
+    down, right = _padded_side(height, patch, stride) - height, _padded_side(width, patch, stride) - width
     return functional.pad(images, (0, right, 0, down)) if down or right else images
 
 
@@ -75,14 +75,14 @@ class Sizes(NamedTuple):
     unit: int
     only: tuple[int, int] | None = None
 
-    def padded(self, image_size: tuple[int, int]) -> tuple[int, int]:
+    def padded_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of an image after `pad`."""
         height, width = (side + -side % self.unit for side in image_size)
         return height, width
 
     def grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of the patch tokens of an image of that size in pixels; an error where it can't be taken."""
-        if self.only not in (None, self.padded(image_size)):
+        if self.only not in (None, self.padded_size(image_size)):
             built, given = (f"{height}x{width}" for height, width in (self.only, image_size))
             raise ValueError(
                 f"this backbone takes images of {built} alone, got {given}: build it for that size, or "

@@ -94,7 +94,7 @@ def _rank(name: str, model: Any, whole: Sizes, image_size: Size) -> int:
     """Dimensions of the model's features: 4 of a map, 3 of a sequence."""
     try:
         with torch.no_grad():
-            x = model.forward_features(torch.empty(BATCH, 3, *whole.padded(image_size)))
+            x = model.forward_features(torch.empty(BATCH, 3, *whole.padded_size(image_size)))
     except Exception as error:
         raise _refusal(name, _failure(error, image_size)) from error
     if not isinstance(x, Tensor) or x.ndim not in (3, 4):
@@ -108,7 +108,7 @@ def _find_sizes(name: str, encoder: CNNEncoder | SequenceEncoder, image_size: Si
     stride = encoder.sizes.stride
     whole = Sizes(stride, stride)
     # Half a patch more in each direction: no whole number of patches, and another grid.
-    height, width = whole.padded(image_size)
+    height, width = whole.padded_size(image_size)
     other = (height + stride // 2 + 1, width + stride // 2 + 1)
     for sizes in (encoder.sizes, whole, whole._replace(only=(height, width))):
         encoder.sizes = sizes

@@ -92,7 +92,7 @@ class CircleMGNObjective(nn.Module):
         """
         labels = self.first.labels(batch["pid"])
         heads: Any = self.model.heads
-        before = self.model.extractor.reduced(self._maps(batch["image"]))  # type: ignore[operator]
+        before = self.model.extractor.reduce_maps(self._maps(batch["image"]))  # type: ignore[operator]
         features = [head.neck(x) for head, x in zip(heads, before, strict=True)]
         cosines = [
             functional.linear(functional.normalize(x.float()), functional.normalize(head.classifier.weight))

@@ -69,7 +69,7 @@ class MGNExtractor(nn.Module):
         shared = self.shared(images)
         return [stage(shared) for stage in self.stages]
 
-    def reduced(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def reduce_maps(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Feature maps -> eight features [b 256]: the three global ones first."""
         parts = [(stripes, x) for stripes, x in zip(STRIPES, maps, strict=True) if stripes > 1]
         if self.pools is None:
@@ -88,4 +88,4 @@ class MGNExtractor(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images [b 3 h w] -> eight features [b 256]: the three global ones first."""
-        return self.reduced(self.maps(images))
+        return self.reduce_maps(self.maps(images))

@@ -17,7 +17,7 @@ from reid_core.data.datasets import ImageDataset, Transform, collate
 from reid_core.data.digests import rows_digest
 from reid_core.data.manifest import UNKNOWN, Manifest
 from reid_core.data.samplers import CameraPKBatches, mix
-from reid_core.files import atomic, claim, digest, finish, finished
+from reid_core.files import atomic, claim, digest, finish, read_summary
 from reid_core.models.features import extract, valid_path
 from reid_core.processes import local_device, share
 from reid_core.training.checkpoints import read_checkpoint, write_checkpoint
@@ -207,7 +207,7 @@ class _Round:
 
     def _claim(self, begun: dict[str, Any]) -> dict[str, Any] | None:
         claim(self.out, begun)
-        return finished(self.out)
+        return read_summary(self.out)
 
     def _finish(self, folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
         finish(folder, summary)
@@ -216,7 +216,7 @@ class _Round:
     def _find_clusters(self) -> dict[str, Any]:
         folder = self.out / CLUSTERS
         folder.mkdir(exist_ok=True)
-        return finished(folder) or self._finish(folder, self._cluster(folder))
+        return read_summary(folder) or self._finish(folder, self._cluster(folder))
 
     def _train(self) -> dict[str, Any]:
         """Cluster, then train an epoch on the clusters; returns their numbers."""
