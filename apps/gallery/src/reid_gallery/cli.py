@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 import docstring_parser
 
-from reid_core.cli.recipes import Parser, guarded
+from reid_core.cli.recipes import Parser, run_guarded
 from reid_gallery import __version__, commands
 
 NAME = "reid-gallery"
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as exit_:
         return int(exit_.code or 0)
     traceback = options.pop("traceback")
-    return guarded(NAME, lambda: find_command(given[0])(**options), traceback)
+    return run_guarded(NAME, lambda: find_command(given[0])(**options), traceback)
 
 
 def _describe(function: Callable[..., Any], parameter: str) -> str | None:

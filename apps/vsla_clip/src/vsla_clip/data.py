@@ -42,7 +42,7 @@ def test_clips(
         sampling: even or first, see `reid_core.data.frames.sample_frames`.
     """
     transform = eval_transform(prepared.size, mean=prepared.mean, std=prepared.std)
-    return TrackletDataset(rows, _resized(transform, prepared), frames, sampling, replace=False)
+    return TrackletDataset(rows, _resize(transform, prepared), frames, sampling, replace=False)
 
 
 def training_clips(
@@ -59,10 +59,10 @@ def training_clips(
     transform = train_transform(
         prepared.size, padding=padding, erasing=erasing, mean=prepared.mean, std=prepared.std
     )
-    return TrackletDataset(rows, _resized(transform, prepared), frames, "sparse")
+    return TrackletDataset(rows, _resize(transform, prepared), frames, "sparse")
 
 
-def _resized(transform: Callable[[Tensor], Tensor], prepared: Preprocessing) -> Callable[[Tensor], Tensor]:
+def _resize(transform: Callable[[Tensor], Tensor], prepared: Preprocessing) -> Callable[[Tensor], Tensor]:
     """A transform behind a resize of the interpolation wanted; its own then has nothing to do."""
     return partial(_transform, transform=transform, size=prepared.size, interpolation=prepared.interpolation)
 

@@ -35,9 +35,9 @@ RELEASED: Mapping[str, Any] = {
 }
 """Dotted name in the configuration -> value.
 
-ImageNet's statistics and bicubic frames; adapters that begin with torch's weights and have CLIP's QuickGELU;
-an epoch is the sampler's pass; inner products; identity losses on 768 and 512 channels, triplets on three
-features; ten epochs of warm-up from a tenth, weight decay 2.5e-4, of biases 1e-4 at twice the rate; retrieval
+ImageNet's statistics and bicubic frames; adapters that begin with torch's weights and have CLIP's QuickGELU.
+An epoch is the sampler's pass. Inner products; identity losses on 768 and 512 channels, triplets on three
+features. Ten epochs of warm-up from a tenth; weight decay 2.5e-4, of biases 1e-4 at twice the rate. Retrieval
 by 1,280 channels of the first frames of eight blocks. Optimiser (Adam), rates, milestones, batches, label
 smoothing, frames, prompts and weights of the losses are the paper's.
 """

@@ -66,14 +66,14 @@ class GroupBatches(Batches):
         """This rank's draws of a step, group by group."""
         epoch, within = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._groups = epoch, self._grouped(epoch)
+            self._epoch, self._groups = epoch, self._group(epoch)
         local = self.identities // self.world_size
         first = self.rank * local
         start = within * self.identities + first
         rows = self._groups[start : start + local].reshape(-1).tolist()
         return [Draw(row, mix(self.seed, step, first * self.instances + i)) for i, row in enumerate(rows)]
 
-    def _grouped(self, epoch: int) -> np.ndarray:
+    def _group(self, epoch: int) -> np.ndarray:
         """Rows of all groups of an epoch, in their order, int64 [groups K]."""
         groups = []
         for pid, rows in self._rows.items():

@@ -144,7 +144,7 @@ class SetEncoder(nn.Module):
         tokens, before, frames = self._tokens(clips, platform)
         found: dict[Level, Tensor] = {
             "penultimate": backbone.class_token(self.base, before),
-            "pooled": backbone.pooled(self.base, tokens),
+            "pooled": backbone.pool(self.base, tokens),
             "projected": backbone.head(self.base, tokens),
         }
         return {name: _mean(features, frames) for name, features in found.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reid_denoise.distances import prepared, sums
+from reid_denoise.distances import prepare_rows, sums
 from reid_denoise.layout import NOWHERE, Ids, as_ids, as_valid, check_rows, check_shape, row_ranges
 
 PRIOR = 10
@@ -21,10 +21,10 @@ def center_by_camera(
 ) -> np.ndarray:
     """Subtract the mean feature of each image's camera, then scale to unit length.
 
-    An extractor sees light and background, too: two people before one camera may be nearer than one person
-    before two. Song et al., Exploring the Camera Bias of Person Re-identification (ICLR 2025), subtract the
-    camera's mean (and divide by its standard deviation, which changed nothing measurable here). The mean is
-    of the camera's tracklets, each counting once, so that nobody who waits for an hour dominates it. The mean
+    An extractor sees light and background, too: two people that one camera saw may be nearer than one
+    person that two saw. Song et al., Exploring the Camera Bias of Person Re-identification (ICLR 2025),
+    subtract the camera's mean (and divide by its standard deviation, which changed nothing measurable here).
+    The mean is of the camera's tracklets, each counting once, so that nobody who waits for an hour dominates it. The mean
     of all tracklets counts as PRIOR more, so that a camera that saw few people keeps their differences.
 
     The mean of a few people is mostly the people themselves: it takes some dozens before there is a gain.
@@ -72,7 +72,7 @@ def center_by_camera(
     weight[counted] = 1 / lengths[owner]
     totals = np.zeros((len(names), width))
     for begin, end in row_ranges(features):
-        rows = prepared(features[begin:end], "cosine")
+        rows = prepare_rows(features[begin:end], "cosine")
         rows[~mask[begin:end]] = 0
         totals += sums(rows * weight[begin:end, None].astype(np.float32), lens[begin:end], len(names))
     number = np.bincount(codes % len(names), minlength=len(names))[:, None]
@@ -80,7 +80,7 @@ def center_by_camera(
     means = ((totals + PRIOR * overall) / (number + PRIOR)).astype(np.float32)
     result = np.empty((size, width), dtype=np.float32) if out is None else out
     for begin, end in row_ranges(features):
-        rows = prepared(features[begin:end], "cosine") - means[lens[begin:end]]
+        rows = prepare_rows(features[begin:end], "cosine") - means[lens[begin:end]]
         rows[~mask[begin:end]] = 0
-        result[begin:end] = prepared(rows, "cosine")
+        result[begin:end] = prepare_rows(rows, "cosine")
     return result

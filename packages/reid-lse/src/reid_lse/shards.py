@@ -102,7 +102,7 @@ class Job:
         return -(-len(self.images.paths) // self.shard)
 
     def size(self, shard: int) -> int:
-        """How many images a shard has."""
+        """Number of images in a shard."""
         return len(self.images.paths[shard * self.shard : (shard + 1) * self.shard])
 
 

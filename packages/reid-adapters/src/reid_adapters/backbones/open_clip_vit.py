@@ -52,10 +52,10 @@ class OpenClipViT(Backbone):
         return model._embeds(images), None
 
     def head(self, model: Any, tokens: Tensor) -> Tensor:
-        pooled = self.pooled(model, tokens)
+        pooled = self.pool(model, tokens)
         return pooled if model.proj is None else pooled @ model.proj
 
-    def pooled(self, model: Any, tokens: Tensor) -> Tensor:
+    def pool(self, model: Any, tokens: Tensor) -> Tensor:
         return model._pool(tokens)[0]
 
     def class_token(self, model: Any, tokens: Tensor) -> Tensor:

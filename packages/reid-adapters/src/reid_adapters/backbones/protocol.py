@@ -75,7 +75,7 @@ class Backbone(ABC):
     def head(self, model: Any, tokens: Tensor) -> Tensor:
         """The last block's tokens [n l width] -> features [n e]."""
 
-    def pooled(self, model: Any, tokens: Tensor) -> Tensor:
+    def pool(self, model: Any, tokens: Tensor) -> Tensor:
         """The last block's tokens [n l width] -> the feature before the projection [n width].
 
         Raises:

@@ -16,6 +16,7 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from torch import Tensor, nn
 from torch.nn import functional
 
+from reid_core.data.manifest import Manifest
 from reid_core.models.folder import WEIGHTS_FILE, probe, read_folder, save
 from reid_core.models.formats import SUFFIXES
 from reid_core.models.inference import batch_features, eval_mode, pick_device
@@ -81,7 +82,7 @@ class Embedder(ModelHubMixin):
     @overload
     def embed(
         self,
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] | Manifest,
         *,
         batch_size: int = ...,
         device: str | torch.device = ...,
@@ -93,7 +94,7 @@ class Embedder(ModelHubMixin):
     @overload
     def embed(
         self,
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] | Manifest,
         *,
         batch_size: int = ...,
         device: str | torch.device = ...,
@@ -104,7 +105,7 @@ class Embedder(ModelHubMixin):
 
     def embed(
         self,
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] | Manifest,
         *,
         batch_size: int = BATCH_SIZE,
         device: str | torch.device = "auto",
@@ -147,7 +148,7 @@ class Embedder(ModelHubMixin):
 
     def stream(
         self,
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] | Manifest,
         *,
         batch_size: int = BATCH_SIZE,
         device: str | torch.device = "auto",

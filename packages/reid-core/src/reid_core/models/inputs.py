@@ -34,7 +34,7 @@ class Item(NamedTuple):
     tracklet: bool
 
 
-def items(inputs: Iterable[Any], tracklets: bool = False) -> Iterator[Item]:
+def items(inputs: Iterable[Any] | Manifest, tracklets: bool = False) -> Iterator[Item]:
     """Images and tracklets, one after another; nothing is read yet.
 
     Args:
