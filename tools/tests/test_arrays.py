@@ -262,11 +262,35 @@ CASES: dict[str, tuple[Callable[[str], dict[str, Any]], Callable[..., Any]]] = {
         lambda kind: {"keypoints": points(kind)},
         plain("reid_lse", "smooth_keypoints", sizes=[(32, 16)] * 2),
     ),
+    "reid_eval.fnir_at_fpir": (
+        lambda kind: {
+            "mated": values(kind, 8, 1)[:, 0],
+            "first": values(kind, 8, 1, seed=1)[:, 0],
+            "non_mated": values(kind, 8, 1, seed=2)[:, 0],
+        },
+        plain("reid_eval", "fnir_at_fpir", fpir=0.1),
+    ),
+    "reid_eval.calibration_error": (
+        lambda kind: {
+            "probabilities": 1 / (1 + np.exp(-values(kind, 8, 1)[:, 0])),
+            "same": np.tile([True, False], 4),
+        },
+        plain("reid_eval", "calibration_error"),
+    ),
     "reid_denoise.denoise": (tracked, plain("reid_denoise", "denoise")),
     "reid_denoise.calibrate_criteria": (persons, plain("reid_denoise", "calibrate_criteria")),
     "reid_denoise.sweep": (
         tracked,
         plain("reid_denoise", "sweep", consistency=(0.2,), discrimination=(0.2,)),
+    ),
+    "reid_denoise.center_by_camera": (
+        lambda kind: {
+            "features": values(kind, 24, 6),
+            "tracklets": TRACKLETS,
+            "cameras": VIDEOS,
+            "valid": None,
+        },
+        plain("reid_denoise", "center_by_camera"),
     ),
     "reid_denoise.noise": (
         lambda kind: {"features": values(kind, 8, 6), "identity": PIDS, "valid": None},

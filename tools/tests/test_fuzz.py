@@ -278,13 +278,13 @@ def read_denoised_features(folder: Path, data: bytes) -> None:
 def read_masks(folder: Path, data: bytes) -> None:
     write(folder, SETTINGS_FILE, json.dumps(SETTINGS).encode())
     write(folder, "masks-00000.parquet", data)
-    list(RegionDataset(folder).found())
+    list(RegionDataset(folder).results())
 
 
 def read_mask_settings(folder: Path, data: bytes) -> None:
     write(folder, "masks-00000.parquet", parquet(MASKS))
     write(folder, SETTINGS_FILE, data)
-    list(RegionDataset(folder).found())
+    list(RegionDataset(folder).results())
 
 
 def read_coco(folder: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""ranked() lists what evaluate() ranks."""
+"""rank() lists what evaluate() ranks."""
 
 import numpy as np
 import pytest

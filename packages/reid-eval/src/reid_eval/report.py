@@ -177,7 +177,7 @@ def format_value(value: float | int | str) -> str:
     """A summary's value as tables print it: rates in per cent, counts whole.
 
     Example:
-        >>> format_value(0.12345), shown(3368), shown("cosine")
+        >>> format_value(0.12345), format_value(3368), format_value("cosine")
         ('12.3', '3,368', 'cosine')
     """
     if isinstance(value, str):
