@@ -15,9 +15,9 @@ from reid_core.data.samplers import Draw
 from reid_core.recipe import Synthetic, run
 from reid_core.recipe.sources import write_world
 from reid_lse import Extraction, SavedMasks, extract
-from vills.config import find_pool
 from vills.data import Grids, ManifestMasks, VillsDataset, collate, load_pool
 from vills.recipe import RECIPE
+from vills.sources import find_pool
 from vills.stages.evaluate import load_sides
 from vills.stages.finetune import load_labelled
 from vills.stages.lse import load_masks

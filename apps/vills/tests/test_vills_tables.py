@@ -11,6 +11,9 @@ from PIL import Image
 
 import reid_eval
 from reid_core.data.manifest import Manifest
+from reid_lse import Extraction, extract
+from reid_lse.areas import DEFAULT_AREAS
+from reid_lse.export import export
 from vills.cli import main
 from vills.tables import TABLES
 
@@ -111,8 +114,21 @@ def layouts(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def segmented(tiny, tmp_path_factory):
+    """The unlabeled source with two folders of regions: crf's, and those of its label maps."""
+    out, images = tmp_path_factory.mktemp("segmented"), str(tiny.data / "folder")
+    extract(images, str(out / "ism"), Extraction(min_quality=0), workers=1)
+    export(str(out / "ism"), str(out / "labels"), "labels")
+    labels = {area: [number] for number, area in enumerate(DEFAULT_AREAS, start=1)}
+    options = {"folder": str(out / "labels"), "labels": labels}
+    parsing = Extraction(segmenter="label_maps", segmenter_options=options, min_quality=0)
+    extract(images, str(out / "parsing"), parsing, workers=1)
+    return f"[{{name: folder, root: {images}, regions: {{ism: {out / 'ism'}, parsing: {out / 'parsing'}}}}}]"
+
+
 @pytest.fixture()
-def ablate(tiny, layouts):
+def ablate(tiny, layouts, request):
     """Run a table as its own command says, at the smallest sizes -> its lines, and the runs' folder."""
 
     def run(name):
@@ -135,6 +151,8 @@ def ablate(tiny, layouts):
         arguments = ["ablate", name, *tiny.on_disk, "--data.image", "null", "--data.video", "null"]
         arguments += ["--config", str(CONFIGS / f"{target}.yaml"), "--data.pretrain_splits", "[]"]
         arguments += ["--name", "t"]
+        if name.startswith("2a_"):
+            arguments += ["--data.pretrain", request.getfixturevalue("segmented")]
         for option, value in {**roots, **SMALL}.items():
             arguments += [f"--{option}", str(value)]
         assert main([*arguments, "--traceback"]) == 0

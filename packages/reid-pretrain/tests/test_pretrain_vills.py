@@ -182,6 +182,23 @@ def test_alignment_pairs_a_videos_masked_first_view_with_its_frame():
     torch.testing.assert_close(vills(batch)["alignment"], want)
 
 
+def test_all_heads_align_by_the_outputs_of_feature_and_masking_heads():
+    vills, batch = objective(alignment_heads="all").eval(), video_batch()
+    student = vills.student
+    videos = student.model.encode(batch["videos"][:, 0], batch["video_masks"][:, 0])[1]
+    frames = student.model(batch["frames"])
+    want = [
+        vills.alignment_loss(heads["video"](videos).flatten(1), heads["image"](frames).flatten(1))
+        for heads in (student.feature_heads, student.masking_heads)
+    ]
+    losses = vills(batch)
+    torch.testing.assert_close(losses["alignment"], sum(want) / 2)
+    assert not list(vills.alignment_heads.parameters())  # no head that would never learn
+    losses["alignment"].backward()
+    for heads in (student.feature_heads, student.masking_heads):
+        assert all(p.grad.any() for head in heads.values() for p in head.parameters() if p.ndim > 1)
+
+
 def test_the_teacher_sees_originals_unmasked_and_the_student_also_regions():
     vills, seen = objective(), {"student": [], "teacher": []}
     for name, calls in seen.items():

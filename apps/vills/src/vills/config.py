@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 from reid_core.options import Options
 from reid_core.processes import ranks
 from reid_core.recipe.config import RecipeConfig
-from reid_core.recipe.rows import part
-from reid_core.recipe.sources import Source, Sources, Synthetic
+from reid_core.recipe.sources import Source, Synthetic
 from reid_core.training.config import Augmentation, Training, dino_training
 from reid_pretrain.config import VILLSConfig
 
 Size = tuple[int, int]
-TEST_SPLITS = ("query", "gallery")
-LABELLED_SPLITS = ("train", *TEST_SPLITS)
 
 
 @dataclass
@@ -25,8 +21,9 @@ class PoolSource(Source):
 
     repeat: int = 1
     """Times that pre-training's pool holds it, so that a small data set isn't drowned by a large one."""
-    regions: str = ""
-    """Folder that `reid-lse extract` wrote of its images; empty for those of the stage lse."""
+    regions: str | dict[str, str] = ""
+    """Folder that `reid-lse extract` wrote of its images, or several by name, such as {ism: A, parsing: B};
+    empty for those of the stage lse."""
 
 
 @dataclass
@@ -116,6 +113,8 @@ class PretrainConfig:
     """Frames of a video that they are drawn from and that are segmented, spread evenly; null for all."""
     areas: list[str] | None = None
     """Areas whose regions the student sees, some of lse's; null for all of them, [] for none."""
+    regions: str | None = None
+    """Which folder of a source that names several (Table 2a); null for the first."""
     region_size: Size = (128, 64)
     """Height and width of an image's local region (VILLS supplement 2)."""
     frame_region_size: Size = (32, 22)
@@ -228,49 +227,6 @@ class Config(RecipeConfig):
 
 
 @dataclass(frozen=True)
-class Part:
-    """A source in pre-training's pool.
-
-    Attributes:
-        source: its name.
-        splits: those pre-trained on; none for all rows.
-        images: whether single rows are images; of a labelled source, whether all are.
-        videos: whether tracklets are videos.
-        repeat: times that the pool holds it.
-        regions: whether the user has segmented it.
-    """
-
-    source: str
-    splits: tuple[str, ...]
-    images: bool
-    videos: bool
-    repeat: int
-    regions: bool
-
-    @property
-    def regions_name(self) -> str:
-        """Name of its folder of regions among a stage's watched folders."""
-        return f"{self.source}.regions"
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """What is pre-trained on.
-
-    Attributes:
-        parts: sources, in order.
-        images: whether images are trained on.
-        videos: whether videos are.
-        track_frames: frames of a video that are drawn from; None for all.
-    """
-
-    parts: list[Part]
-    images: bool
-    videos: bool
-    track_frames: int | None
-
-
-@dataclass(frozen=True)
 class Shapes:
     """Sizes of a model's inputs.
 
@@ -283,88 +239,6 @@ class Shapes:
     image: Size
     frame: Size
     frames: int
-
-
-def sources(config: Config) -> Sources:
-    """The data sources, each by its dotted name.
-
-    Args:
-        config: the whole configuration.
-
-    Example:
-        >>> data = DataConfig(image=PoolSource("market1501"), pretrain=[PoolSource("folder")])
-        >>> list(sources(Config(data=data)).by_name)
-        ['data.image', 'data.pretrain.0']
-    """
-    data = config.data
-    named: dict[str, Source | None] = {
-        "data.image": data.image,
-        "data.video": data.video,
-        "data.mix": data.mix,
-    }
-    named |= {f"data.pretrain.{number}": source for number, source in enumerate(data.pretrain)}
-    there = {name: source for name, source in named.items() if source is not None}
-    trained = ("train",) if data.mix is not None else LABELLED_SPLITS
-    splits = {"data.image": trained, "data.video": trained, "data.mix": TEST_SPLITS}
-    needed = {name: splits[name] for name in splits if name in there}
-    return Sources(
-        there, data.root, data.synthetic, needed, [name for name in needed if name == "data.video"]
-    )
-
-
-def find_pool(config: Config) -> Pooled:
-    """What is pre-trained on, in the pool's order; batches of 0 leave images or videos out.
-
-    Rows of data.image are images and tracklets of data.video are videos, in the splits that are pre-trained
-    on; in further sources single rows are images and tracklets are videos.
-
-    Args:
-        config: the whole configuration.
-    """
-    data, before = config.data, config.pretrain
-    images, videos, splits = before.image_batch > 0, before.video_batch > 0, tuple(data.pretrain_splits)
-    chosen = [
-        ("data.image", data.image if images and splits else None, splits, True, False),
-        ("data.video", data.video if videos and splits else None, splits, False, True),
-        *((f"data.pretrain.{i}", source, (), True, True) for i, source in enumerate(data.pretrain)),
-    ]
-    parts = [
-        Part(name, splits, as_images, as_videos, source.repeat, bool(source.regions))
-        for name, source, splits, as_images, as_videos in chosen
-        if source is not None
-    ]
-    return Pooled(parts, images, videos, before.track_frames)
-
-
-def region_folders(config: Config) -> dict[str, Path]:
-    """Folders of regions that the user names, as a stage watches them.
-
-    Args:
-        config: the whole configuration.
-    """
-    data = config.data
-    named = {"data.image": data.image, "data.video": data.video}
-    named |= {f"data.pretrain.{number}": source for number, source in enumerate(data.pretrain)}
-    return {
-        one.regions_name: Path(source.regions)
-        for one in find_pool(config).parts
-        if (source := named[one.source]) is not None and source.regions
-    }
-
-
-def pool_reads(config: Config) -> list[str]:
-    """Parts of what `prepare` yields that the pool holds.
-
-    Args:
-        config: the whole configuration.
-
-    Example:
-        >>> pool_reads(
-        ...     Config(data=DataConfig(image=PoolSource("market1501"), pretrain=[PoolSource("folder")]))
-        ... )
-        ['data.image/train', 'data.pretrain.0/*']
-    """
-    return [part(one.source, split) for one in find_pool(config).parts for split in one.splits or ("*",)]
 
 
 def areas(config: Config) -> list[str]:
@@ -395,6 +269,7 @@ def pretraining(config: Config) -> PretrainConfig:
         batch_per_device=False,
         track_frames=None,
         areas=None,
+        regions=None,
         checkpoint=None,
     )
 

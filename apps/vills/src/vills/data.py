@@ -21,7 +21,8 @@ from reid_core.data.transforms import resize, ssl_transform
 from reid_core.recipe import Job
 from reid_lse import Found, SavedMasks, crop_regions
 from reid_pretrain import block_mask, index_views
-from vills.config import Pooled, PretrainConfig
+from vills.config import PretrainConfig
+from vills.sources import Pooled
 
 
 def load_pool(job: Job, pooled: Pooled) -> Pool:

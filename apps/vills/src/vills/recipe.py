@@ -17,21 +17,17 @@ from reid_core.recipe.stage import Parts
 from reid_core.tracking.tracker import Tracker
 from reid_eval import GALLERIES, PROTOCOLS, SPLITS
 from vills.config import (
-    TEST_SPLITS,
     Config,
     Shapes,
     areas,
     evaluation_shapes,
-    find_pool,
     finetuning_shapes,
-    pool_reads,
     pretraining,
     pretraining_shapes,
-    region_folders,
-    sources,
 )
 from vills.model import check_model
 from vills.modes import Evaluation
+from vills.sources import TEST_SPLITS, find_pool, pool_reads, region_folders, sources
 from vills.stages.evaluate import evaluate, print_table
 from vills.stages.finetune import FineTuning, finetune
 from vills.stages.lse import RegionCache, check_areas, extract_regions

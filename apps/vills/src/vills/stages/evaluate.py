@@ -22,9 +22,9 @@ from reid_core.recipe import Job, extract_features, flatten_results
 from reid_core.training.checkpoints import load_state, read_checkpoint
 from reid_eval import PROTOCOLS, Result, average, single_shot
 from reid_eval import evaluate as score
-from vills.config import TEST_SPLITS
 from vills.figures import draw_figures
 from vills.modes import NAMES, TITLES, Evaluation, Mode, modes
+from vills.sources import TEST_SPLITS
 from vills.stages.finetune import MODEL_FOLDER, kept_epochs
 
 RANKS = (1, 5, 10, 20)

@@ -18,8 +18,9 @@ from reid_core.processes import local_device
 from reid_core.recipe import Job
 from reid_lse import AREAS, Extraction, Images, SavedMasks, Summary, extract_images
 from reid_lse import UnreadableImage as NoImage
-from vills.config import LSEConfig, Pooled, Size
+from vills.config import LSEConfig, Size
 from vills.data import ManifestMasks, load_pool
+from vills.sources import Pooled
 
 UNREADABLE_FILE = "unreadable.txt"
 

@@ -17,9 +17,10 @@ from reid_core.recipe import Job
 from reid_core.training.config import TrainConfig
 from reid_core.training.loop import fit
 from reid_pretrain import VILLS
-from vills.config import ModelConfig, Pooled, PretrainConfig, Shapes
+from vills.config import ModelConfig, PretrainConfig, Shapes
 from vills.data import Grids, VillsDataset, collate, load_pool
 from vills.model import TEACHER_FILE, build_model, load_teacher, save_teacher
+from vills.sources import Pooled
 from vills.stages.lse import load_masks
 
 

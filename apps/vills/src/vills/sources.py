@@ -1,0 +1,156 @@
+"""What a run reads, and what of it is pre-trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reid_core.recipe.rows import part
+from reid_core.recipe.sources import Source, Sources
+from vills.config import Config
+
+TEST_SPLITS = ("query", "gallery")
+LABELLED_SPLITS = ("train", *TEST_SPLITS)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A source in pre-training's pool.
+
+    Attributes:
+        source: its name.
+        splits: those pre-trained on; none for all rows.
+        images: whether single rows are images; of a labelled source, whether all are.
+        videos: whether tracklets are videos.
+        repeat: times that the pool holds it.
+        regions: whether the user has segmented it.
+    """
+
+    source: str
+    splits: tuple[str, ...]
+    images: bool
+    videos: bool
+    repeat: int
+    regions: bool
+
+    @property
+    def regions_name(self) -> str:
+        """Name of its folder of regions among a stage's watched folders."""
+        return f"{self.source}.regions"
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """What is pre-trained on.
+
+    Attributes:
+        parts: sources, in order.
+        images: whether images are trained on.
+        videos: whether videos are.
+        track_frames: frames of a video that are drawn from; None for all.
+    """
+
+    parts: list[Part]
+    images: bool
+    videos: bool
+    track_frames: int | None
+
+
+def sources(config: Config) -> Sources:
+    """The data sources, each by its dotted name.
+
+    Args:
+        config: the whole configuration.
+
+    Example:
+        >>> data = DataConfig(image=PoolSource("market1501"), pretrain=[PoolSource("folder")])
+        >>> list(sources(Config(data=data)).by_name)
+        ['data.image', 'data.pretrain.0']
+    """
+    data = config.data
+    named: dict[str, Source | None] = {
+        "data.image": data.image,
+        "data.video": data.video,
+        "data.mix": data.mix,
+    }
+    named |= {f"data.pretrain.{number}": source for number, source in enumerate(data.pretrain)}
+    there = {name: source for name, source in named.items() if source is not None}
+    trained = ("train",) if data.mix is not None else LABELLED_SPLITS
+    splits = {"data.image": trained, "data.video": trained, "data.mix": TEST_SPLITS}
+    needed = {name: splits[name] for name in splits if name in there}
+    return Sources(
+        there, data.root, data.synthetic, needed, [name for name in needed if name == "data.video"]
+    )
+
+
+def find_pool(config: Config) -> Pooled:
+    """What is pre-trained on, in the pool's order; batches of 0 leave images or videos out.
+
+    Rows of data.image are images and tracklets of data.video are videos, in the splits that are pre-trained
+    on; in further sources single rows are images and tracklets are videos.
+
+    Args:
+        config: the whole configuration.
+    """
+    data, before = config.data, config.pretrain
+    images, videos, splits = before.image_batch > 0, before.video_batch > 0, tuple(data.pretrain_splits)
+    chosen = [
+        ("data.image", data.image if images and splits else None, splits, True, False),
+        ("data.video", data.video if videos and splits else None, splits, False, True),
+        *((f"data.pretrain.{i}", source, (), True, True) for i, source in enumerate(data.pretrain)),
+    ]
+    parts = [
+        Part(name, splits, as_images, as_videos, source.repeat, bool(source.regions))
+        for name, source, splits, as_images, as_videos in chosen
+        if source is not None
+    ]
+    return Pooled(parts, images, videos, before.track_frames)
+
+
+def region_folders(config: Config) -> dict[str, Path]:
+    """Folders of regions that the user names, as a stage watches them.
+
+    Args:
+        config: the whole configuration.
+
+    Raises:
+        ValueError: a source without a folder of the name that is asked for.
+
+    Example:
+        >>> source = PoolSource("folder", regions={"ism": "a", "parsing": "b"})
+        >>> region_folders(
+        ...     Config(data=DataConfig(pretrain=[source]), pretrain=PretrainConfig(regions="parsing"))
+        ... )
+        {'data.pretrain.0.regions': PosixPath('b')}
+    """
+    data, name = config.data, config.pretrain.regions
+    named = {"data.image": data.image, "data.video": data.video}
+    named |= {f"data.pretrain.{number}": source for number, source in enumerate(data.pretrain)}
+    folders: dict[str, Path] = {}
+    for one in find_pool(config).parts:
+        source = named[one.source]
+        if source is None or not (source.regions or name):
+            continue
+        given = {"": source.regions} if isinstance(source.regions, str) else source.regions
+        if name is not None and name not in given:
+            raise ValueError(
+                f"pretrain.regions={name}: {one.source} names no such folder; give it as "
+                f"{one.source}.regions={{{name}: FOLDER}}"
+            )
+        folders[one.regions_name] = Path(given[name] if name is not None else next(iter(given.values())))
+    return folders
+
+
+def pool_reads(config: Config) -> list[str]:
+    """Parts of what `prepare` yields that the pool holds.
+
+    Args:
+        config: the whole configuration.
+
+    Example:
+        >>> pool_reads(
+        ...     Config(data=DataConfig(image=PoolSource("market1501"), pretrain=[PoolSource("folder")]))
+        ... )
+        ['data.image/train', 'data.pretrain.0/*']
+    """
+    return [part(one.source, split) for one in find_pool(config).parts for split in one.splits or ("*",)]
