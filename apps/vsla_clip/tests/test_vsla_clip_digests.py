@@ -58,5 +58,17 @@ def test_a_checkpoint_counts_by_its_content_and_is_read_by_who_has_no_stage_clip
     assert {name for name in one if one[name] != other[name]} == {"stage1", "stage2", "evaluate"}
 
 
+def test_batches_of_each_device_are_as_many_times_larger_in_what_the_stages_get(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "0")
+    each = ["--stage1.batch_per_device", "true", "--stage2.batch_per_device", "true"]
+    options = [*each, "--stage1.batch", "2", "--stage2.identities", "1"]
+    config = parse_config(APP, ["run", "--config", str(TINY), *options, "--runtime.devices", "4"])
+    stages = {stage.name: stage.section for stage in RECIPE.stages(config)}
+    assert (stages["stage1"].stage1.batch, stages["stage2"].stage2.identities) == (8, 4)
+    whole = ["--stage1.batch", "8", "--stage2.identities", "4"]
+    assert keys(*whole) == keys(*options)  # one digest, however it is said
+
+
 def test_frozen_clip_has_no_stage_two():
     assert list(keys("--method", "frozen")) == ["prepare", "clip", "stage1", "evaluate"]

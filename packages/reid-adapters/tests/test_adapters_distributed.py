@@ -18,9 +18,12 @@ import torch.distributed as dist
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
-from reid_adapters import IDPromptLearner, VSLAConfig, VSLAObjective, attach
+from reid_adapters import IDPromptLearner, LossConfig, VSLAConfig, VSLAObjective, attach
 
 WORLD = 2
+RELEASED = LossConfig(
+    scale=None, id_levels=("pooled", "projected"), triplet_levels=("penultimate", "pooled", "projected")
+)
 PIDS = torch.tensor([20, 20, 30, 30, 10, 10, 20, 30])
 """Of the whole batch; in the second half an identity is alone, so that each half's losses differ."""
 
@@ -35,8 +38,9 @@ def compute(stage: Any, rows: slice, wrap: Callable[[Any], Any], together: bool 
     )
     clips, features = torch.randn(len(PIDS), 2, 3, 16, 16), torch.randn(len(PIDS), 16)
     prompts = IDPromptLearner(clip, 3)
-    encoder = attach(clip.visual, VSLAConfig(bottleneck=64, init="torch")) if stage == 2 else None
-    objective = VSLAObjective(encoder, PIDS.tolist(), prompts, stage, gather=together)
+    encoder = None if stage == 1 else attach(clip.visual, VSLAConfig(bottleneck=64, init="torch"))
+    config = RELEASED if stage == "released" else None
+    objective = VSLAObjective(encoder, PIDS.tolist(), prompts, 1 if stage == 1 else 2, config, together)
     wrapped = wrap(objective)  # DDP gathers gradients for as long as it lives
     losses = wrapped({"clip": clips[rows], "features": features[rows], "pid": PIDS[rows]})
     losses["loss"].backward()
@@ -50,7 +54,7 @@ def run_rank(rank: int, folder: Path) -> None:
     )
     half = len(PIDS) // WORLD
     rows, ddp = slice(rank * half, (rank + 1) * half), nn.parallel.DistributedDataParallel
-    found = {str(stage): compute(stage, rows, ddp) for stage in (1, 2)}
+    found = {str(stage): compute(stage, rows, ddp) for stage in (1, 2, "released")}
     found["alone"] = compute(2, rows, ddp, together=False)
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
@@ -79,9 +83,9 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, 
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 
-@pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.parametrize("stage", [1, 2, "released"])
 def test_losses_and_gradients_are_the_whole_batchs(
-    stage: int, ranks: list[dict[str, dict[str, Tensor]]]
+    stage: int | str, ranks: list[dict[str, dict[str, Tensor]]]
 ) -> None:
     expected = compute(stage, slice(None), lambda objective: objective)
     for rank in ranks:
