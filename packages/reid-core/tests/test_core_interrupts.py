@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from reid_core.cli.recipes import guarded
 from reid_core.data.samplers import RandomBatches
 from reid_core.training.checkpoints import read_checkpoint
 from reid_core.training.config import TrainConfig
@@ -55,6 +56,24 @@ def assert_interrupted(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"last.ckpt"}
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("unexpected pos 64 vs 0"), SystemExit(1), ImportError("half")]
+)
+def test_an_error_in_a_signal_s_place_counts_as_the_signal(number, status, error, capsys):
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+
+    def work():
+        try:
+            signal.raise_signal(number)
+        finally:
+            raise error
+
+    assert guarded("toy", work) == status
+    assert capsys.readouterr().err == "toy: stopped; the same command resumes\n"
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 def test_sigint_is_a_keyboard_interrupt_and_sigterm_an_exit(tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt):
@@ -67,21 +86,22 @@ def test_sigint_is_a_keyboard_interrupt_and_sigterm_an_exit(tmp_path):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_signal_in_the_middle_of_a_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_in_the_middle_of_a_checkpoint_comes_when_it_is_whole(number, error, tmp_path, monkeypatch):
     save, saves = torch.save, []
 
     def interrupted(state, file):
         saves.append(file)
         if len(saves) == 2:
-            file.write(b"half")
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
         save(state, file)
 
     monkeypatch.setattr(torch, "save", interrupted)
-    with pytest.raises(SystemExit):
+    with pytest.raises(error):
         train(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt"}
-    assert read_checkpoint(tmp_path / "last.ckpt")["step"] == 3
+    assert_interrupted(tmp_path)
 
 
 def test_a_programs_own_handler_of_sigterm_is_called_instead(tmp_path):

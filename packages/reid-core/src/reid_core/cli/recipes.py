@@ -100,6 +100,9 @@ def main(app: App, arguments: Sequence[str] | None = None) -> int:
 def run_guarded(program: str, work: Callable[[], int | None], traceback: bool = False) -> int:
     """Run a command; errors that the user can mend and signals become one line and an exit status.
 
+    What a signal interrupts may raise an error of its own in the signal's place (a library's clean-up, a
+    failed import): it counts as the signal.
+
     Args:
         program: its name, for messages.
         work: the command.
@@ -108,24 +111,35 @@ def run_guarded(program: str, work: Callable[[], int | None], traceback: bool = 
     Returns:
         Exit status.
     """
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    came: list[int] = []
+    handlers: dict[int, Any] = {signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it may be ignored
+        handlers[signal.SIGINT] = signal.default_int_handler
+
+    def stop(number: int, frame: object) -> NoReturn:
+        came.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+    for number in handlers:
+        signal.signal(number, stop)
     try:
         status = work() or 0
         sys.stdout.flush()  # a reader that is gone is noticed here, and not at the interpreter's end
         return status
-    except (KeyboardInterrupt, Terminated) as stop:
-        print(f"{program}: stopped; the same command resumes", file=sys.stderr)
-        return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else TERMINATED
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
+    except BaseException as error:
+        if came or isinstance(error, KeyboardInterrupt | Terminated):
+            print(f"{program}: stopped; the same command resumes", file=sys.stderr)
+            return TERMINATED if signal.SIGTERM in came or isinstance(error, Terminated) else INTERRUPTED
+        if isinstance(error, BrokenPipeError):  # `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         if traceback or not is_mendable(error):
             raise
         print(f"{program}: {one_line(error)}", file=sys.stderr)
         return 1
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def is_mendable(error: BaseException) -> bool:
@@ -321,7 +335,3 @@ def _config(app: App, parser: ArgumentParser, parsed: Namespace) -> Any:
     return app.config(
         **{key: value for key, value in chosen.items() if key in app.config.__dataclass_fields__}
     )
-
-
-def _terminate(number: int, frame: object) -> NoReturn:
-    raise Terminated

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +36,37 @@ def write_checkpoint(state: dict[str, Any], path: Path) -> None:
         ...     read_checkpoint(Path(folder, "last.ckpt"))["step"]
         3
     """
-    with atomic(path) as temporary, open(temporary, "wb") as file:  # given a name, torch writes that too
-        torch.save(state, file)
+    with hold_signals(), atomic(path) as temporary, open(temporary, "wb") as file:
+        torch.save(state, file)  # given a name, torch writes that too
+
+
+@contextlib.contextmanager
+def hold_signals() -> Iterator[None]:
+    """Let SIGINT and SIGTERM come behind the block, where the program has handlers for them.
+
+    torch's writer can't be left in the middle: a handler that raises in one of its calls ends the process
+    (std::terminate) or becomes a RuntimeError of the writer's own.
+
+    Example:
+        >>> with contextlib.suppress(KeyboardInterrupt), hold_signals():
+        ...     signal.raise_signal(signal.SIGINT)
+        ...     print("whole")
+        whole
+    """
+    came: list[int] = []
+    handled = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handled = {number: handler for number, handler in handled.items() if callable(handler)}
+    if threading.current_thread() is not threading.main_thread():
+        handled = {}
+    try:
+        for number in handled:
+            signal.signal(number, lambda number, _: came.append(number))
+        yield
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
+        for first in came[:1]:
+            signal.raise_signal(first)
 
 
 def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
