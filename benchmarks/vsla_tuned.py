@@ -2,8 +2,9 @@
 
 A third of the training people is held out; each method is trained on the others at each rate, and its best
 rate by the held-out people's mAP is what it is trained with on all training people, once per seed (division
-of the people, or world). Nothing else differs between methods: the same stages before, batches and steps.
-Each training is a run of `vsla-clip`, whose finished stages are reused: called again, the script resumes.
+of the people, or world; with --search-seed a world of its own chooses for all). Nothing else differs between
+methods: the same stages before, batches and steps. Each training is a run of `vsla-clip`, whose finished
+stages are reused: called again, the script resumes.
 """
 
 from __future__ import annotations
@@ -171,6 +172,9 @@ def run_all() -> None:
     parser.add_argument("--methods", nargs="+", default=["ft_clip", "vsla_clip", "lora", "adaptformer"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--seeded", default="data.video.options.seed", help="option that gets the seed too")
+    parser.add_argument(
+        "--search-seed", type=int, help="whose held-out people choose for all seeds; each its own by default"
+    )
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 4e-3, 1.6e-2], help="of adapters")
     parser.add_argument("--full-rates", type=float, nargs="+", default=[7.5e-5, 3e-4, 1.2e-3])
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks")
@@ -186,7 +190,8 @@ def run_all() -> None:
         found[str(seed)] = {}
         for method in arguments.methods:
             rates = arguments.full_rates if rate_option(method) == FULL else arguments.rates
-            scores = found[str(seed)][method] = search(cells, method, seed, rates)
+            searched = seed if arguments.search_seed is None else arguments.search_seed
+            scores = found[str(seed)][method] = search(cells, method, searched, rates)
             best = max(scores, key=scores.__getitem__)
             options = ("--method", method, f"--{rate_option(method)}", best)
             score = cells.score(f"seed{seed}.{method}.{best}", seed, *options)
@@ -201,6 +206,7 @@ def run_all() -> None:
         ],
         config=str(arguments.config.resolve().relative_to(ROOT)),
         rates={"adapters": arguments.rates, "full fine-tuning": arguments.full_rates},
+        search_seed=arguments.search_seed,
         table=table,
         held_out_mAP=found,
         seeds=rows,
