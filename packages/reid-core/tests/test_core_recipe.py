@@ -32,7 +32,7 @@ from reid_core.recipe import (
 )
 from reid_core.recipe.lease import hold, lock_file
 from reid_core.recipe.sources import scan
-from reid_core.recipe.tables import Row, Table, ablate
+from reid_core.recipe.tables import Found, Row, Table, ablate, heat_map, write
 
 WORLD = Synthetic(
     {"identities": 4, "cameras": 2, "height": 16, "width": 8},
@@ -590,3 +590,15 @@ def test_a_stage_that_reads_no_data_runs_without_them(config):
 
 def peek_at_roots(job):
     return {"roots": len(job.roots)}
+
+
+def test_a_table_of_two_settings_is_drawn_as_a_heat_map_of_their_values(tmp_path):
+    pairs = [(depth, length) for depth in (1, 3) for length in (4, 8, 16)]
+    rows = [Row(f"{pair}", {"depth": pair[0], "length": pair[1]}) for pair in pairs]
+    table = Table("figure_4", "Fig. 4", rows, ["mAP"], grid=("depth", "length"))
+    found = [Found(row, "run", {"mAP": None if row is rows[0] else 70.0}) for row in rows]
+    assert {path.suffix for path in write(table, found, tmp_path)} == {".csv", ".md", ".html", ".png"}
+    (axes,) = heat_map(table, found, "depth", "length").axes
+    (image,) = axes.images
+    assert image.get_array().shape == (2, 3) and image.get_array().mask.sum() == 1
+    assert len(axes.texts) == 5 and [label.get_text() for label in axes.get_xticklabels()] == ["4", "8", "16"]

@@ -117,6 +117,7 @@ FIGURE_4 = Table(
     ],
     RETRIEVAL,
     command=_command("figure_4", "g2a_vreid"),
+    grid=("pbp.depth", "pbp.length"),
 )
 COMPARED = ("ft_clip", "vsla_clip", "lora", "adaptformer", "vpt", "ia3")
 ADAPTERS = Table(

@@ -7,6 +7,7 @@ import dataclasses
 import html
 import io
 import itertools
+import math
 import re
 import statistics
 import sys
@@ -76,6 +77,8 @@ class Table:
         until: the last stage that a row needs.
         units: metric -> its unit where it is not per cent: "M" for millions, others for numbers as they are.
         command: what runs it, with the data that it needs; `APP ablate --list` prints it.
+        grid: two settings that each row has, for a heat map with the first's values down and the second's
+            across; None for a line over the rows.
 
     Example:
         >>> table = Table("k", "Tab. 9: k", [Row("k = 1", {"k": 1})], ["mAP", "size"], units={"size": "M"})
@@ -90,6 +93,7 @@ class Table:
     until: str | None = None
     units: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
+    grid: tuple[str, str] | None = None
 
     @property
     def caption(self) -> str:
@@ -237,8 +241,9 @@ def write(table: Table, found: Sequence[Found], folder: Path) -> list[Path]:
         files.append(folder / f"{table.name}.{suffix}")
         write_atomically(files[-1], form(cells, table.caption))
     files.append(folder / f"{table.name}.png")
+    figure = _figure(table, found) if table.grid is None else heat_map(table, found, *table.grid)
     with atomic(files[-1]) as temporary:
-        _figure(table, found).savefig(temporary, dpi=150)
+        figure.savefig(temporary, dpi=150)
     return files
 
 
@@ -316,4 +321,35 @@ def _figure(table: Table, found: Sequence[Found]) -> Any:
         axes.set(ylabel=f"{name} ({table.units.get(name, PER_CENT)})")
         if axes.has_data():
             axes.legend()
+    return figure
+
+
+def heat_map(table: Table, found: Sequence[Found], down: str, across: str) -> Any:
+    """Our numbers in a cell for each pair of two settings' values, one panel per metric.
+
+    Args:
+        table: whose rows have both settings.
+        found: the rows' numbers; a cell without one is empty.
+        down, across: the settings.
+
+    Returns:
+        A matplotlib Figure.
+    """
+    from matplotlib.figure import Figure
+
+    values = {setting: sorted({one.row.overrides[setting] for one in found}) for setting in (down, across)}
+    figure = Figure(figsize=(4.2 * len(table.metrics), 3.6), layout="constrained")
+    for axes, name in zip(
+        figure.subplots(1, len(table.metrics), squeeze=False)[0], table.metrics, strict=True
+    ):
+        cells = [[math.nan] * len(values[across]) for _ in values[down]]
+        for one in found:
+            row, column = (values[setting].index(one.row.overrides[setting]) for setting in (down, across))
+            if (number := one.metrics[name]) is not None:
+                cells[row][column] = number
+                axes.text(column, row, f"{number:.1f}", ha="center", va="center")
+        axes.imshow(cells, cmap="Blues", aspect="auto")
+        axes.set_xticks(range(len(values[across])), values[across])
+        axes.set_yticks(range(len(values[down])), values[down])
+        axes.set(xlabel=across, ylabel=down, title=f"{name} ({table.units.get(name, PER_CENT)})")
     return figure
