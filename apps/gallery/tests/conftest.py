@@ -1,47 +1,74 @@
-"""Synthetic people in a folder each, as a user's own data are."""
+"""People in plain colours, and a model of random weights that tells colours apart."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
+from PIL import Image
 
-from reid_core.models import Preprocessing, save
-from reid_core.models.builders import build
-from reid_core.synthetic import World, write_market1501
+PEOPLE, CAMERAS, SHOTS = 6, 2, 2
+
+
+def draw_people(root: Path, people: range, seed: int = 0) -> Path:
+    """A folder per person, PERSON/cCAMERA_SHOT.png: one colour each, with some noise."""
+    rng = np.random.default_rng(seed)
+    for person in people:
+        colour = np.random.default_rng(person).integers(40, 215, (4, 1, 3))  # stripes: head to feet
+        for camera in range(1, CAMERAS + 1):
+            for shot in range(SHOTS):
+                noise = rng.integers(-20, 21, (32, 16, 3))
+                pixels = (np.repeat(colour, 8, axis=0) + noise).clip(0, 255).astype(np.uint8)
+                file = root / f"{person:03d}" / f"c{camera}_{shot}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(file)
+    return root
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[[Path, range], Path]:
+    return draw_people
 
 
 @pytest.fixture(scope="session")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight persons before two cameras, three images each: PERSON/NAME_WITH_CAMERA.jpg."""
-    return write_people(tmp_path_factory.mktemp("people"), identities=8)
+    return draw_people(tmp_path_factory.mktemp("images") / "people", range(1, PEOPLE + 1))
 
 
-def write_people(folder: Path, identities: int, images: int = 3) -> Path:
-    """A folder per person with the images of Market-1501's layout in it."""
-    market, people = folder / "market", folder / "people"
-    world = World(seed=0, identities=identities, cameras=2, height=64, width=32)
-    write_market1501(world, market, images_per_camera=images, distractors=0, junk=0, progress=False)
-    for file in sorted(market.rglob("*.jpg")):
-        person = people / file.name.partition("_")[0]
-        person.mkdir(parents=True, exist_ok=True)
-        file.rename(person / file.name)
-    return people
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    from reid_core.models import Preprocessing, save
+    from reid_core.models.builders import build
+
+    arguments = {"backbone": "vit_nano_patch8", "image_size": (32, 16), "options": {"depth": 1}}
+    folder = tmp_path_factory.mktemp("models") / "model"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build("bnneck", arguments).eval()
+    save(folder, network, "bnneck", arguments, Preprocessing((32, 16)), training_data=["none"], license="mit")
+    return folder
 
 
 @pytest.fixture(scope="session")
 def save_model() -> Callable[[Path, int], Path]:
     """Writes the model folder of a small untrained network, by its seed."""
+    import torch
+
+    from reid_core.models import Preprocessing, save
+    from reid_core.models.builders import build
+
     size = (64, 32)
 
     def save_one(folder: Path, seed: int) -> Path:
         arguments = {"backbone": "vit_nano_patch8", "image_size": list(size), "options": {"depth": 1}}
         torch.manual_seed(seed)
-        model = build("bnneck", arguments)
+        network = build("bnneck", arguments)
         facts = {"training_data": ["people"], "license": "mit"}
-        save(folder, model, "bnneck", arguments, Preprocessing(size), **facts)
+        save(folder, network, "bnneck", arguments, Preprocessing(size), **facts)
         return folder
 
     return save_one

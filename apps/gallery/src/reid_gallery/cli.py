@@ -7,9 +7,9 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, get_type_hints
+from typing import Any
 
-import docstring_parser
+from docstring_parser import parse
 
 from reid_core.cli.recipes import Parser, run_guarded
 from reid_gallery import __version__, commands
@@ -33,22 +33,24 @@ def list_commands() -> list[str]:
 
 
 def build_parser(name: str) -> Parser:
-    """The parser of one command: its options are the arguments of its function.
+    """The parser of one command: its options are its function's arguments, keyword-only ones by name.
 
     Args:
         name: of the command.
     """
     function = find_command(name)
     parser = Parser(prog=f"{NAME} {name}", description=first_line(function), allow_abbrev=False)
-    lists = [key for key, hint in get_type_hints(function).items() if hint == list[str]]
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=set(lists))
-    for key in lists:  # jsonargparse would have them as one argument, [a, b]
-        parameter = inspect.signature(function).parameters[key]
-        keyword: dict[str, Any] = {"nargs": "+", "type": str, "help": _describe(function, key)}
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            parser.add_argument(f"--{key}", required=True, **keyword)
-        else:
-            parser.add_argument(key, **keyword)
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    named = {one.name for one in parameters if one.kind is one.KEYWORD_ONLY}
+    several = {one.name for one in parameters if one.annotation == list[str]}
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=named | several)
+    explained = {one.arg_name: one.description for one in parse(function.__doc__ or "").params}
+    for one in several - named:
+        parser.add_argument(one, nargs="+", type=str, help=explained[one])
+    for one in several & named:  # jsonargparse alone would have them as one argument, [a, b]
+        parser.add_argument(f"--{one}", nargs="+", type=str, required=True, help=explained[one])
+    positional = {one.name for one in parameters} - named
+    parser.add_function_arguments(function, as_group=False, as_positional=False, skip=positional | several)
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     return parser
 
@@ -89,12 +91,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(exit_.code or 0)
     traceback = options.pop("traceback")
     return run_guarded(NAME, lambda: find_command(given[0])(**options), traceback)
-
-
-def _describe(function: Callable[..., Any], parameter: str) -> str | None:
-    """What a docstring says of a parameter."""
-    described = docstring_parser.parse(function.__doc__ or "").params
-    return next((one.description for one in described if one.arg_name == parameter), None)
 
 
 def _top(names: Sequence[str], given: Sequence[str]) -> int:
