@@ -72,3 +72,37 @@ def save_model() -> Callable[[Path, int], Path]:
         return folder
 
     return save_one
+
+
+FRAMES, HEIGHT, WIDTH = 8, 96, 128
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Eight frames of two colours that stand still."""
+    av = pytest.importorskip("av", reason="extra track")
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    image[:, : WIDTH // 2], image[:, WIDTH // 2 :] = (200, 30, 30), (30, 30, 200)
+    with av.open(str(tmp_path / "video.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for _ in range(FRAMES):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return tmp_path / "video.mp4"
+
+
+@pytest.fixture
+def write_boxes() -> Callable[[Path, Callable[[int], int]], str]:
+    """Writes two boxes a frame, of the track that each is said to be of."""
+
+    def write(path: Path, track: Callable[[int], int]) -> str:
+        lines = [
+            f"{frame},{track(number)},{left},10,30,60,0.9,-1,-1,-1"
+            for frame in range(1, FRAMES + 1)
+            for number, left in ((1, 10), (2, 80))
+        ]
+        path.write_text("\n".join(lines) + "\n")
+        return str(path)
+
+    return write

@@ -14,7 +14,7 @@ from reid_gallery.boxes import box_embedder, crop, embed, embed_detections
 from reid_gallery.cli import main
 from reid_gallery.tracks import read_boxes
 
-HEIGHT, WIDTH, FRAMES = 96, 128, 8
+HEIGHT, WIDTH, FRAMES = 96, 128, 8  # as in the fixture video
 FRAME = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
@@ -66,34 +66,8 @@ def test_detections_of_supervision_carry_features_through_a_tracker(tmp_path, sa
     np.testing.assert_allclose(tracked.data["features"], expected, atol=1e-5)
 
 
-@pytest.fixture
-def video(tmp_path):
-    """Eight frames of two colours that stand still."""
-    av = pytest.importorskip("av", reason="extra track")
-    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    image[:, : WIDTH // 2], image[:, WIDTH // 2 :] = (200, 30, 30), (30, 30, 200)
-    with av.open(str(tmp_path / "video.mp4"), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for _ in range(FRAMES):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-    return tmp_path / "video.mp4"
-
-
-def write_boxes(path, track) -> str:
-    """Two boxes a frame, of tracks 1 and 2, or of none."""
-    lines = [
-        f"{frame},{track(number)},{left},10,30,60,0.9,-1,-1,-1"
-        for frame in range(1, FRAMES + 1)
-        for number, left in ((1, 10), (2, 80))
-    ]
-    path.write_text("\n".join(lines) + "\n")
-    return str(path)
-
-
 @pytest.mark.parametrize("assign", [False, True])
-def test_a_video_s_boxes_and_tracks_have_features(tmp_path, video, save_model, assign) -> None:
+def test_a_video_s_boxes_and_tracks_have_features(tmp_path, video, write_boxes, save_model, assign) -> None:
     model, out = save_model(tmp_path / "model", 0), tmp_path / "out"
     boxes = write_boxes(tmp_path / "boxes.txt", lambda number: -1 if assign else number)
     given = ["track", str(video), boxes, str(out), "--model", str(model), "--assign", str(assign).lower()]
