@@ -1,6 +1,6 @@
 """A tracker plug-in: ByteTrack of `trackers` on detections that carry features, then tracks rejoined by them.
 
-    python examples/track_with_appearance.py VIDEO BOXES MODEL OUT.csv
+    python examples/track_with_appearance.py VIDEO BOXES MODEL OUT.txt
 
 BOXES is a MOT challenge file of detections (frame,-1,left,top,width,height,confidence); any detector's boxes
 do, as `supervision.Detections`. MODEL is a model folder, or an exported file with its config.json. A track
@@ -19,9 +19,9 @@ from scipy.optimize import linear_sum_assignment
 from trackers import ByteTrackTracker
 
 from reid_core.models import load
+from reid_core.video import read_mot, write_mot
 from reid_core.video.frames import read_frames
 from reid_gallery.boxes import embed_detections
-from reid_gallery.tracks import read_boxes
 
 SIMILARITY = 0.6
 """Least cosine of two tracks' mean features; `reid-gallery calibrate` finds one for your model."""
@@ -31,9 +31,8 @@ GAP = 50
 
 def detections_of(rows: pd.DataFrame) -> sv.Detections:
     """A frame's boxes as supervision has them."""
-    left_top = rows[["left", "top"]].to_numpy(np.float32)
-    corners = np.concatenate([left_top, left_top + rows[["width", "height"]].to_numpy(np.float32)], axis=1)
-    return sv.Detections(xyxy=corners, confidence=rows["confidence"].to_numpy(np.float32))
+    corners = rows[["left", "top", "right", "bottom"]].to_numpy(np.float32)
+    return sv.Detections(xyxy=corners, confidence=rows["score"].to_numpy(np.float32))
 
 
 def rejoin(tracks: pd.DataFrame, means: np.ndarray) -> dict[int, int]:
@@ -66,30 +65,28 @@ def main() -> None:
     arguments = parser.parse_args()
 
     embedder = load(arguments.model)
-    boxes = read_boxes(arguments.boxes, arguments.min_confidence)
+    boxes = read_mot(arguments.boxes)
+    boxes = boxes[boxes["score"] >= arguments.min_confidence]
     frames = dict(tuple(boxes.groupby("frame")))
     tracker, rows, features = None, [], []
     for frame in read_frames(arguments.video):
-        number = frame.number + 1
-        if number > max(frames):
+        if frame.number > max(frames):
             break
         tracker = tracker or ByteTrackTracker(frame_rate=frame.rate)
-        detections = detections_of(frames.get(number, boxes.iloc[:0]))
+        detections = detections_of(frames.get(frame.number, boxes.iloc[:0]))
         found = tracker.update(embed_detections(embedder, frame.image[..., ::-1], detections))
-        for box, track, feature in zip(
-            found.xyxy, found.tracker_id, found.data.get("features", []), strict=False
-        ):
-            if track >= 0:
-                rows.append((number, int(track), *box.tolist()))
-                features.append(feature)
-    table = pd.DataFrame(rows, columns=["frame", "track", "left", "top", "right", "bottom"])
+        for row in range(len(found)):
+            if found.tracker_id[row] >= 0:
+                place = (frame.number, int(found.tracker_id[row]), *found.xyxy[row].tolist())
+                rows.append((*place, float(found.confidence[row])))
+                features.append(found.data["features"][row])
+    table = pd.DataFrame(rows, columns=boxes.columns)
     groups = table.groupby("track")
     tracks = groups["frame"].agg(first="min", last="max").reset_index()
     means = np.array([np.mean([features[row] for row in own], axis=0) for own in groups.groups.values()])
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     number_of = rejoin(tracks, means)
-    table["track"] = table["track"].map(number_of)
-    table.to_csv(arguments.out, index=False)
+    write_mot(arguments.out, table.assign(track=table["track"].map(number_of)))
     print(
         f"{arguments.out}: {len(table)} boxes, {len(tracks)} tracks, {len(set(number_of.values()))} rejoined"
     )

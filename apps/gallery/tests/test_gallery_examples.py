@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from reid_core.models import load
+from reid_core.video import read_mot
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are not beside the app here")
@@ -31,9 +32,9 @@ def test_a_tracker_carries_features_and_joins_tracks(
     tmp_path, video, write_boxes, save_model, monkeypatch, capsys
 ) -> None:
     pytest.importorskip("trackers", reason="extra track")
-    boxes, out = write_boxes(tmp_path / "boxes.txt", lambda number: -1), tmp_path / "tracks.csv"
+    boxes, out = write_boxes(tmp_path / "boxes.txt", lambda number: -1), tmp_path / "tracks.txt"
     run(monkeypatch, "track_with_appearance.py", video, boxes, save_model(tmp_path / "model", 0), out)
-    rows = pd.read_csv(out)
+    rows = read_mot(out)
     assert rows["track"].nunique() == 2 and "2 tracks" in capsys.readouterr().out
     assert (rows.groupby("track")["left"].nunique() == 1).all()
 

@@ -12,7 +12,6 @@ from torch import nn
 from reid_core.models import Embedder, Preprocessing, load
 from reid_gallery.boxes import box_embedder, crop, embed, embed_detections
 from reid_gallery.cli import main
-from reid_gallery.tracks import read_boxes
 
 HEIGHT, WIDTH, FRAMES = 96, 128, 8  # as in the fixture video
 FRAME = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -66,12 +65,12 @@ def test_detections_of_supervision_carry_features_through_a_tracker(tmp_path, sa
     np.testing.assert_allclose(tracked.data["features"], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("assign", [False, True])
-def test_a_video_s_boxes_and_tracks_have_features(tmp_path, video, write_boxes, save_model, assign) -> None:
+@pytest.mark.parametrize("tracker", [None, "bytetrack"])
+def test_a_video_s_boxes_and_tracks_have_features(tmp_path, video, write_boxes, save_model, tracker) -> None:
     model, out = save_model(tmp_path / "model", 0), tmp_path / "out"
-    boxes = write_boxes(tmp_path / "boxes.txt", lambda number: -1 if assign else number)
-    given = ["track", str(video), boxes, str(out), "--model", str(model), "--assign", str(assign).lower()]
-    assert main(given) == 0
+    boxes = write_boxes(tmp_path / "boxes.txt", lambda number: -1 if tracker else number)
+    given = ["track", str(video), boxes, str(out), "--model", str(model)]
+    assert main([*given, "--tracker", tracker] if tracker else given) == 0
     rows, features = pd.read_parquet(out / "boxes.parquet"), np.load(out / "boxes.npy")
     tracks, means = pd.read_parquet(out / "tracks.parquet"), np.load(out / "tracks.npy")
     assert rows["valid"].all() and features.shape == (2 * FRAMES, 128) and len(tracks) == 2
@@ -79,21 +78,6 @@ def test_a_video_s_boxes_and_tracks_have_features(tmp_path, video, write_boxes, 
         own = features[(rows["track"] == track).to_numpy()]
         np.testing.assert_allclose(mean, own.mean(0) / np.linalg.norm(own.mean(0)), atol=1e-5)
         assert rows.loc[rows["track"] == track, "left"].nunique() == 1  # one person each
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("1,1,5\n", "3 columns"),
-        ("1,1,5,5,0,9\n", "row 1 is"),
-        ("", "no file of boxes"),
-        ("0,1,5,5,9,9\n", "frames from 1"),
-    ],
-)
-def test_a_row_that_is_no_box_is_named(tmp_path, text, message) -> None:
-    (tmp_path / "boxes.txt").write_text(text)
-    with pytest.raises(ValueError, match=message):
-        read_boxes(tmp_path / "boxes.txt")
 
 
 def test_boxes_of_another_video_are_refused(tmp_path, video, save_model, capsys) -> None:

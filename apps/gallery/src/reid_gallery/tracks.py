@@ -12,10 +12,9 @@ from reid_core.files import atomic
 from reid_core.models import Embedder
 from reid_core.models.model_config import Metric
 from reid_core.video.frames import read_frames
+from reid_core.video.tracking import SEEING, build_tracker
 from reid_gallery.boxes import embed
 
-COLUMNS = ("frame", "track", "left", "top", "width", "height", "confidence")
-"""The first columns of MOT challenge's files."""
 UNKNOWN = -1
 """Number of a box that is of no known track."""
 
@@ -24,7 +23,7 @@ class VideoFeatures(NamedTuple):
     """Features of a video's boxes.
 
     Attributes:
-        rows: a row per box, with COLUMNS.
+        rows: a row per box, as `read_mot` has them.
         features: float32 `[n d]`, zeros where not valid.
         valid: bool `[n]`.
         metric: how features are compared; with "cosine" a track's mean is made unit length.
@@ -36,52 +35,12 @@ class VideoFeatures(NamedTuple):
     metric: Metric
 
 
-def read_boxes(path: str | Path, min_confidence: float = 0.0) -> pd.DataFrame:
-    """Read boxes in MOT challenge's format, ordered by frame.
-
-    Args:
-        path: text file, comma-separated, of at least six columns; without a header.
-        min_confidence: boxes of less are left out; a file without confidences has 1.
-
-    Returns:
-        A row per box with COLUMNS.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a row that is no box; the message names it.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file of boxes")
-    try:
-        table = pd.read_csv(path, header=None)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no file of boxes ({error}): expected {','.join(COLUMNS)}") from error
-    if table.shape[1] < len(COLUMNS) - 1:
-        raise ValueError(f"{path} has {table.shape[1]} columns; expected {','.join(COLUMNS)}")
-    if table.shape[1] < len(COLUMNS):
-        table[len(COLUMNS) - 1] = 1.0
-    table = table[list(range(len(COLUMNS)))].set_axis(list(COLUMNS), axis=1)
-    numbers = table.apply(pd.to_numeric, errors="coerce")
-    wrong = ~np.isfinite(numbers).all(axis=1) | (numbers[["width", "height"]] <= 0).any(axis=1)
-    wrong |= numbers["frame"] < 1
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise ValueError(
-            f"{path}: row {row + 1} is {table.iloc[row].tolist()}; expected {','.join(COLUMNS)} in numbers, "
-            "frames from 1, width and height above 0"
-        )
-    numbers = numbers[numbers["confidence"] >= min_confidence]
-    numbers = numbers.astype({"frame": np.int64, "track": np.int64})
-    return numbers.sort_values("frame", kind="stable").reset_index(drop=True)
-
-
 def embed_video(
     embedder: Embedder,
     video: str | Path,
     rows: pd.DataFrame,
     margin: float = 0.0,
-    assign: bool = False,
+    tracker: str | None = None,
     device: str = "auto",
 ) -> VideoFeatures:
     """Embed a video's boxes frame by frame.
@@ -89,9 +48,9 @@ def embed_video(
     Args:
         embedder: the model.
         video: the file (extra `video` of reid-core).
-        rows: as `read_boxes` gives them.
+        rows: as `reid_core.video.read_mot` gives them.
         margin: added to a box on each side, as a part of its width and height.
-        assign: number the tracks by ByteTrack in place of the rows' own numbers.
+        tracker: numbers the tracks in place of the rows' own numbers, one of reid-core's TRACKERS.
         device: where the model runs.
 
     Returns:
@@ -103,25 +62,26 @@ def embed_video(
     """
     features = np.zeros((len(rows), embedder.dim), dtype=np.float32)
     valid = np.zeros(len(rows), dtype=bool)
-    rows = rows.assign(track=UNKNOWN) if assign else rows
+    rows = rows.assign(track=UNKNOWN) if tracker else rows
     tracks = rows["track"].to_numpy(copy=True)
     places = rows.groupby("frame").indices
-    left_top = rows[["left", "top"]].to_numpy()
-    corners = np.concatenate([left_top, left_top + rows[["width", "height"]].to_numpy()], axis=1)
-    tracker, last, frames = None, max(places, default=0), 0
+    corners, scores = rows[["left", "top", "right", "bottom"]].to_numpy(), rows["score"].to_numpy()
+    tracking, frames = None, 0
+    last = max(places, default=-1) + 1
     for frame in read_frames(video):
-        frames = frame.number + 1
-        if frames > last:
+        if frame.number >= last:
             break
-        own = places.get(frames, np.empty(0, dtype=np.int64))
-        if assign:
-            tracker = tracker or _bytetrack(frame.rate)
-            tracks[own] = _assign(tracker, corners[own], rows["confidence"].to_numpy()[own])
+        frames = frame.number + 1
+        own = places.get(frame.number, np.empty(0, dtype=np.int64))
+        if tracker:
+            tracking = tracking or build_tracker(tracker, frame.rate)
+            seen = frame.image if tracker in SEEING else None
+            tracks[own] = _assign(tracking, corners[own], scores[own], seen)
         if len(own):
             features[own], valid[own] = embed(embedder, frame.image, corners[own], margin, device)
     if frames < last:
         raise ValueError(
-            f"{video} has {frames} frames, but there are boxes of frame {last}: another video's?"
+            f"{video} has {frames} frames, but there are boxes of frame {last}: of another video?"
         )
     return VideoFeatures(rows.assign(track=tracks), features, valid, embedder.metric)
 
@@ -165,27 +125,16 @@ def write_features(found: VideoFeatures, folder: Path) -> int:
     return len(table)
 
 
-def _bytetrack(rate: float) -> Any:
-    try:
-        from trackers import ByteTrackTracker
-    except ImportError as error:
-        raise ImportError(
-            "numbering tracks needs the package trackers: pip install 'reid-gallery[track]'"
-        ) from error
-    return ByteTrackTracker(frame_rate=rate)
-
-
-def _assign(tracker: Any, corners: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+def _assign(tracking: Any, corners: np.ndarray, scores: np.ndarray, frame: np.ndarray | None) -> np.ndarray:
     """Track of each box, UNKNOWN where the tracker has none yet."""
     from supervision import Detections
 
-    order = np.arange(len(corners))
     boxes = Detections(
-        xyxy=corners.reshape(-1, 4).astype(np.float32),
-        confidence=confidence.astype(np.float32),
-        data={"place": order},
+        xyxy=corners.astype(np.float32),
+        confidence=scores.astype(np.float32),
+        data={"place": np.arange(len(corners))},
     )
-    tracked = tracker.update(boxes)
+    tracked = tracking.update(boxes, frame)
     tracks = np.full(len(corners), UNKNOWN)
     if len(tracked):
         tracks[tracked.data["place"]] = tracked.tracker_id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 def track(
     video: str,
@@ -11,7 +13,7 @@ def track(
     model: str,
     margin: float = 0.0,
     min_confidence: float = 0.0,
-    assign: bool = False,
+    tracker: Literal["bytetrack", "ocsort", "botsort"] | None = None,
     device: str = "auto",
 ) -> int:
     """Embed the boxes of a video: a feature per box, and per track its mean feature.
@@ -21,24 +23,26 @@ def track(
 
     Args:
         video: video file.
-        boxes: MOT challenge's text file: frame (from 1), track (-1 where unknown), left, top, width, height,
-            confidence.
+        boxes: MOT challenge's text file: frame, track (-1 where unknown), left, top, width, height,
+            confidence; frames and pixels from 1, and from 0 in what is written.
         out: folder to write.
         model: model folder, hub's id or exported file.
         margin: added to a box on each side, as a part of its width and height.
         min_confidence: boxes of less are left out.
-        assign: let ByteTrack (package trackers) number the tracks, in place of the file's numbers.
+        tracker: numbers the tracks in place of the file: bytetrack, ocsort or botsort of trackers.
         device: where the model runs; an exported one runs on the CPU.
     """
     from pathlib import Path
 
     from reid_core.models import load
-    from reid_gallery.tracks import embed_video, read_boxes, write_features
+    from reid_core.video import read_mot
+    from reid_gallery.tracks import embed_video, write_features
 
-    rows = read_boxes(boxes, min_confidence)
+    rows = read_mot(boxes)
+    rows = rows[rows["score"] >= min_confidence].reset_index(drop=True)
     if not Path(video).is_file():
         raise FileNotFoundError(f"{video}: there is no such video")
-    found = embed_video(load(model), video, rows, margin, assign, device)
+    found = embed_video(load(model), video, rows, margin, tracker, device)
     tracks = write_features(found, Path(out))
     print(f"{out}: {len(found.rows)} boxes, {int((~found.valid).sum())} beside the frame, {tracks} tracks")
     return 0
