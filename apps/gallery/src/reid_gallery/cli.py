@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from docstring_parser import parse
+from jsonargparse import ActionYesNo
 
 from reid_core.cli.recipes import Parser, run_guarded
 from reid_gallery import __version__, commands
@@ -43,14 +44,17 @@ def build_parser(name: str) -> Parser:
     parameters = inspect.signature(function, eval_str=True).parameters.values()
     named = {one.name for one in parameters if one.kind is one.KEYWORD_ONLY}
     several = {one.name for one in parameters if one.annotation == list[str]}
+    switches = {one.name: one.default for one in parameters if one.annotation is bool}
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip=named | several)
     explained = {one.arg_name: one.description for one in parse(function.__doc__ or "").params}
     for one in several - named:
         parser.add_argument(one, nargs="+", type=str, help=explained[one])
     for one in several & named:  # jsonargparse alone would have them as one argument, [a, b]
         parser.add_argument(f"--{one}", nargs="+", type=str, required=True, help=explained[one])
-    positional = {one.name for one in parameters} - named
-    parser.add_function_arguments(function, as_group=False, as_positional=False, skip=positional | several)
+    skip = ({one.name for one in parameters} - named) | several | switches.keys()
+    parser.add_function_arguments(function, as_group=False, as_positional=False, skip=skip)
+    for one, default in switches.items():
+        parser.add_argument(f"--{one}", action=ActionYesNo, default=default, help=explained[one])
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     return parser
 
