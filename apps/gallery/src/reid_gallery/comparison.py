@@ -14,7 +14,7 @@ from reid_core.models import Embedder, load
 from reid_core.models.folder import WEIGHTS_FILE
 from reid_eval import Result
 from reid_gallery.data_sets import DataSet
-from reid_gallery.proof import compare_scored, describe_machine, file_megabytes
+from reid_gallery.proof import compare_scores, describe_machine, file_megabytes
 from reid_gallery.scoring import Scored, score
 from reid_gallery.speed import images_per_second
 
@@ -125,7 +125,7 @@ def compare_models(
                 _same(one.name, model.training_data),
             )
             if one.name in first:
-                cell.against_first = compare_scored(first[one.name], scored)
+                cell.against_first = compare_scores(first[one.name], scored)
             first.setdefault(one.name, scored)
             comparison.cells.append(cell)
             comparison.results[f"{model.name} on {one.name}"] = result
@@ -145,7 +145,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
         >>> short_names(["runs/model", "retail-0277.xml"])
         ['model', 'retail-0277.xml']
     """
-    parts = [Path(path).resolve().parts for path in paths]
+    parts = [Path(path).absolute().parts for path in paths]
     names = []
     for own in parts:
         length = 1

@@ -18,7 +18,7 @@ from reid_core.data import Manifest, read
 from reid_core.data.decoding import UnreachableImage, reach
 from reid_core.data.readers import ReaderError, is_manifest_file
 from reid_core.data.storage import MOST_IN_A_ROW, StorageGone
-from reid_core.files import atomic, claim, finish, finished
+from reid_core.files import atomic, claim, finish, read_summary
 from reid_core.models import valid_path
 from reid_core.progress import Progress
 from reid_core.recipe.features import save_features
@@ -171,7 +171,7 @@ def embed_rows(rows: Manifest, out: str | Path, settings: Settings) -> Made:
             "block": settings.block,
         },
     )
-    if finished(out):
+    if read_summary(out):
         return open_features(out)[1]
     paths = rows.table["path"].array
     items = [[f"{rows.root}/{paths[row]}" for row in some] for some in tracklets]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from reid_core.data import Manifest
-from reid_core.files import finished
+from reid_core.files import read_summary
 from reid_core.models import Features, valid_path
 
 ROWS_FILE, FEATURES_FILE = "rows.parquet", "features.npy"
@@ -52,7 +52,7 @@ def open_features(folder: str | Path) -> tuple[Features, Made]:
     """
     folder = Path(folder)
     try:
-        summary = finished(folder)
+        summary = read_summary(folder)
         made = summary and Made(**summary)
     except (json.JSONDecodeError, TypeError) as error:
         raise ValueError(f"{folder} is no feature folder: its done.json is damaged ({error})") from error

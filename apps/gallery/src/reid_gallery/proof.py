@@ -86,7 +86,7 @@ def prove(
         scored = [score(one, data, batch_size, "cpu", tracklets) for one in (model, exported)]
         features = _readable(scored[0]), _readable(scored[1])
         retrieval = {"data": data.name, "queries": scored[0].result.num_valid_queries}
-        retrieval |= compare_scored(scored[0], scored[1])
+        retrieval |= compare_scores(scored[0], scored[1])
     return Proof(
         compared=len(features[0]),
         largest_difference=float(np.abs(features[0] - features[1]).max()),
@@ -100,7 +100,7 @@ def prove(
     )
 
 
-def compare_scored(first: Scored, second: Scored) -> dict[str, dict[str, float]]:
+def compare_scores(first: Scored, second: Scored) -> dict[str, dict[str, float]]:
     """mAP and Rank-1 of two models on the same queries, with a paired test.
 
     Args:
@@ -133,7 +133,7 @@ def describe(proof: Proof, what: str) -> str:
         what: what was exported, and how, in one line.
     """
     torch_speed, speed = proof.images_per_second
-    rows: list[tuple[str, ...]] = [("", "torch", "exported", "difference (95 %)", "p")]
+    rows = [("", "torch", "exported", "difference (95 %)", "p")]
     for name, values in (("mAP, %", proof.mAP), ("Rank-1, %", proof.rank_1)):
         if values is not None:
             low, high = (f"{100 * values[end]:+.2f}" for end in ("low", "high"))

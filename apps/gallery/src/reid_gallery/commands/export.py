@@ -10,6 +10,7 @@ from reid_core.models.formats import Format, Precision
 def export(
     model: str,
     out: str,
+    *,
     format: Format = "onnx",
     precision: Precision = "fp32",
     tracklets: bool = False,
