@@ -23,9 +23,10 @@ def center_by_camera(
 
     An extractor sees light and background, too: two people that one camera saw may be nearer than one
     person that two saw. Song et al., Exploring the Camera Bias of Person Re-identification (ICLR 2025),
-    subtract the camera's mean (and divide by its standard deviation, which changed nothing measurable here).
-    The mean is of the camera's tracklets, each counting once, so that nobody who waits for an hour dominates it. The mean
-    of all tracklets counts as PRIOR more, so that a camera that saw few people keeps their differences.
+    subtract the camera's mean (and divide by its standard deviation, which changed nothing measurable
+    here). The mean is of the camera's tracklets, each counting once, so that nobody who waits for an hour
+    dominates it. The mean of all tracklets counts as PRIOR more, so that a camera that saw few people keeps
+    their differences.
 
     The mean of a few people is mostly the people themselves: it takes some dozens before there is a gain.
 
