@@ -179,7 +179,8 @@ def test_people_with_names_are_forgotten_by_name(model: Path, tmp_path: Path, dr
         (tmp_path / "people" / f"{number:03d}").rename(tmp_path / "people" / name)
     assert call("embed", tmp_path / "people", "--model", model, "--out", tmp_path / "f") == 0
     assert call("index", tmp_path / "f", "--out", tmp_path / "g") == 0
-    assert call("forget", tmp_path / "g", "2") == 1 and call("forget", tmp_path / "g", "bob") == 0
+    assert call("forget", tmp_path / "g", "alice", "2") == 1, "a pid is no name, and nobody is forgotten"
+    assert call("forget", tmp_path / "g", "bob") == 0
     assert b"bob" not in (tmp_path / "f" / "rows.parquet").read_bytes()
     assert set(Manifest.load(tmp_path / "f" / "rows.parquet").names["pid"].values()) == {"alice", "carol"}
 

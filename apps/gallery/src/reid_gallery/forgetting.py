@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,45 +32,48 @@ class Gone(NamedTuple):
     example: str
 
 
-def forget_person(folder: str | Path, person: str) -> Gone:
-    """Take a person out of a gallery.
+def forget_people(folder: str | Path, people: Sequence[str]) -> Gone:
+    """Take people out of a gallery.
 
-    Index, thumbnails, pages and logs come first and the rows last, for those say what is the person's: after
+    Index, thumbnails, pages and logs come first and the rows last, for those say what is whose: after
     a cut at any point the same call resumes.
 
     Args:
         folder: the gallery.
-        person: name, or pid where there are no names.
+        people: names, or pids where there are no names.
 
     Raises:
-        ValueError: there is no such person.
+        ValueError: a person is not there; nobody is forgotten.
     """
     folder = Path(folder)
     with locked(folder):
         gallery = Gallery(folder)
-        rows = {source: _rows_of(features, person) for source, features in gallery.sources}
+        for person in people:
+            if not gallery.has_person(person):
+                raise ValueError(
+                    f"{folder} has no person {person!r}; give a name or pid as `search` prints it"
+                )
+        rows = {source: _rows_of(features, set(people)) for source, features in gallery.sources}
         files = {
             str(features.rows.root / features.rows.table["path"].iat[row])
             for source, features in gallery.sources
             for row in rows[source]
         }
-        if not files:
-            raise ValueError(f"{folder} has no person {person!r}; give a name or pid as `search` prints it")
         numbers = np.concatenate([some + source.first for source, some in rows.items()])
         decided = read_log(folder / DECISIONS)
         files |= {
             entry["query"]
             for entry in decided
-            if entry.get("person") == person and entry.get("decision") == "same"
+            if entry.get("person") in people and entry.get("decision") == "same"
         }
         removed = gallery.index.remove_ids(faiss.IDSelectorBatch(numbers))
         replace_index(folder, gallery.facts, gallery.index)
         counts = {"index rows": int(removed)}
         counts["thumbnails"] = sum(_unlink(thumbnail_file(folder, int(number))) for number in numbers)
-        counts["pages"] = _remove_pages(folder, person, files)
-        for file, name in ((SEARCHES, "searches"), (DECISIONS, "decisions")):
-            counts[name] = drop(
-                folder / file, lambda entry: entry.get("query") in files or entry.get("person") == person
+        counts["pages"] = _remove_pages(folder, people, files)
+        for name in (SEARCHES, DECISIONS):
+            counts[Path(name).stem] = drop(
+                folder / name, lambda entry: entry.get("query") in files or entry.get("person") in people
             )
         for source, features in gallery.sources:
             if len(rows[source]):
@@ -79,9 +82,9 @@ def forget_person(folder: str | Path, person: str) -> Gone:
         return Gone(counts, min(files))
 
 
-def _rows_of(features: Features, person: str) -> np.ndarray:
-    """Numbers of a person's rows, readable or not."""
-    pids = [pid for pid in np.unique(features.rows.pids).tolist() if person_label(features, pid) == person]
+def _rows_of(features: Features, people: set[str]) -> np.ndarray:
+    """Numbers of people's rows, readable or not."""
+    pids = [pid for pid in np.unique(features.rows.pids).tolist() if person_label(features, pid) in people]
     return np.flatnonzero(np.isin(features.rows.pids, pids))
 
 
@@ -106,9 +109,10 @@ def _erase(folder: Path, source: Source, features: Features, rows: np.ndarray) -
     Manifest(table, features.rows.root, features.rows.name, names).save(folder / ROWS_FILE)
 
 
-def _remove_pages(folder: Path, person: str, files: set[str]) -> int:
-    """Remove the pages that searches wrote and that show the person, wherever they lie."""
-    marks = [f'data-person="{html.escape(person)}"', *(f'data-file="{html.escape(file)}"' for file in files)]
+def _remove_pages(folder: Path, people: Sequence[str], files: set[str]) -> int:
+    """Remove the pages that searches wrote and that show one of the people, wherever they lie."""
+    marks = [f'data-person="{html.escape(person)}"' for person in people]
+    marks += [f'data-file="{html.escape(file)}"' for file in files]
     pages = {entry["page"] for entry in read_log(folder / SEARCHES) if isinstance(entry.get("page"), str)}
     count = 0
     for page in map(Path, sorted(pages)):

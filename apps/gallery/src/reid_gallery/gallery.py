@@ -24,6 +24,8 @@ CHUNK_ROWS = 65536
 """Rows that are added at a time."""
 CANDIDATES = 10
 """A compressed index is asked for so many times the answers, which are then scored exactly."""
+ITERATIONS = 10
+"""Of k-means in each quantiser; faiss takes 25, for candidates that are not scored again."""
 PROBES = 32
 """Inverted lists that are searched for a query."""
 
@@ -240,7 +242,7 @@ def person_label(features: Features, pid: int) -> str | None:
 
 
 def _labels(features: Features) -> set[str]:
-    pids = np.unique(features.rows.pids[features.valid])
+    pids = np.unique(features.rows.pids)  # of unreadable rows too: those can be forgotten
     return {label for pid in pids.tolist() if (label := person_label(features, pid)) is not None}
 
 
@@ -256,21 +258,22 @@ def empty_index(made: Made, training: np.ndarray | None, lists: int) -> faiss.In
     if training is None:
         return faiss.IndexIDMap2(faiss.IndexFlat(made.dim, metric))
     index = faiss.index_factory(made.dim, f"IVF{lists},PQ{codes_of(made.dim)}np", metric)
+    index.pq.cp.niter = ITERATIONS
     index.train(training)
     return index
 
 
 def codes_of(dim: int) -> int:
-    """Bytes that a compressed row takes: one for every 8 numbers, or the most that divide them evenly.
+    """Bytes that a compressed row takes: one for every 16 numbers, or the most that divide them evenly.
 
     Args:
         dim: length of a feature.
 
     Example:
         >>> codes_of(512), codes_of(90)
-        (64, 10)
+        (32, 5)
     """
-    return max(codes for codes in range(1, max(1, dim // 8) + 1) if dim % codes == 0)
+    return max(codes for codes in range(1, max(1, dim // 16) + 1) if dim % codes == 0)
 
 
 def replace_index(folder: Path, facts: Facts, index: faiss.Index) -> Facts:
