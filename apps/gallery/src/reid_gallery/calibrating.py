@@ -113,7 +113,7 @@ def describe(calibration: Calibration) -> Iterator[str]:
     """What was found, line by line.
 
     Args:
-        calibration: to tell of.
+        calibration: as it was fitted.
     """
     c = calibration
     yield f"{c.people} people, {c.genuine} pairs of one person and {c.impostor} of two, across cameras"
@@ -125,10 +125,10 @@ def describe(calibration: Calibration) -> Iterator[str]:
         for one in thresholds:
             bounds = f"95 % interval {one.low:.3f} to {one.high:.3f}"
             yield f"{name}: FAR {one.far:.2%} at {one.threshold:.3f} ({bounds}), TAR {one.tar:.1%}"
-    for one in c.nobody:
+    for rate in c.nobody:
         yield (
-            f"nobody here below {one.threshold:.3f}: FPIR {one.fpir:.1%}, FNIR {one.fnir:.1%}, "
-            f"in a gallery of {one.gallery} rows"
+            f"nobody here below {rate.threshold:.3f}: FPIR {rate.fpir:.1%}, FNIR {rate.fnir:.1%}, "
+            f"in a gallery of {rate.gallery} rows"
         )
     half = float(np.interp(0.0, c.log_odds, c.scores))
     yield f"at {half:.3f} a pair is as likely of one person as of two, where half of the pairs are"

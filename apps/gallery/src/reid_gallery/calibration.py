@@ -56,7 +56,7 @@ class NobodyHere:
         fpir: share of searches of people who are not in the gallery with any answer at or above it, at most.
         threshold: the score.
         fnir: share of searches of people who are there whose right answer is below it, or not first.
-        gallery: rows of the gallery that this was measured with; a larger one needs a higher threshold.
+        gallery: rows of the gallery that this was measured with. A larger gallery needs a higher threshold.
     """
 
     fpir: float

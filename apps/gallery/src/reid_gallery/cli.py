@@ -45,13 +45,13 @@ def build_parser(name: str) -> Parser:
     named = {one.name for one in parameters if one.kind is one.KEYWORD_ONLY}
     several = {one.name for one in parameters if one.annotation == list[str]}
     switches = {one.name: one.default for one in parameters if one.annotation is bool}
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=named | several)
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*named, *several})
     explained = {one.arg_name: one.description for one in parse(function.__doc__ or "").params}
     for one in several - named:
         parser.add_argument(one, nargs="+", type=str, help=explained[one])
     for one in several & named:  # jsonargparse alone would have them as one argument, [a, b]
         parser.add_argument(f"--{one}", nargs="+", type=str, required=True, help=explained[one])
-    skip = ({one.name for one in parameters} - named) | several | switches.keys()
+    skip: set[str | int] = {*({one.name for one in parameters} - named), *several, *switches}
     parser.add_function_arguments(function, as_group=False, as_positional=False, skip=skip)
     for one, default in switches.items():
         parser.add_argument(f"--{one}", action=ActionYesNo, default=default, help=explained[one])

@@ -102,9 +102,9 @@ class BlockEmbedder:
             workers=self.settings.workers,
             errors="mask",
         )
-        return Block(features, valid, _lost([items[row] for row in np.flatnonzero(~valid)]))
+        return Block(features, valid, _find_lost([items[row] for row in np.flatnonzero(~valid)]))
 
-    def numbered(self, number: int, items: list[list[str]]) -> tuple[int, Block]:
+    def embed_numbered(self, number: int, items: list[list[str]]) -> tuple[int, Block]:
         """A block beside its number.
 
         Args:
@@ -227,7 +227,7 @@ def _here(
     def make(number: int) -> tuple[int, Block]:
         embedder = free.get()
         try:
-            return embedder.numbered(number, parts[number])
+            return embedder.embed_numbered(number, parts[number])
         finally:
             free.put(embedder)
 
@@ -270,7 +270,7 @@ def _on_ray(parts: Mapping[int, list[list[str]]], settings: Settings) -> Iterato
 
 
 def _embed(maker: Any, part: tuple[int, list[list[str]]]) -> Any:
-    return maker.numbered.remote(*part)
+    return maker.embed_numbered.remote(*part)
 
 
 def _devices(names: str) -> list[str]:
@@ -286,7 +286,7 @@ def _save_block(file: Path, block: Block) -> None:
             np.save(temporary, array)
 
 
-def _lost(items: Sequence[Sequence[str]]) -> str:
+def _find_lost(items: Sequence[Sequence[str]]) -> str:
     """Why a file without a feature can't be reached; "" where all can, or are gone from their folder."""
     for file in (file for files in items for file in files):
         try:

@@ -15,7 +15,7 @@ from reid_core.data.manifest import UNKNOWN, Manifest
 from reid_core.files import atomic
 from reid_core.models import Features, valid_path
 from reid_gallery.features import FEATURES_FILE, FORGOTTEN, ROWS_FILE
-from reid_gallery.gallery import Gallery, Source, locked, person_label, replace_index
+from reid_gallery.gallery import Gallery, Source, lock_gallery, person_label, replace_index
 from reid_gallery.log import DECISIONS, SEARCHES, drop, read_log
 from reid_gallery.page import GENERATOR, thumbnail_file
 
@@ -46,7 +46,7 @@ def forget_people(folder: str | Path, people: Sequence[str]) -> Gone:
         ValueError: a person is not there; nobody is forgotten.
     """
     folder = Path(folder)
-    with locked(folder):
+    with lock_gallery(folder):
         gallery = Gallery(folder)
         for person in people:
             if not gallery.has_person(person):

@@ -104,7 +104,7 @@ class Facts:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_gallery(folder: Path) -> Iterator[None]:
     """Whoever changes a gallery, or its logs, is alone in it; others wait.
 
     Args:
@@ -257,7 +257,7 @@ def empty_index(made: Made, training: np.ndarray | None, lists: int) -> faiss.In
     metric = faiss.METRIC_INNER_PRODUCT if made.metric == "cosine" else faiss.METRIC_L2
     if training is None:
         return faiss.IndexIDMap2(faiss.IndexFlat(made.dim, metric))
-    index = faiss.index_factory(made.dim, f"IVF{lists},PQ{codes_of(made.dim)}np", metric)
+    index: Any = faiss.index_factory(made.dim, f"IVF{lists},PQ{codes_of(made.dim)}np", metric)
     index.pq.cp.niter = ITERATIONS
     index.train(training)
     return index

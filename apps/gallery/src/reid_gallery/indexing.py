@@ -19,7 +19,7 @@ from reid_gallery.gallery import (
     Gallery,
     Source,
     empty_index,
-    locked,
+    lock_gallery,
     replace_index,
 )
 
@@ -69,7 +69,7 @@ def create_gallery(
         index="",
         sources=(),
     )
-    with locked(folder):
+    with lock_gallery(folder):
         _add(folder, facts, index, found, made, features)
     return Gallery(folder)
 
@@ -86,7 +86,7 @@ def add_to_gallery(features: str | Path, folder: str | Path) -> Gallery:
     """
     folder = Path(folder)
     found, made = open_features(features)
-    with locked(folder):
+    with lock_gallery(folder):
         gallery = Gallery(folder)
         if made.digest != gallery.facts.digest:
             raise ValueError(

@@ -133,7 +133,7 @@ def describe(proof: Proof, what: str) -> str:
         what: what was exported, and how, in one line.
     """
     torch_speed, speed = proof.images_per_second
-    rows = [("", "torch", "exported", "difference (95 %)", "p")]
+    rows: list[tuple[str, ...]] = [("", "torch", "exported", "difference (95 %)", "p")]
     for name, values in (("mAP, %", proof.mAP), ("Rank-1, %", proof.rank_1)):
         if values is not None:
             low, high = (f"{100 * values[end]:+.2f}" for end in ("low", "high"))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from reid_gallery.calibration import Calibration
-from reid_gallery.gallery import Gallery, locked
+from reid_gallery.gallery import Gallery, lock_gallery
 from reid_gallery.log import DECISIONS, SEARCHES, append, read_log
 from reid_gallery.model import calibration_file, load_model, model_digest
 from reid_gallery.page import make_thumbnail, thumbnail_file, write_page
@@ -79,7 +79,7 @@ def search_gallery(folder: str | Path, queries: Sequence[str], options: Options)
         (entry.get("query"), entry.get("person")): entry.get("decision")
         for entry in read_log(gallery.folder / DECISIONS)
     }
-    results = []
+    results: list[dict[str, Any]] = []
     for row, file in enumerate(files):
         if not valid[row]:
             results.append({"query": file, "error": "can't be read as an image"})
@@ -101,12 +101,12 @@ def search_gallery(folder: str | Path, queries: Sequence[str], options: Options)
         results.append({"query": file, "nobody": _is_nobody(calibration, best, options), "answers": answers})
     page = os.path.abspath(options.page) if options.page else None
     if page is not None:
-        with locked(gallery.folder):
+        with lock_gallery(gallery.folder):
             write_page(
                 page, results, _thumbnails(gallery.folder, results), f"Search in {gallery.folder.name}"
             )
     if options.log:
-        with locked(gallery.folder):
+        with lock_gallery(gallery.folder):
             append(
                 gallery.folder / SEARCHES,
                 [{"query": file, "answers": options.k, "page": page} for file in files],

@@ -16,13 +16,13 @@ def decide(gallery: str, query: str, person: str, decision: Literal["same", "dif
     """
     import os
 
-    from reid_gallery.gallery import Gallery, locked
+    from reid_gallery.gallery import Gallery, lock_gallery
     from reid_gallery.log import DECISIONS, append
 
     there = Gallery(gallery)
     if not there.has_person(person):
         raise ValueError(f"{gallery} has no person {person!r}; give a name or pid as `search` prints it")
     entry = {"query": os.path.abspath(query), "person": person, "decision": decision}
-    with locked(there.folder):
+    with lock_gallery(there.folder):
         append(there.folder / DECISIONS, [entry])
     return 0
