@@ -95,6 +95,7 @@ def test_settings_out_of_range_are_named(kind, changes):
         (TrainConfig, {"cosine_start": 10_000}),
         (TrainConfig, {"cosine_start": 5, "milestones": (7,)}),
         (Training, {"epochs": -1.0}),
+        (Training, {"cosine_start_epochs": 30.0, "epochs": 10.0}),
         (Training, {"decay_epochs": (1.0,), "milestones": (7,)}),
     ],
     ids=str,

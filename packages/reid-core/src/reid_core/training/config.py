@@ -195,6 +195,11 @@ class Training(Settings):
         for name in ("epochs", "warmup_epochs", "cosine_start_epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}; it must not be negative")
+        in_epochs = self.steps is None and self.cosine_start is None
+        if in_epochs and 0 < self.cosine_start_epochs >= self.epochs:
+            raise ValueError(
+                f"cosine_start_epochs={self.cosine_start_epochs}; expected less than epochs={self.epochs}"
+            )
         if self.decay_epochs and self.milestones:
             raise ValueError(
                 f"decay_epochs={self.decay_epochs}, milestones={self.milestones}; give one of them"
