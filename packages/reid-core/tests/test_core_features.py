@@ -177,6 +177,18 @@ def test_wrong_shapes_names_and_empty_datasets_are_errors(tmp_path):
         extract(Mean(), Items(0), tmp_path / "q.npy", device="cpu")
 
 
+def test_a_model_that_knows_cameras_is_given_each_images(tmp_path):
+    class Cameras(nn.Module):
+        camids = torch.tensor([3, 8])
+
+        def forward(self, images, camid):
+            return camid[:, None].float()
+
+    items = [{"image": torch.zeros(3, 2, 2), "camid": camid} for camid in (8, 3, 3)]
+    found = extract(Cameras(), items, tmp_path / "f.npy", batch_size=2, flip=True)
+    assert found.array[:, 0].tolist() == [8, 3, 3]
+
+
 def test_flip_is_the_mean_of_the_input_and_its_mirror_image(tmp_path):
     class Left(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

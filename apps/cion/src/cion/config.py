@@ -37,7 +37,7 @@ class FinetuneConfig:
 
     recipe: Recipe | None = None
     """Published settings, those of the model and target, in place of all below: bag_of_tricks (Luo et al.
-    2019), transreid (He et al. 2021, without side information), mgn (Wang et al. 2018), released (CION's
+    2019), transreid (He et al. 2021; side_information by changes), mgn (Wang et al. 2018), released (CION's
     configurations in TransReID's framework) or released_mgn (its MGN in fast-reid's form)."""
     changes: Options = field(default_factory=dict)
     """Departures from the recipe, by dotted name, such as train.epochs: 10."""
@@ -61,6 +61,9 @@ class FinetuneConfig:
     """Whether the global feature after the neck or before it (TransReID) is compared in retrieval."""
     jigsaw_shift: int = 5
     """Patches that TransReID's jigsaw moves to the end (the paper's 5; the released code's 4)."""
+    side_information: bool = False
+    """Whether TransReID's tokens are told their camera, by a learned vector times 3.0 (He et al. 2021, eq. 6
+    and section 4.2): for test people before the training's cameras, and images whose camera is known."""
     frozen_epochs: float = 0.0
     """First epochs in which the backbone does not learn, with fastreid_mgn."""
     mean: Channels = (0.485, 0.456, 0.406)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from torch import Tensor, nn
@@ -40,6 +40,7 @@ def build_reid(
     seed: int,
     weights: Path | None = None,
     weights_size: Size | None = None,
+    camids: Sequence[int] | None = None,
 ) -> ReIDModel | BranchedModel:
     """A backbone with its head, randomly initialised but for the backbone's weights; a function of the seed.
 
@@ -50,6 +51,7 @@ def build_reid(
         seed: of the weights.
         weights: checkpoint of the backbone; it is read before the head copies parts of the backbone.
         weights_size: height and width of the images that the checkpoint was made with, where they are known.
+        camids: cameras of the training images, for TransReID's side information; None for none.
 
     Returns:
         The model.
@@ -73,18 +75,22 @@ def build_reid(
                 grid = encoder.grid(weights_size)
             report = load_weights(encoder, weights, grid=grid)
             Console(stderr=True, quiet=process_rank() > 0).print(str(report), highlight=False, soft_wrap=True)
-        return _add_head(encoder, settings, identities)
+        return _add_head(encoder, settings, identities, camids)
 
 
-def _add_head(encoder: Encoder, settings: FinetuneConfig, identities: int) -> ReIDModel | BranchedModel:
-    if settings.method in ("mgn", "fastreid_mgn"):
+def _add_head(
+    encoder: Encoder, settings: FinetuneConfig, identities: int, camids: Sequence[int] | None
+) -> ReIDModel | BranchedModel:
+    if settings.method in ("mgn", "fastreid_mgn") and not settings.side_information:
         if not isinstance(encoder, CNNEncoder):
             raise ValueError(f"finetune.method={settings.method} takes a ResNet: choose a resnet* backbone")
         form: Literal["paper", "fastreid"] = "paper" if settings.method == "mgn" else "fastreid"
         return BranchedModel(MGNExtractor(encoder, form), identities)
     if settings.method == "transreid" and isinstance(encoder, ViTEncoder) and encoder.has_class_token:
-        extractor = TransReIDExtractor(encoder, shift=settings.jigsaw_shift)
+        extractor = TransReIDExtractor(encoder, camids, shift=settings.jigsaw_shift)
         return BranchedModel(extractor, identities, settings.descriptor)
+    if settings.side_information:
+        raise ValueError("finetune.side_information goes with method=transreid and a ViT with a class token")
     return ReIDModel(ClassFeature(encoder), encoder.dim, identities, settings.descriptor)
 
 
@@ -130,13 +136,19 @@ def save_network(
         name: of the model folder.
         license: of the weights.
     """
-    builder, more = "backbone", {}
+    more: dict[str, Any] = {}
+    builder = "backbone"
     if not isinstance(model, ClassFeature):
-        if isinstance(model.extractor, MGNExtractor):
-            builder, more = "mgn", {"form": "paper" if model.extractor.pools is None else "fastreid"}
+        extractor = model.extractor
+        if isinstance(extractor, MGNExtractor):
+            builder, more = "mgn", {"form": "paper" if extractor.pools is None else "fastreid"}
+        elif isinstance(extractor, TransReIDExtractor):
+            builder, more = "transreid", {"descriptor": model.descriptor}
+            more["camids"] = None if extractor.camids is None else extractor.camids.tolist()
+            if extractor.jigsaw is not None:
+                more["shift"] = extractor.jigsaw.shift
         else:
-            builder = "transreid" if isinstance(model.extractor, TransReIDExtractor) else "bnneck"
-            more = {"descriptor": model.descriptor}
+            builder, more = "bnneck", {"descriptor": model.descriptor}
         model = model.without_classifier()
     arguments = {
         "backbone": network.backbone,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from cion.checks import check_networks, check_people
+from cion.checks import check_cameras, check_networks, check_people
 from cion.config import TEST_SPLITS, FinetuneConfig, Network, resize, resolve
 from cion.pretraining.config import Config, extractor_split, sources, targets, uses_videos, variants
 from cion.pretraining.stages.denoise import find_identities, print_denoising
@@ -229,7 +229,9 @@ def _video_files(config: Config) -> dict[str, str | None]:
 def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
     """What can be seen to be wrong as soon as the sources have been read."""
     for source in targets(config).values():
-        check_people("finetune", _tuning(config, source), rows(source, "train"))
+        settings, train = _tuning(config, source), rows(source, "train")
+        check_people("finetune", settings, train)
+        check_cameras("finetune", settings, train, *(rows(source, split) for split in TEST_SPLITS))
     if LABELLED in sources(config).by_name:
         learned = rows(LABELLED, extractor_split(config))
         check_people("extractor.finetune", _tuning(config, LABELLED), learned)

@@ -63,7 +63,8 @@ def finetune(job: Job) -> dict[str, Any]:
     layout = (settings.identities, settings.instances)
     epoch = sampler_epoch(rows.pids, *layout)
     train = settings.train.resolve(epoch, job.runtime)
-    model = build_reid(section.network, settings, len(set(pids)), section.seed, weights, size)
+    camids = np.unique(rows.camids).tolist() if settings.side_information else None
+    model = build_reid(section.network, settings, len(set(pids)), section.seed, weights, size, camids)
     objective = build_objective(model, pids, settings, epoch // train.accumulate)
     batches = PKBatches(rows.pids, *layout, train.steps * train.accumulate, section.seed, *ranks(job.runtime))
     seen = Preprocessing(section.network.image_size, settings.mean, settings.std, per_image=section.per_image)

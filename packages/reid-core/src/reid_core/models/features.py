@@ -137,7 +137,7 @@ def extract(
         model: module from images `[b 3 h w]` or clips `[b t 3 h w]`, float, to features `[b d]`; used in eval
             mode, its own mode and device are restored afterwards.
         dataset: map-style; items are dicts with "image" `[3 h w]` or "clip" `[t 3 h w]` and optionally
-            "valid", "reached" (bool) and "unreadable" (paths), as those of `ImageDataset` and
+            "valid", "reached" (bool), "camid" (int) and "unreadable" (paths), as those of `ImageDataset` and
             `TrackletDataset` with `replace=False`. Its `rows` is the manifest of the items; without
             one, they are known by their numbers.
         path: the features' file, *.npy.
@@ -223,9 +223,10 @@ def extract(
 
 
 class _Batch(NamedTuple):
-    """Inputs, which of them are valid, and place in the batch -> file of those that can't be reached."""
+    """Inputs, their cameras, which are valid, and place in the batch -> file of those out of reach."""
 
     inputs: Tensor
+    camid: Tensor
     valid: Tensor
     away: dict[int, str]
 
@@ -301,7 +302,8 @@ def _run(
 ) -> np.ndarray:
     """One batch's features `[b d]` float32, zeros where not valid; `places` are the rows' numbers."""
     with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-        rows = batch_features(model, batch.inputs.to(device, non_blocking=True), flip).cpu()
+        inputs, camid = (part.to(device, non_blocking=True) for part in (batch.inputs, batch.camid))
+        rows = batch_features(model, inputs, flip, camid).cpu()
     rows[~batch.valid] = 0
     broken = (~rows.isfinite()).any(dim=1).nonzero()
     if len(broken):
@@ -319,7 +321,8 @@ def _collate(items: Sequence[dict[str, Any]]) -> _Batch:
         for place, item in enumerate(items)
         if not item.get("reached", True)
     }
-    return _Batch(torch.stack([item[name] for item in items]), valid, away)
+    camid = torch.tensor([item.get("camid", UNKNOWN) for item in items])
+    return _Batch(torch.stack([item[name] for item in items]), camid, valid, away)
 
 
 def _is_gone(file: str) -> bool:

@@ -162,9 +162,12 @@ def probe(model: nn.Module, preprocessing: Preprocessing) -> list[Tensor]:
         size = preprocessing.frame_size or preprocessing.size
         shapes.append((2, preprocessing.frames, 3, *size))
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    camids = getattr(model, "camids", None)
+    camid = None if camids is None else camids[:1].repeat(2)
     with eval_mode(model), torch.inference_mode():
         features = [
-            batch_features(model, torch.rand(shape, generator=generator).to(device)).cpu() for shape in shapes
+            batch_features(model, torch.rand(shape, generator=generator).to(device), camid=camid).cpu()
+            for shape in shapes
         ]
     for shape, rows in zip(shapes, features, strict=True):
         if not rows.isfinite().all():

@@ -32,13 +32,16 @@ def pick_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def batch_features(model: nn.Module, inputs: Tensor, flip: bool = False) -> Tensor:
+def batch_features(
+    model: nn.Module, inputs: Tensor, flip: bool = False, camid: Tensor | None = None
+) -> Tensor:
     """Features of a batch.
 
     Args:
         model: module from images or clips to features `[b d]`.
         inputs: images `[b 3 h w]` or clips `[b t 3 h w]`, float.
         flip: whether a feature is the mean of that of the input and that of its mirror image.
+        camid: cameras `[b]` int64, for a model that has `camids` (TransReID with side information).
 
     Returns:
         `[b d]` float32.
@@ -46,9 +49,10 @@ def batch_features(model: nn.Module, inputs: Tensor, flip: bool = False) -> Tens
     Raises:
         ValueError: the model gives another shape.
     """
-    output = model(inputs)
+    cameras = () if getattr(model, "camids", None) is None else (camid,)
+    output = model(inputs, *cameras)
     if flip:
-        output = (output + model(inputs.flip(-1))) / 2
+        output = (output + model(inputs.flip(-1), *cameras)) / 2
     if output.ndim != 2 or len(output) != len(inputs):
         raise ValueError(
             f"the model returned {tuple(output.shape)} for an input of {tuple(inputs.shape)}; expected [b d]"

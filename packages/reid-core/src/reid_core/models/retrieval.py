@@ -61,14 +61,16 @@ def transreid(
     groups: int = GROUPS,
     shift: int = SHIFT,
     descriptor: Literal["after", "before"] = "after",
+    camids: Sequence[int] | None = None,
 ) -> nn.Module:
-    """TransReID without side information (`parts.TransReIDExtractor`): camera ids are no part of an image.
+    """TransReID (`parts.TransReIDExtractor`).
 
     Args:
         backbone, image_size, options: as of `backbone`; a vision transformer.
         groups: local features of the jigsaw.
         shift: patches that it moves from the front to the end.
         descriptor: whether features after or before their necks are compared.
+        camids: cameras of its side information, one of which then comes with each image; None leaves it out.
 
     Raises:
         ValueError: another backbone than a vision transformer, or as `backbone`.
@@ -76,7 +78,7 @@ def transreid(
     encoder = _encoder(backbone, image_size, options)
     if not isinstance(encoder, ViTEncoder):
         raise ValueError(f"TransReID takes a vision transformer, not {backbone}: choose a vit_* backbone")
-    return BranchedModel(TransReIDExtractor(encoder, groups=groups, shift=shift), 0, descriptor)
+    return BranchedModel(TransReIDExtractor(encoder, camids, groups, shift), 0, descriptor)
 
 
 def mgn(

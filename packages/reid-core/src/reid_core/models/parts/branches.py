@@ -57,6 +57,11 @@ class BranchedModel(nn.Module):
             ReIDModel(nn.Identity(), branch.dim, num_classes, descriptor) for branch in self.branches
         )
 
+    @property
+    def camids(self) -> Tensor | None:
+        """Cameras [c] that the extractor knows by side information; None where it takes images alone."""
+        return getattr(self.extractor, "camids", None)
+
     def features(self, x: Tensor, camid: Tensor | None = None) -> Sequence[Tensor]:
         """Each branch's feature before its neck, `[b dim]`."""
         return self.extractor(x) if camid is None else self.extractor(x, camid)
@@ -119,14 +124,14 @@ class BranchedObjective(nn.Module):
         """Losses of a batch.
 
         Args:
-            batch: "image" `[b 3 h w]` float, "pid" `[b]` int64, and "camid" `[b]` int64 if the extractor has
-                `takes_camid`.
+            batch: "image" `[b 3 h w]` float, "pid" `[b]` int64, and "camid" `[b]` int64 if the model has
+                `camids`.
 
         Returns:
             Scalars "loss" (= id + triplet), "id" and "triplet" (weighted sums), and the first branch's
             "accuracy".
         """
-        camid = batch["camid"] if getattr(self.model.extractor, "takes_camid", False) else None
+        camid = batch["camid"] if self.model.camids is not None else None
         features = self.model.features(batch["image"], camid)
         terms = [
             objective({"image": feature, "pid": batch["pid"]})

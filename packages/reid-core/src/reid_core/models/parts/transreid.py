@@ -54,17 +54,21 @@ class TransReIDExtractor(nn.Module):
         self.encoder = encoder
         self.side = None if camids is None else SideInformation(camids, encoder.dim)
         self.jigsaw = JigsawPatches(encoder, groups, shift) if groups else None
-        self.takes_camid = self.side is not None
         share = 0.5 if groups else 1.0
         each = 1 / max(groups, 1)
         local = Branch(encoder.dim, share * each, share * each, each)
         self.branches: tuple[Branch, ...] = (Branch(encoder.dim, share, share), *groups * [local])
 
+    @property
+    def camids(self) -> Tensor | None:
+        """Cameras [c] of the side information, or None."""
+        return None if self.side is None else self.side.camids
+
     def forward(self, images: Tensor, camid: Tensor | None = None) -> tuple[Tensor, ...]:
         """Images [b 3 h w] and, with side information, camera ids [b] -> features [b d], global first."""
-        if (camid is not None) != self.takes_camid:
+        if (camid is None) != (self.side is None):
             raise ValueError(
-                "camera ids go with side information: " + ("give camid" if self.takes_camid else "give none")
+                "camera ids go with side information: " + ("give none" if self.side is None else "give camid")
             )
         side = self.side(camid) if self.side is not None else None
         x, grid = self.encoder.before_last(images, side=side)
