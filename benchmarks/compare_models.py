@@ -63,6 +63,7 @@ def main() -> None:
         if reid_gallery(["compare", *paths, "--data", *map(str, data), "--out", str(out)]):
             raise SystemExit(1)
         found = json.loads((out / "comparison.json").read_text())
+    del found["machine"]  # the record has its own
     for model in found["models"]:
         model["path"] = Path(model["path"]).name
     write_record(

@@ -1,8 +1,9 @@
-"""The examples run: one's own folder, and a tracker with appearance."""
+"""The examples run: one's own folder, a search, and a tracker with appearance."""
 
 from __future__ import annotations
 
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -26,6 +27,14 @@ def test_an_own_folder_becomes_a_model_that_is_evaluated(tmp_path, people, monke
     run(monkeypatch, "own_folder.py", people, tmp_path, *given)
     assert "mAP" in capsys.readouterr().out
     assert load(tmp_path / "model").dim == 128
+
+
+def test_a_folder_is_embedded_and_searched(tmp_path, people, save_model, monkeypatch, capsys) -> None:
+    model, query = save_model(tmp_path / "model", 0), next(people.glob("*/*.png"))
+    shutil.copy(query, tmp_path / "query.png")
+    run(monkeypatch, "search_gallery.py", people, model, tmp_path / "query.png", tmp_path / "out")
+    score, person, path = capsys.readouterr().out.splitlines()[1].split()
+    assert (score, int(person)) == ("1.000", int(query.parent.name)) and path.endswith(query.name)
 
 
 def test_a_tracker_carries_features_and_joins_tracks(
