@@ -130,13 +130,15 @@ def load_masks(job: Job, pooled: Pooled, pool: Pool, areas: Sequence[str]) -> li
     Raises:
         ValueError: an image or an area that wasn't segmented.
     """
+    if not areas:
+        return []
     folders = {number: job.inputs["lse"] / str(number) for number in pool.parts if "lse" in job.inputs}
     for number, part in zip(pool.parts, pooled.parts, strict=True):
         if part.regions:
             folders[number] = job.watched[part.regions_name]
     return [
         ManifestMasks(folders[number], areas, manifest, pool.drawable_rows(number))
-        for number, manifest in enumerate(pool.manifests if areas else [])
+        for number, manifest in enumerate(pool.manifests)
     ]
 
 
