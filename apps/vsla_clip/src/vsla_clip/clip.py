@@ -92,9 +92,9 @@ def load_clip(job: Job) -> open_clip.CLIP:
     """A fresh CLIP with the weights that a stage begins with: nothing is attached to it.
 
     Args:
-        job: its section has `clip` and `size`; it may read the stage clip, or a file checkpoint.
+        job: its section has `clip` and `prepared`; it may read the stage clip, or a file checkpoint.
     """
-    clip = build_clip(job.section.clip, job.section.size, job.files.get("checkpoint"))
+    clip = build_clip(job.section.clip, job.section.prepared.size, job.files.get("checkpoint"))
     if "clip" in job.inputs:
         clip.load_state_dict(read_weights(job.inputs["clip"], "clip"))
     return clip

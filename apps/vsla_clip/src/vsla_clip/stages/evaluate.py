@@ -24,7 +24,7 @@ from reid_core.recipe.tables import print_lines
 from reid_eval import evaluate as score
 from reid_eval import find_protocol
 from vsla_clip.clip import adapt, load_authors, load_clip, read_weights
-from vsla_clip.config import SOURCE, Adaptation, CLIPConfig, Preprocessing, Size
+from vsla_clip.config import SOURCE, Adaptation, CLIPConfig, Preprocessing
 from vsla_clip.data import test_clips
 from vsla_clip.stages.stage1 import FEATURES_FILE
 
@@ -47,11 +47,6 @@ class Evaluation:
     frames: int
     sampling: Literal["even", "first"]
     levels: tuple[Level, ...]
-
-    @property
-    def size(self) -> Size:
-        """Height and width of a frame."""
-        return self.prepared.size
 
 
 class OnPlatform(nn.Module):
@@ -124,8 +119,8 @@ def _load(job: Job) -> SetEncoder:
     section: Evaluation = job.section
     if "released" in job.files:
         named = section.change.pbp.platforms if section.change.pbp else ()
-        return load_authors(section.clip, section.size, named, job.files["released"])
-    encoder = adapt(load_clip(job).visual, section.change, section.size)
+        return load_authors(section.clip, section.prepared.size, named, job.files["released"])
+    encoder = adapt(load_clip(job).visual, section.change, section.prepared.size)
     if "stage2" in job.inputs:
         encoder.load_state_dict(read_weights(job.inputs["stage2"], "encoder"))
     return encoder

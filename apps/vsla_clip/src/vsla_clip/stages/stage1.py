@@ -14,7 +14,7 @@ from reid_core.processes import ranks
 from reid_core.recipe import Job, extract_features
 from reid_core.training.loop import fit
 from vsla_clip.clip import build_prompts, load_clip
-from vsla_clip.config import CLIPConfig, Preprocessing, Size, Stage1Config
+from vsla_clip.config import CLIPConfig, Preprocessing, Stage1Config
 from vsla_clip.data import FeatureRows, test_clips, training_rows
 
 FEATURES_FILE = "features.npy"
@@ -31,11 +31,6 @@ class Describing:
     frames: int
     seed: int
 
-    @property
-    def size(self) -> Size:
-        """Height and width of a frame."""
-        return self.prepared.size
-
 
 def learn_prompts(job: Job) -> dict[str, Any]:
     """Learn the prompts of the training identities, on features that the frozen encoder makes once.
@@ -51,7 +46,7 @@ def learn_prompts(job: Job) -> dict[str, Any]:
     pids = np.unique(rows.pids).tolist()
     prompts = build_prompts(section.stage1, clip, len(pids), section.seed)
     clips = test_clips(rows, section.prepared, section.frames)
-    encoder = attach(clip.visual, None, image_size=section.size)
+    encoder = attach(clip.visual, None, image_size=section.prepared.size)
     features, _, readable = extract_features(job, encoder, clips, job.folder / FEATURES_FILE)
     detach(clip.visual)
     known = FeatureRows(features[readable], clips.pids[readable])

@@ -14,7 +14,7 @@ from reid_core.processes import process_rank, ranks
 from reid_core.recipe import Job
 from reid_core.training.loop import fit
 from vsla_clip.clip import adapt, build_prompts, load_clip, read_weights
-from vsla_clip.config import Adaptation, CLIPConfig, Preprocessing, Size, Stage1Config, Stage2Config
+from vsla_clip.config import Adaptation, CLIPConfig, Preprocessing, Stage1Config, Stage2Config
 from vsla_clip.data import PlatformClips, training_clips, training_rows
 from vsla_clip.sampler import GroupBatches
 
@@ -34,11 +34,6 @@ class Adapting:
     padding: int
     erasing: float
     seed: int
-
-    @property
-    def size(self) -> Size:
-        """Height and width of a frame."""
-        return self.prepared.size
 
 
 def train_encoder(job: Job) -> dict[str, Any]:
@@ -61,7 +56,7 @@ def train_encoder(job: Job) -> dict[str, Any]:
         prompts = build_prompts(section.prompts, clip, len(state["id_prompts"]))
         prompts.load_state_dict(state)
     with seed_torch(section.seed):
-        encoder = adapt(clip.visual, change, section.size)
+        encoder = adapt(clip.visual, change, section.prepared.size)
         pids = np.unique(rows.pids).tolist()
         objective = VSLAObjective(encoder, pids, prompts, config=settings.losses)
     clips = training_clips(rows, section.prepared, section.frames, section.padding, section.erasing)
