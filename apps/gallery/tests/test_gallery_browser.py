@@ -174,6 +174,7 @@ def test_nothing_is_wider_than_the_screen(port: str, page: str, width: int) -> N
     ]
 
 
+@pytest.mark.faults
 def test_names_are_text_and_run_nothing(port: str, page: str) -> None:
     strangers = (
         "document.querySelectorAll('iframe, img:not([src^=\"data:\"]), script:not(:last-child)').length"

@@ -76,6 +76,7 @@ def test_kill_9_again_and_again_changes_no_byte(people: Path, model: Path, tmp_p
     assert content(tmp_path / "f") == content(tmp_path / "whole")
 
 
+@pytest.mark.faults
 def test_unreadable_images_are_rows_that_are_not_valid(
     people: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +90,7 @@ def test_unreadable_images_are_rows_that_are_not_valid(
     assert call(source, model, tmp_path / "f", "--allow_unreadable", 0.1) == 0
 
 
+@pytest.mark.faults
 def test_what_the_storage_does_not_give_is_no_row_and_asked_for_again(
     people: Path,
     model: Path,

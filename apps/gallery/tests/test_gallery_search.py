@@ -81,6 +81,7 @@ def test_every_search_is_logged_with_who_and_when(made: Path) -> None:
     assert len(read_log(made / "g" / "searches.jsonl")) == 2
 
 
+@pytest.mark.faults
 def test_a_query_that_cannot_be_read_is_said_and_the_others_are_answered(
     made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -234,6 +235,7 @@ def test_a_compressed_index_forgets_without_being_trained_again(tmp_path: Path) 
     assert Gallery(tmp_path / "g").size == 3000 - rows
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -257,6 +259,7 @@ def test_a_damaged_gallery_is_one_line(
     assert said in error and len(error.strip().splitlines()) == 1
 
 
+@pytest.mark.faults
 def test_a_killed_addition_leaves_the_gallery_that_was(
     made: Path, model: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
