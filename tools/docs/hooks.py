@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 GUIDES = (
     ("docs/your-own-data.md", "Your own data"),
     ("docs/datasets.md", "Data sets"),
+    ("apps/gallery/README.md", "Using a model"),
+    ("docs/identities.md", "Who is who"),
     ("docs/extending.md", "Extending"),
 )
 BACKGROUND = (
@@ -137,9 +139,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         name = Path(app).name
         papers.append({paper: [f"{app}/README.md", {"Settings": f"api/settings-{name}.md"},
                                {"Changes": f"{app}/CHANGELOG.md"}]})  # fmt: skip
+    guides = [{title: page} for page, title in GUIDES if (ROOT / page).exists()]
     config.nav = [
         {"Start": "README.md"},
-        {"Guides": [{title: page} for page, title in GUIDES if (ROOT / page).exists()]},
+        {"Guides": [*guides, {"Changes of reid-gallery": "apps/gallery/CHANGELOG.md"}]},
         {"Papers": papers},
         {"Packages": packages},
         {"Background": [{title: page} for page, title in BACKGROUND]},
