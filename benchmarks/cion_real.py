@@ -135,7 +135,8 @@ def score_backbones(folder: Path, targets: dict[str, Manifest]) -> dict[str, dic
 def pretrain(seed: int, videos: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """One `cion run`: scores of each variant and target, and of the backbones before; seconds by stage."""
     options = [*choose_extractor("0277", videos, arguments.weights), "--denoise.criteria", "auto"]
-    folder = call("run", f"seed{seed}", videos, arguments, [*options, "--seed", str(seed)])
+    options += ["--seed", str(seed), "--variants", json.dumps(arguments.variants)]
+    folder = call("run", "-".join([*arguments.variants, f"seed{seed}"]), videos, arguments, options)
     stages = read_stages(folder)
     targets = {"cuhk01": read("cuhk01", arguments.cuhk01), "pku_reid": read("pku_reid", arguments.pku, **PKU)}
     return {
@@ -170,6 +171,7 @@ def main() -> None:
     extractors = [*MODELS, COLOURS]
     parser.add_argument("--extractors", nargs="+", default=extractors, choices=extractors)
     parser.add_argument("--pretrain", action="store_true", help="on identities by 0277's features")
+    parser.add_argument("--variants", nargs="+", default=["none", "dino", "raw", "cross_video"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks")
