@@ -169,7 +169,7 @@ def main() -> None:
     for name in ("cuhk01", "pku", "weights"):
         parser.add_argument(f"--{name}", type=Path, help="folder, which can't be part of the repository")
     extractors = [*MODELS, COLOURS]
-    parser.add_argument("--extractors", nargs="+", default=extractors, choices=extractors)
+    parser.add_argument("--extractors", nargs="*", default=extractors, choices=extractors)
     parser.add_argument("--pretrain", action="store_true", help="on identities by 0277's features")
     parser.add_argument("--variants", nargs="+", default=["none", "dino", "raw", "cross_video"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
