@@ -275,3 +275,13 @@ def test_a_killed_addition_leaves_the_gallery_that_was(
     assert Gallery(made / "g").size == 24
     assert call("index", made / "f2", "--out", made / "g", "--add") == 0
     assert Gallery(made / "g").size == 32
+
+
+def test_distractors_and_junk_are_answers_without_a_person(tmp_path: Path) -> None:
+    features = random_features(tmp_path / "f", 60, 16, "cosine")
+    table = Manifest.load(features / "rows.parquet").table
+    table.loc[:9, "pid"], table.loc[10:19, "pid"] = 0, -1
+    Manifest(table, features).save(features / "rows.parquet")
+    gallery = create_gallery(features, tmp_path / "g")
+    assert [gallery.row(number)["person"] for number in (0, 10)] == [None, None]
+    assert not gallery.has_person("0") and gallery.has_person(gallery.row(20)["person"])

@@ -230,13 +230,13 @@ class Gallery:
 
 
 def person_label(features: Features, pid: int) -> str | None:
-    """What a person is called: the name where there are names, else the number; None where unknown.
+    """What a person is called: the name where there is one, else the number; None for junk and distractors.
 
     Args:
         features: of a feature folder.
         pid: the person.
     """
-    if pid < 0:
+    if pid < 1:
         return None
     return features.rows.names.get("pid", {}).get(pid, str(pid))
 

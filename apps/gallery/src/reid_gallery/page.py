@@ -30,7 +30,7 @@ nav ul, ol { list-style: none; margin: 0; padding: 0; }
 nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1rem; }
 nav a { display: inline-block; padding: .5rem 0; }
 section { border-top: 1px solid var(--line); margin-top: 1rem; padding-top: 1rem; scroll-margin-top: .5rem; }
-.list { display: grid; grid-template-columns: 8rem minmax(0, 1fr); gap: 1rem; }
+.list { display: grid; align-items: start; grid-template-columns: 8rem minmax(0, 1fr); gap: 1rem; }
 .list > *, li { min-width: 0; }
 ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .75rem; }
 figure { margin: 0; border: 2px solid var(--line); border-radius: .5rem; padding: .5rem; height: 100%; }
@@ -113,7 +113,7 @@ def _section(number: int, result: Mapping[str, Any], thumbnails: Mapping[str, by
 
 def _answer(answer: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:
     person = answer["person"]
-    name = "unknown person" if person is None else person
+    name = "unknown person" if person is None else f"person {person}" if person.isdecimal() else person
     facts = [f"score {answer['score']:.3f}"]
     if answer["probability"] is not None:
         facts.append(f"probability {answer['probability']:.0%}")
