@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from reid_core.data import Manifest
 from reid_gallery import forgetting
+from reid_gallery.calibration import Calibration, Threshold
 from reid_gallery.cli import main
 from reid_gallery.features import open_features
 from reid_gallery.gallery import Facts, Gallery
@@ -69,6 +71,36 @@ def test_without_a_calibration_there_is_a_score_alone(made: Path, capsys: pytest
     assert call("search", made / "g", made / "people" / "002" / "c1_0.png") == 0
     (found,) = lines(capsys)
     assert found["nobody"] is None and found["answers"][0]["probability"] is None
+
+
+def test_a_stranger_is_nobody_here(made: Path, draw: Draw, capsys: pytest.CaptureFixture[str]) -> None:
+    known = Calibration.load(made / "c.json")
+    strict = replace(known, nobody=(replace(known.nobody[0], threshold=1.1),))
+    strict.save(made / "c.json")
+    query = draw(made / "stranger", range(9, 10)) / "009" / "c1_0.png"
+    assert search(made, query, "--fpir", 0.9) == 0
+    assert lines(capsys)[0]["nobody"] is True
+    assert search(made, query, "--fpir", 0.3) == 1
+    assert "fpir=0.3 was not calibrated; there are [0.9]" in capsys.readouterr().err
+
+
+def test_thresholds_of_two_cameras_count_where_the_querys_camera_is_given(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = Calibration.load(made / "c.json")
+    never, always = (Threshold(0.01, score, score, score, 0.5) for score in (1.1, -1.1))
+    replace(known, thresholds=(never,), cameras={"1-2": (always,)}).save(made / "c.json")
+    query = made / "people" / "002" / "c1_0.png"
+    assert search(made, query) == 0 and search(made, query, "--camera", 1) == 0
+    without, given = lines(capsys)
+    assert {answer["far"] for answer in without["answers"]} == {None}
+    assert {(answer["camid"], answer["far"]) for answer in given["answers"]} == {(1, None), (2, 0.01)}
+
+
+def test_a_calibration_of_another_model_is_refused(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    replace(Calibration.load(made / "c.json"), digest="0" * 64).save(made / "c.json")
+    assert search(made, made / "people" / "002" / "c1_0.png") == 1
+    assert "is of another model than the gallery" in capsys.readouterr().err
 
 
 def test_every_search_is_logged_with_who_and_when(made: Path) -> None:
