@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reid_core.data import read
 from reid_core.models import load
 from reid_gallery import embedding
 from reid_gallery.cli import main
@@ -145,3 +146,15 @@ def test_a_folder_of_unlabeled_images_is_embedded_too(people: Path, model: Path,
         shutil.copy(people / f"{person:03d}" / "c1_0.png", tmp_path / f"{person}.png")
     assert call(tmp_path, model, tmp_path / "out" / "f") == 0
     assert open_features(tmp_path / "out" / "f")[0].rows.pids.tolist() == [-1, -1, -1]
+
+
+def test_a_tracklet_has_one_row_its_middle_frame_and_the_embedders_own_feature(
+    people: Path, model: Path, tmp_path: Path
+) -> None:
+    rows = read("folder", people)  # a sub-folder is a tracklet
+    rows.save(tmp_path / "tracklets.parquet")
+    assert call(tmp_path / "tracklets.parquet", model, tmp_path / "f", "--tracklets", "--block", 4) == 0
+    found, _ = open_features(tmp_path / "f")
+    expected = load(model).embed(rows, tracklets=True)
+    np.testing.assert_allclose(found.array, expected, atol=1e-5)
+    assert [file.name for file in found.rows.files] == ["c2_0.png"] * 6
