@@ -1,23 +1,20 @@
 """Who is who before the cameras of the synthetic world: videos in, one number per person out.
 
-    python examples/who_is_who.py --out runs/who
+    python examples/who_is_who.py MODEL --out runs/who
 
 writes a video for every few people and camera, tracks them by the boxes that the world knows, and runs
-`reid-gallery identities`. The model here is as simple as can be (colours of stripes); --model takes others.
+`reid-gallery identities` with a model of yours.
 Open runs/who/found/page.html, answer the uncertain links, save decisions.csv beside it, and run it again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import av
 import numpy as np
 import pandas as pd
-import torch
-from torch import nn
 
 from reid_core.synthetic import World
 from reid_core.video import write_mot
@@ -26,8 +23,6 @@ from reid_gallery.cli import main as reid_gallery
 
 TOGETHER, FRAMES, GAP, RATE = 5, 16, 24, 10
 """People in a video, its frames, pixels between two people, frames a second."""
-STRIPES = 12
-COLOURS = {"size": [128, 64], "mean": [0.5] * 3, "std": [0.5] * 3}
 
 
 def write_videos(world: World, out: Path) -> pd.DataFrame:
@@ -67,13 +62,6 @@ def write_video(world: World, camera: int, people: list[int], path: Path) -> pd.
     return pd.DataFrame(rows, columns=["frame", "track", "left", "top", "right", "bottom", "score"])
 
 
-def save_colour_model(path: Path) -> Path:
-    """A model of the mean colour of stripes from head to foot."""
-    model = nn.Sequential(nn.AdaptiveAvgPool2d((STRIPES, 1)), nn.Flatten())
-    torch.jit.trace(model, torch.rand(2, 3, *COLOURS["size"])).save(str(path))
-    return path
-
-
 def score_people(found: Path, truth: pd.DataFrame) -> Scores:
     """Pairwise F1 of the tracklets' people."""
     tracklets = pd.read_parquet(found / "tracklets.parquet")
@@ -83,19 +71,22 @@ def score_people(found: Path, truth: pd.DataFrame) -> Scores:
     )
     first = boxes.sort_values("frame").groupby(["video", "track"], as_index=False).first()
     known = tracklets.merge(first, on=["video", "track"])
-    # People move to the right by less than the gap, so that the nearest place to the left is theirs.
+    # People move by less than half of the gap, so that the nearest place is theirs.
     places = truth.astype({"left": float}).sort_values("left")
-    joined = pd.merge_asof(known.sort_values("left"), places, on="left", by="video")
+    joined = pd.merge_asof(known.sort_values("left"), places, on="left", by="video", direction="nearest")
     return score(joined["person"].to_numpy(), joined["identity"].to_numpy())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Film, find people, and score them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", help="model folder or exported file")
     parser.add_argument("--out", type=Path, default=Path("runs/who"))
     parser.add_argument("--people", type=int, default=40)
     parser.add_argument("--cameras", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model", help="model folder or exported file; the colours of stripes by default")
     parser.add_argument("--preprocessing", default="{}", help="JSON, for an exported model")
     arguments = parser.parse_args()
     world = World(arguments.people, arguments.cameras, arguments.seed, switch=0.0, occlusion=0.0)
@@ -103,11 +94,8 @@ def main() -> None:
     truth_file = out / "truth.parquet"
     if not truth_file.exists():
         write_videos(world, out).to_parquet(truth_file)
-    model, preprocessing = arguments.model, arguments.preprocessing
-    if model is None:
-        model, preprocessing = str(save_colour_model(out / "model.torchscript")), json.dumps(COLOURS)
-    command = ["identities", str(out / "videos"), model, str(found), "--boxes", str(out / "boxes")]
-    if status := reid_gallery([*command, "--preprocessing", preprocessing]):
+    command = ["identities", str(out / "videos"), arguments.model, str(found), "--boxes", str(out / "boxes")]
+    if status := reid_gallery([*command, "--preprocessing", arguments.preprocessing]):
         raise SystemExit(status)
     print(score_people(found, pd.read_parquet(truth_file)))
 

@@ -24,6 +24,7 @@ from torch import nn
 
 from reid_core.video import read_mot, write_mot
 from reid_gallery.cli import main
+from reid_gallery.identities.quality import Quality
 
 av = pytest.importorskip("av")
 pytest.importorskip("trackers")
@@ -128,7 +129,25 @@ def test_quality_without_labels_is_told(whole: Path) -> None:
     quality = json.loads((whole / "report.json").read_text())["quality"]
     assert quality["constrained"] == 12 and quality["violated"] == 0.0 and quality["stability"] == 1.0
     assert quality["verdict"].startswith("They can be trusted")
+    assert quality["links"] == 3
     assert quality["noise_after"] <= quality["noise_before"]
+
+
+@pytest.mark.parametrize(
+    ("violated", "stability", "links", "words"),
+    [
+        (0.0, 0.95, 9, "They can be trusted"),
+        (0.03, 0.95, 9, "Look at the uncertain links"),
+        (0.0, 0.5, 9, "Don't trust them"),
+        (0.2, 1.0, 9, "Don't trust them"),
+        (None, 1.0, 9, "Look at the uncertain links"),
+        (0.0, 1.0, 0, "No two tracklets were linked"),
+    ],
+)
+def test_the_verdict_follows_from_what_was_measured(
+    violated: float | None, stability: float, links: int, words: str
+) -> None:
+    assert Quality(1.0, 0.5, violated, 100, stability, links, 20).verdict.startswith(words)
 
 
 def test_a_confirmed_link_holds_and_a_refused_one_too(world: Path, whole: Path, tmp_path: Path) -> None:

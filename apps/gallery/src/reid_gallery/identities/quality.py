@@ -31,7 +31,8 @@ class Quality:
         constrained: number of such pairs.
         stability: pairwise F1 of the people found with half of each tracklet's images, mean over RESAMPLES
             draws, against those found with all.
-        tracklets: on which the last three were measured.
+        links: pairs of tracklets that are one person.
+        tracklets: on which the last four were measured.
     """
 
     noise_before: float
@@ -39,6 +40,7 @@ class Quality:
     violated: float | None
     constrained: int
     stability: float
+    links: int
     tracklets: int
 
     @property
@@ -46,9 +48,11 @@ class Quality:
         """A sentence on whether to trust the people found.
 
         Example:
-            >>> Quality(0.5, 0.1, 0.0, 100, 0.95, 50).verdict[:20]
+            >>> Quality(0.5, 0.1, 0.0, 100, 0.95, 30, 50).verdict[:20]
             'They can be trusted:'
         """
+        if not self.links:
+            return "No two tracklets were linked, so that there is nothing to trust."
         wrong = "no two people are known to differ"
         if self.violated is not None:
             wrong = (
@@ -111,6 +115,7 @@ def measure(tracklets: Tracklets, linked: Linked, constraints: Constraints, seed
         violated=float(np.mean(free[differ[:, 0]] == free[differ[:, 1]])) if len(differ) else None,
         constrained=len(differ),
         stability=float(np.mean(stability)),
+        links=int(sum(count * (count - 1) // 2 for count in np.bincount(whole).tolist())),
         tracklets=size,
     )
 
