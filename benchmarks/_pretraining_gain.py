@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from _record import ROOT, read_stages, write_record
 
-MODES = {"image": "image", "video": "video", "mix": "image-to-video"}
+MODES = {"image": "image", "video": "video", "image_to_video": "image-to-video"}
 
 
 def run_seed(config: Path, seed: int, runs: Path, overrides: list[str]) -> dict[str, object]:

@@ -146,7 +146,7 @@ def test_pretraining_shows_loss_curves(ui, sees, runs):
     assert sees(f"{ui}/{place}/{nested['pretrain']}/model-metrics", f"{drawn} && {named}")
 
 
-@pytest.mark.parametrize("picture", ["cmc", "ranked_mix", "attention_image", "attention_clip"])
+@pytest.mark.parametrize("picture", ["cmc", "ranked_image_to_video", "attention_image", "attention_clip"])
 def test_evaluation_shows_its_pictures(ui, sees, runs, picture):
     place, parent, _ = runs
     images = f"[...document.querySelectorAll('img[alt=\"figures/{picture}.png\"]')]"

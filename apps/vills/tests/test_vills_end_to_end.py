@@ -51,7 +51,7 @@ def test_every_stage_leaves_its_output(tiny):
 def test_results_hold_both_models_and_all_three_tasks(tiny):
     results = json.loads((tiny.folder / "evaluate" / "results.json").read_text())
     assert {(model, task) for model in results for task in results[model]} == {
-        (model, task) for model in ("pretrained", "scratch") for task in ("image", "video", "mix")
+        (model, task) for model in ("pretrained", "scratch") for task in ("image", "video", "image_to_video")
     }
     for model in results.values():
         for values in model.values():
@@ -75,7 +75,9 @@ def test_parent_run_has_the_whole_configuration_and_the_results(tracked):
     client, parent, _ = tracked
     assert parent.data.params["pretrain.objective.koleo_weight"] == "3.0"
     assert parent.data.params["data.synthetic.world.identities"] == "12"
-    assert {"image/mAP", "video/rank_1", "mix/rank_20", "scratch/image/mAP"} <= set(parent.data.metrics)
+    assert {"image/mAP", "video/rank_1", "image_to_video/rank_20", "scratch/image/mAP"} <= set(
+        parent.data.metrics
+    )
     assert "| scratch/image |" in parent.data.tags["mlflow.note.content"]
     assert "image/num_queries" not in parent.data.metrics
     assert int(parent.data.params["evaluate/scratch/image/num_queries"]) > 0
@@ -94,7 +96,7 @@ def test_each_stage_has_a_nested_run_with_losses_and_pictures(tracked):
     pictures = client.list_artifacts(parent.info.run_id, "figures")
     assert {file.path.removeprefix("figures/") for file in pictures} == {
         *("cmc.png", "summary.png", "attention_image.png", "attention_clip.png"),
-        *("ranked_image.png", "ranked_video.png", "ranked_mix.png"),
+        *("ranked_image.png", "ranked_video.png", "ranked_image_to_video.png"),
     }
 
 

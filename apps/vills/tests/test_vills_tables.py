@@ -256,7 +256,7 @@ def test_prid2011_is_the_mean_of_ten_splits_and_each_is_camera_to_camera(ablate)
         for folder in folders
     ]
     mean = 100 * np.mean([one.mAP for one in scores])
-    assert line["mix/mAP"].startswith(f"{mean:.1f} ± ")
+    assert line["image_to_video/mAP"].startswith(f"{mean:.1f} ± ")
     tables = [pd.read_parquet(folder / "prepare" / "data.video.parquet") for folder in folders]
     assert len({tuple(table[table["split"] == "query"]["pid"].unique()) for table in tables}) > 1
 
@@ -268,9 +268,9 @@ def test_briars_mix_has_true_accept_rates_of_images_against_tracklets(ablate):
     want = score(
         folder, "data.mix", "mix_images", "mix_clips", protocol=reid_eval.PROTOCOLS["image_video"], far=far
     )
-    assert float(lines[1]["mix/rank_1"]) == pytest.approx(100 * want.cmc[1], abs=0.06)
+    assert float(lines[1]["image_to_video/rank_1"]) == pytest.approx(100 * want.cmc[1], abs=0.06)
     for rate, name in zip(far, ("tar_1e-4", "tar_1e-3", "tar_1e-2"), strict=True):
-        assert float(lines[1][f"mix/{name}"]) == pytest.approx(100 * want.tar[rate], abs=0.06)
+        assert float(lines[1][f"image_to_video/{name}"]) == pytest.approx(100 * want.tar[rate], abs=0.06)
 
 
 def test_the_rows_of_a_pre_training_share_it_between_targets(ablate, tiny):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vills.config import EvaluateConfig, Shapes
 
-TITLES = {"image": "image", "video": "video", "mix": "image-to-video"}
+TITLES = {"image": "image", "video": "video", "image_to_video": "image-to-video"}
 NAMES = {"pretrained": "VILLS", "scratch": "from scratch"}
 
 
@@ -23,22 +23,22 @@ class Mode(NamedTuple):
 def modes(sources: Collection[str]) -> dict[str, Mode]:
     """Retrieval problems by name.
 
-    The paper's mix in the lab seeks single frames of the query videos in the gallery's (4.2.3); data.mix
-    brings images of its own.
+    Image-to-video is the paper's "mix" (4.2.3): in the lab single frames of the query videos search the
+    gallery's videos; data.mix brings images of its own.
 
     Args:
         sources: names of those that are evaluated on.
 
     Example:
-        >>> list(modes(["data.image", "data.video"])), modes(["data.mix"])["mix"].query
-        (['image', 'video', 'mix'], 'mix_images')
+        >>> list(modes(["data.image", "data.video"])), modes(["data.mix"])["image_to_video"].query
+        (['image', 'video', 'image_to_video'], 'mix_images')
     """
     if "data.mix" in sources:
-        return {"mix": Mode("mix_images", "mix_clips", "data.mix")}
+        return {"image_to_video": Mode("mix_images", "mix_clips", "data.mix")}
     found = {
         "image": Mode("query_images", "gallery_images", "data.image"),
         "video": Mode("query_clips", "gallery_clips", "data.video"),
-        "mix": Mode("query_frames", "gallery_clips", "data.video"),
+        "image_to_video": Mode("query_frames", "gallery_clips", "data.video"),
     }
     return {name: mode for name, mode in found.items() if mode.source in sources}
 

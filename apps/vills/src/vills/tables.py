@@ -11,8 +11,14 @@ Settings = Mapping[str, Mapping[str, Any]]
 Numbers = Sequence[float | None]
 IMAGE = ("image/mAP", "image/rank_1")
 VIDEO = ("video/mAP", "video/rank_1")
-MIX = ("mix/mAP", "mix/rank_1")
-FAR = ("mix/rank_1", "mix/rank_20", "mix/tar_1e-4", "mix/tar_1e-3", "mix/tar_1e-2")
+MIX = ("image_to_video/mAP", "image_to_video/rank_1")
+FAR = (
+    "image_to_video/rank_1",
+    "image_to_video/rank_20",
+    "image_to_video/tar_1e-4",
+    "image_to_video/tar_1e-3",
+    "image_to_video/tar_1e-2",
+)
 CONFIGS = "apps/vills/configs"
 POOL = "--data.pretrain '[{name: luperson, root: LUPERSON}, {name: folder, root: K700_TRACKS}]'"
 SEGMENTED = (
@@ -170,7 +176,7 @@ ALL = [
         "2b_briar_4",
         "Tab. 2b, BRIAR-4: unified feature learning and adaptation",
         "briar",
-        ("mix/tar_1e-3", "mix/rank_1"),
+        ("image_to_video/tar_1e-3", "image_to_video/rank_1"),
         TABLE_2B,
         [(23.8, 30.8), (24.8, 32.8), (28.9, 37.1)],
     ),

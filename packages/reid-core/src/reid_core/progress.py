@@ -81,8 +81,11 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, completed=done, message=message)
             return
-        left = (now - self.began) / max(1, done - self.first) * (self.total - done)
-        line = f"{self.label}: {done}/{self.total} ({done / max(1, self.total):.0%}), {left:.0f} s left"
+        rate = max(1, done - self.first) / max(1e-9, now - self.began)
+        line = (
+            f"{self.label}: {done}/{self.total} ({done / max(1, self.total):.0%}), {rate:.3g}/s, "
+            f"{(self.total - done) / rate:.0f} s left"
+        )
         print(f"{line}, {message}" if message else line, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Progress:

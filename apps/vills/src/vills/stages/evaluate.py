@@ -1,4 +1,4 @@
-"""The evaluate stage: fine-tuned models -> features -> mAP and CMC for images, videos and their mix."""
+"""The evaluate stage: fine-tuned models -> features -> mAP and CMC for images, videos and image-to-video."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def load_sides(job: Job) -> dict[str, ImageDataset | TrackletDataset]:
             sides[f"{split}_images"] = images(job.manifest("data.image", split))
         if "data.video" in section.protocols:
             sides[f"{split}_clips"] = clips(job.manifest("data.video", split))
-    if "query_clips" in sides:  # the paper's mix (4.2.3): single frames of the query videos
+    if "query_clips" in sides:  # the paper's "mix" (4.2.3): single frames of the query videos
         sides["query_frames"] = images(sides["query_clips"].rows)
     return sides
 

@@ -33,6 +33,8 @@ class RecipeConfig:
     """Folder of all runs."""
     tracking_uri: str | None = None
     """MLflow store; null for MLFLOW_TRACKING_URI, else mlflow.db in the folder of all runs."""
+    register: str | None = None
+    """Name of a registered model of MLflow; the run's main model becomes a new version of it."""
     seed: int = 0
     """Seed of weights, batches and augmentation."""
     allow_unreadable: float = 0.01

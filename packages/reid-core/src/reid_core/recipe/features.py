@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ def extract_features(job: Job, model: nn.Module, dataset: Any, path: Path, flip:
     files = [path.with_name(f"{path.stem}.{number}of{world}.npy") for number in range(len(parts))]
     if world == 1:
         files = [path]
+    began = time.monotonic()
     if rank < len(files):
         found = extract(
             model,
@@ -58,6 +60,9 @@ def extract_features(job: Job, model: nn.Module, dataset: Any, path: Path, flip:
         share(lambda: _join(files, path))
         rows = item_rows(dataset, np.arange(len(dataset)))
         found = Features(np.load(path, mmap_mode="r"), rows, np.load(valid_path(path)))
+    frames = len(dataset) * getattr(dataset, "frames", 1)
+    rate = frames / max(1e-9, time.monotonic() - began)
+    job.logger.metrics({f"{path.stem}/images_per_second": rate}, step=0)
     if process_rank() == 0 and not found.valid.all():
         names = "".join(f"{file}\n" for file in found.unreadable)
         write_atomically(path.with_suffix(".unreadable.txt"), names)

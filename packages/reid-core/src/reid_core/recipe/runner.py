@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shlex
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,15 +20,15 @@ from reid_core.processes import check_device, check_processes, process_rank, sha
 from reid_core.recipe import store
 from reid_core.recipe.config import RecipeConfig, check_names, public, tracking_uri
 from reid_core.recipe.lease import hold
-from reid_core.recipe.results import describe_results, flatten_counts, incomplete_results
+from reid_core.recipe.record import NOTE, describe_run, record_datasets, record_models, record_results
+from reid_core.recipe.results import flatten_counts, incomplete_results
 from reid_core.recipe.rows import PREPARE, load_rows
 from reid_core.recipe.sources import Sources, scan
 from reid_core.recipe.stage import Job, Stage
+from reid_core.tracking.events import redact
 from reid_core.tracking.tracker import Tracker
 
 CONFIG_FILE = "config.yaml"
-NOTE = "mlflow.note.content"
-"""MLflow's tag of a run's description, in Markdown."""
 
 Summaries = dict[str, dict[str, Any]]
 
@@ -67,7 +69,11 @@ class Recipe:
 
 
 def run(
-    recipe: Recipe, config: RecipeConfig, until: str | None = None, force: Collection[str] = ()
+    recipe: Recipe,
+    config: RecipeConfig,
+    until: str | None = None,
+    force: Collection[str] = (),
+    paper: Mapping[str, float] | None = None,
 ) -> Summaries:
     """Run a recipe's stages up to one of them; finished output is used, an interrupted stage resumes.
 
@@ -76,6 +82,7 @@ def run(
         config: its configuration.
         until: name of the last stage, or of a group such as "finetune" of "finetune/scratch"; None for all.
         force: names of stages, or groups, to do again; their earlier output is set aside, not removed.
+        paper: the paper's results by name, for the run's description.
 
     Returns:
         The summaries of the stages that the target needs, by name.
@@ -103,7 +110,10 @@ def run(
             config.name,
             config.folder,
             tracking_uri(config),
-            tags={"mlflow.source.name": recipe.name},
+            tags={
+                "mlflow.source.name": redact(shlex.join([recipe.name, *sys.argv[1:]])),
+                "mlflow.source.type": "LOCAL",
+            },
             program=recipe.name,
         ) as tracker,
     ):
@@ -114,10 +124,14 @@ def run(
             session.execute(stage)
             if stage.name == PREPARE:
                 session.check_data()
+                prepared = session.folders[PREPARE]
+                record_datasets(tracker, session.sources, prepared, session.summaries[PREPARE], order)
         results = recipe.results(session.summaries)
         tracker.metrics(results)
-        if results:
-            tracker.tags({NOTE: f"{describe_results(results)}\n\nOutputs: {config.folder}"})
+        about = describe_run(results, paper or {}, session.done, session.folders, config.folder)
+        tracker.tags({NOTE: about})
+        record_results(tracker, config, session.summaries, results)
+        record_models(tracker, session.folders, config.register)
         tracker.params(flatten_counts(session.summaries))
         session.report_incomplete()
         if until is None or order[-1] is stages[-1]:
@@ -180,6 +194,7 @@ class _Session:
         self.folders: dict[str, Path] = {}
         self.keys: dict[str, str] = {}
         self.summaries: Summaries = {}
+        self.done: dict[str, str] = {}  # stages done by this run, with the keys of their nested runs
         self.console = Console(stderr=True, quiet=process_rank() > 0, highlight=False)
 
     def execute(self, stage: Stage) -> None:
@@ -258,7 +273,9 @@ class _Session:
                 stage.watched,
             )
             self.tracker.wait_until_imported()
-            summary = dict(stage.work(job)) if stage.collective or process_rank() == 0 else {}
+            self.done[stage.name] = nested.key
+            with nested.monitor():
+                summary = dict(stage.work(job)) if stage.collective or process_rank() == 0 else {}
             about: dict[str, Any] = {
                 "stage": stage.name,
                 "digest": state["key"],

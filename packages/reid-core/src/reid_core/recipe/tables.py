@@ -182,8 +182,9 @@ def _run_row(recipe: Recipe, table: Table, row: Row, trials: Sequence[RecipeConf
     scales = {name: SCALES.get(table.units.get(name, PER_CENT), 1.0) for name in table.metrics}
     values: dict[str, list[float]] = {name: [] for name in scales}
     lost = False
+    paper = {name: row.paper[name] / scales[name] for name in scales if row.paper.get(name) is not None}
     for one in trials:
-        summaries = run(recipe, one, table.until)
+        summaries = run(recipe, one, table.until, paper=paper)
         results = recipe.results(summaries)
         lost |= any(incomplete_results(summaries, one.allow_unreadable))
         for name in set(scales) & set(results):

@@ -6,11 +6,13 @@ import contextlib
 import functools
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
+from reid_core.tracking.entities import log_dataset, log_model, register_model
 from reid_core.tracking.events import load_state, lock_log, log, read_events, redact, save_state
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class Delivery(NamedTuple):
 
 
 ANY = "*"
+RUN_LINK = re.compile(r"\(run:([^)\s]*)\)")
+"""A link to another run of the journal, by its key."""
 KEY_TAG = "reid.key"
 """Tag that names a run's place in its journal: one that was made just before a kill is found again."""
 Events = Callable[[int], Iterator[tuple[int, dict[str, Any]]]]
@@ -199,7 +203,8 @@ def _apply(
         for start in range(0, len(params), PARAMS_PER_BATCH):
             client.log_batch(run_id, params=params[start : start + PARAMS_PER_BATCH])
     elif kind == "tags":
-        tags_ = [RunTag(name, text) for name, text in event["values"].items()]
+        linked = {name: _link_runs(server, text) for name, text in event["values"].items()}
+        tags_ = [RunTag(name, text) for name, text in linked.items()]
         for start in range(0, len(tags_), PARAMS_PER_BATCH):
             client.log_batch(run_id, tags=tags_[start : start + PARAMS_PER_BATCH])
     elif kind == "metrics":
@@ -218,8 +223,39 @@ def _apply(
             client.log_artifacts(run_id, str(path), event["folder"])
         else:
             client.log_artifact(run_id, str(path), event["folder"])
+    elif kind == "input":
+        log_dataset(client, run_id, event)
+    elif kind == "model":
+        _log_model(client, folder, server, run_id, event, save)
     elif kind == "end":
         client.set_terminated(run_id, event["status"], end_time=event["time"])
+
+
+def _link_runs(server: dict[str, Any], text: str) -> str:
+    """A text with each `(run:KEY)` of a Markdown link led to the page of that run."""
+    page = f"#/experiments/{server.get('experiment_id')}/runs"
+    return RUN_LINK.sub(lambda found: f"({page}/{server['runs'].get(found[1], '')})", text)
+
+
+def _log_model(
+    client: MlflowClient,
+    folder: Path,
+    server: dict[str, Any],
+    run_id: str,
+    event: dict[str, Any],
+    save: Callable[[], None],
+) -> None:
+    """Log a model once, whatever attempt failed half-way, and register it if that was asked for."""
+    path = folder / event["path"]
+    if not path.exists():
+        raise FileNotFoundError(path)
+    models = server.setdefault("models", {})
+    place = f"{event['run']} {event['path']} {event['time']}"
+    if place not in models:
+        models[place] = log_model(client, server["experiment_id"], run_id, path, event["name"])
+        save()
+    if event.get("registered"):
+        register_model(client, run_id, models[place], event["registered"])
 
 
 def _create_run(

@@ -46,6 +46,8 @@ class Journal:
         self.running: set[str] = set()
         self.known_params: dict[str, dict[str, str]] = {}
         self.last_steps: dict[str, dict[str, int]] = {}
+        self.noted: dict[tuple[str, str], set[str]] = {}
+        self._lock = threading.Lock()
         if not enabled:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,15 +74,27 @@ class Journal:
 
         Args:
             key: of the run that it is of.
-            kind: start, resume, params, metrics, tags, artifact or end.
+            kind: start, resume, params, metrics, tags, artifact, input, model or end.
             content: of that kind.
         """
         event = {"run": key, "event": kind, "time": int(time.time() * 1000), **content}
-        self._note(event)
-        if self.enabled:
-            check_guards()
-            self._file.write(json.dumps(event) + "\n")
-            self._file.flush()
+        with self._lock:  # system metrics come from a thread of their own
+            self._note(event)
+            if self.enabled:
+                check_guards()
+                self._file.write(json.dumps(event) + "\n")
+                self._file.flush()
+
+    def note_once(self, key: str, kind: str, what: str) -> bool:
+        """Whether a run has not been noted to have something yet; it is from then on.
+
+        Args:
+            key: of the run.
+            kind: input or model.
+            what: that tells it from others of its kind.
+        """
+        known = self.noted.setdefault((key, kind), set())
+        return what not in known and not known.add(what)  # type: ignore[func-returns-value]
 
     def wait_until_imported(self) -> None:
         """Wait until MLflow is imported: a process forked in the middle of an import may hang in its own."""
@@ -111,6 +125,10 @@ class Journal:
         elif kind == "metrics":
             steps = self.last_steps.setdefault(key, {})
             steps |= dict.fromkeys(event["values"], event["step"])
+        elif kind == "input":
+            self.note_once(key, kind, f"{event['name']} {event['digest']} {event['context']}")
+        elif kind == "model":
+            self.note_once(key, kind, f"{event['path']} {event.get('registered') or ''}")
 
 
 class _Sender(threading.Thread):

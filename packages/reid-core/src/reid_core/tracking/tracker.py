@@ -11,6 +11,7 @@ import importlib.metadata
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from reid_core.processes import process_rank
 from reid_core.tracking.delivery import Delivery, deliver
 from reid_core.tracking.events import JOURNAL_FILE, load_state, log, read_events, redact
 from reid_core.tracking.journal import Journal
+from reid_core.tracking.system import PREFIX, monitor_system
 
 DEFAULT_TRACKING_URI = "sqlite:///runs/mlflow.db"
 PARAM_LENGTH = 6000  # MLflow's limit for one parameter's value
@@ -203,12 +205,54 @@ class Tracker:
         Raises:
             FileNotFoundError: when there is no such file.
         """
+        self._journal.append(self.key, "artifact", path=self._relative(path, "artifact"), folder=folder)
+
+    def _relative(self, path: Path | str, what: str) -> str:
+        """A file's place below the run folder if it is there, else its absolute path."""
         path = Path(path).resolve()
         if not path.exists():
-            raise FileNotFoundError(f"artifact {path} doesn't exist: write it before it is logged")
+            raise FileNotFoundError(f"{what} {path} doesn't exist: write it before it is logged")
         root = self._journal.folder.resolve()
-        name = path.relative_to(root) if path.is_relative_to(root) else path
-        self._journal.append(self.key, "artifact", path=name.as_posix(), folder=folder)
+        return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+    def dataset(
+        self, name: str, digest: str, source: str, context: str, profile: Mapping[str, Any] | None = None
+    ) -> None:
+        """Log a data set as an input of the run; the same one is logged once.
+
+        Args:
+            name: of the data set.
+            digest: of its content.
+            source: where it lies.
+            context: what it is read for, such as "train".
+            profile: counts.
+        """
+        values = {"name": name, "digest": digest, "source": source, "context": context}
+        if self._journal.note_once(self.key, "input", f"{name} {digest} {context}"):
+            self._journal.append(self.key, "input", **values, profile=plain(profile or {}))
+
+    def model(self, path: Path | str, name: str, registered: str | None = None) -> None:
+        """Log a model folder as a logged model of the run; the same folder is logged once.
+
+        Args:
+            path: the model folder, inside the run folder or of a stage.
+            name: of the logged model.
+            registered: name of a registered model that gets a new version.
+
+        Raises:
+            FileNotFoundError: when there is no such folder.
+        """
+        place = self._relative(path, "model folder")
+        if self._journal.note_once(self.key, "model", f"{place} {registered or ''}"):
+            self._journal.append(self.key, "model", path=place, name=name, registered=registered)
+
+    def monitor(self) -> AbstractContextManager[None]:
+        """Log system metrics while a block runs, on rank 0 and where psutil is installed."""
+        if process_rank() > 0:
+            return nullcontext()
+        steps = self._journal.last_steps.get(self.key, {})
+        last = max((step for name, step in steps.items() if name.startswith(PREFIX)), default=-1)
+        return monitor_system(self.metrics, last + 1)
 
     def close(self, status: str = "FINISHED") -> None:
         """End the run; the end of a parent run waits for its events to be delivered, but not for ever.
