@@ -83,7 +83,11 @@ def test_parent_run_has_the_whole_configuration_and_the_results(tracked):
     assert int(parent.data.params["evaluate/scratch/image/num_queries"]) > 0
     assert "version.torch" in parent.data.tags
     assert "mlflow.source.git.commit" in parent.data.tags
-    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"config.yaml", "figures"}
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
+        "config.yaml",
+        "figures",
+        "results.json",
+    }
 
 
 def test_each_stage_has_a_nested_run_with_losses_and_pictures(tracked):

@@ -114,7 +114,8 @@ wait_for_all()
 assert (folder / "came").exists()
 items = [{"image": torch.full((1, 1, 2), float(row)), "valid": row != 3} for row in range(5)]
 runtime = Runtime(accelerator="cpu", devices=2)
-job = SimpleNamespace(runtime=runtime, digest="d", folder=folder)
+logger = SimpleNamespace(metrics=lambda values, step: None)
+job = SimpleNamespace(runtime=runtime, digest="d", folder=folder, logger=logger)
 features, rows, valid = extract_features(job, nn.Flatten(), items, folder / "f.npy")
 assert features[:, 0].tolist() == [0, 1, 2, 0, 4] and valid.tolist() == [True, True, True, False, True]
 """
@@ -142,8 +143,12 @@ def test_alone_a_process_extracts_straight_to_the_file(tmp_path):
     from reid_core.processes import Runtime
     from reid_core.recipe import extract_features
 
-    job = SimpleNamespace(runtime=Runtime(accelerator="cpu"), digest="d", folder=tmp_path)
+    logged = {}
+    logger = SimpleNamespace(metrics=lambda values, step: logged.update(values))
+    runtime = Runtime(accelerator="cpu")
+    job = SimpleNamespace(runtime=runtime, digest="d", folder=tmp_path, logger=logger)
     items = [{"image": torch.full((1, 1, 2), float(row))} for row in range(3)]
     features, _, valid = extract_features(job, nn.Flatten(), items, tmp_path / "f.npy")
     assert features[:, 0].tolist() == [0, 1, 2] and valid.all()
     assert {path.name for path in tmp_path.glob("*.npy")} == {"f.npy", "f.valid.npy"}
+    assert logged["f/images_per_second"] > 0

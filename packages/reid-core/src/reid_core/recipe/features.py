@@ -62,7 +62,8 @@ def extract_features(job: Job, model: nn.Module, dataset: Any, path: Path, flip:
         found = Features(np.load(path, mmap_mode="r"), rows, np.load(valid_path(path)))
     frames = len(dataset) * getattr(dataset, "frames", 1)
     rate = frames / max(1e-9, time.monotonic() - began)
-    job.logger.metrics({f"{path.stem}/images_per_second": rate}, step=0)
+    name = path.relative_to(job.folder).with_suffix("").as_posix()
+    job.logger.metrics({f"{name}/images_per_second": rate}, step=0)
     if process_rank() == 0 and not found.valid.all():
         names = "".join(f"{file}\n" for file in found.unreadable)
         write_atomically(path.with_suffix(".unreadable.txt"), names)
