@@ -270,6 +270,25 @@ def test_models_kept_after_epochs_are_scored_and_drawn_in_one_figure(tiny, tmp_p
         main(["curves", str(tiny.folder), "--out", str(tmp_path / "none.png"), "--traceback"])
 
 
+@pytest.mark.slow
+def test_a_cnn_without_attention_is_fine_tuned_and_scored(tiny):
+    options = [
+        "--name",
+        "cnn",
+        "--model.backbone",
+        "resnet18",
+        "--model.options",
+        "{}",
+        "--model.tokens",
+        "0",
+    ]
+    assert main(["run", *tiny.on_disk, *options, "--finetune.init", "scratch", "--traceback"]) == 0
+    folder = tiny.runs / "vills_tiny" / "cnn" / "evaluate"
+    assert "mAP" in json.loads((folder / "results.json").read_text())["scratch"]["image"]
+    pictures = {path.name for path in (folder / "figures").iterdir()}
+    assert "cmc.png" in pictures and "attention_image.png" not in pictures
+
+
 def test_attention_of_several_models_is_drawn_over_images_and_clips(tiny, tmp_path):
     models = {name: str(tiny.folder / "finetune" / name / "model") for name in ("scratch", "pretrained")}
     images = [str(file) for file in sorted((tiny.data / "market1501" / "query").glob("*.jpg"))[:2]]

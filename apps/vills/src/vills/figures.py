@@ -40,7 +40,7 @@ def draw_figures(
     Args:
         folder: of the stage; figures/ gets cmc.png, ranked_MODE.png (of the first variant), summary.png,
             attention_image.png and attention_clip.png.
-        section: settings of the evaluation.
+        section: settings of the evaluation; models without attention have no picture of it.
         sides: data sets of queries and galleries by name.
         models: variant -> fine-tuned model, in eval mode.
         features: variant -> their features by the same names.
@@ -83,14 +83,14 @@ def draw_figures(
         save_figure(figure, folder / f"ranked_{name}.png")
     save_figure(_summary(section.variants, results, answers), folder / "summary.png")
     extractors: dict[str, Any] = {NAMES[name]: models[name].extractor for name in section.variants}
-    encoders = {name: extractor.model for name, extractor in extractors.items()}
+    encoders = {name: each.model for name, each in extractors.items() if has_attention(each.model)}
     images, clips = ("mix_images", "mix_clips") if "mix_images" in sides else ("query_images", "query_clips")
-    if images in sides:
+    if images in sides and encoders:
         shown = features[first][images]
         chosen = shown.rows.take(_spread_rows(shown, ATTENTION_IMAGES))
         figure = draw_attention(encoders, read_pictures(chosen.files, section.shapes.image))
         save_figure(figure, folder / "attention_image.png")
-    if clips in sides:
+    if clips in sides and encoders:
         frames = TrackletDataset(sides[clips].manifest, None, section.shapes.frames, "even")
         clip = resize(frames[_spread_rows(features[first][clips], 1)[0]]["clip"], section.shapes.frame)
         save_figure(draw_attention(encoders, clip, clip=True), folder / "attention_clip.png")
@@ -136,6 +136,19 @@ def read_pictures(files: Sequence[str | Path], size: Size) -> Tensor:
     return torch.stack([resize(read_image(str(file)), size) for file in files])
 
 
+def has_attention(model: Any) -> bool:
+    """Whether a model has a class token or resampler tokens whose attention can be drawn; CNNs have neither.
+
+    Args:
+        model: an encoder with its resampler.
+    """
+    return _has_class_attention(model.encoder) or hasattr(model.resampler, "attention")
+
+
+def _has_class_attention(encoder: Any) -> bool:
+    return hasattr(encoder, "class_attention") and encoder.has_class_token
+
+
 def draw_attention(models: Mapping[str, Any], pictures: Tensor, clip: bool = False) -> Figure:
     """Attention of the class token and of each of the resampler's tokens over images, or a clip's frames.
 
@@ -148,7 +161,7 @@ def draw_attention(models: Mapping[str, Any], pictures: Tensor, clip: bool = Fal
     maps: dict[str, np.ndarray] = {}
     for name, model in models.items():
         found = {}
-        if hasattr(model.encoder, "class_attention") and model.encoder.has_class_token:
+        if _has_class_attention(model.encoder):
             found["class token"] = model.encoder.class_attention(images).mean(1).numpy()
         if hasattr(model.resampler, "attention"):
             queries = model.query_attention(images[None])[0] if clip else model.query_attention(images)

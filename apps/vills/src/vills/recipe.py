@@ -219,7 +219,8 @@ def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
             raise ValueError(
                 f"finetune.identities={tune.identities}, but {name} has {len(there)} people to train on"
             )
-    if not config.data.pretrain and config.data.image is not None and "pretrained" in config.variants:
+    pretrains = "pretrained" in config.variants and tune.checkpoint is None
+    if not config.data.pretrain and config.data.image is not None and pretrains:
         warnings.warn("data.pretrain is empty: pre-training sees the labelled data sets alone", stacklevel=2)
 
 
