@@ -1,7 +1,7 @@
 """A gallery of a million clustered features beside plain faiss: build, memory, queries/s, recall@10.
 
 Rows are noisy copies of 250,000 people's points in 512 numbers, four of each, of unit length; people come
-in groups that look alike. Both sides have the same inverted lists and quantiser; `reid_gallery` scores ten
+in groups that look alike. Both sides have the same inverted lists and quantiser; `reid_gallery` scores forty
 times as many candidates exactly from the features on disk. Exact search on the same rows gives the truth.
 Then one row in a hundred is added, and one person in a hundred forgotten. All of it in one run.
 """

@@ -22,7 +22,7 @@ GALLERY_FILE, LOCK_FILE = "gallery.json", ".lock"
 FORMAT_VERSION = 1
 CHUNK_ROWS = 65536
 """Rows that are added at a time."""
-CANDIDATES = 10
+CANDIDATES = 40
 """A compressed index is asked for so many times the answers, which are then scored exactly."""
 ITERATIONS = 10
 """Of k-means in each quantiser; faiss takes 25, for candidates that are not scored again."""

@@ -14,7 +14,7 @@ def calibrate(
     features: str,
     *,
     out: str | None = None,
-    method: Literal["logistic", "isotonic"] = "isotonic",
+    method: Literal["logistic", "isotonic"] = "logistic",
     far: list[float] | None = None,
     fpir: list[float] | None = None,
     seed: int = 0,
@@ -27,7 +27,7 @@ def calibrate(
     Args:
         features: folder that `reid-gallery embed` wrote
         out: JSON file; calibration.json in the model's folder by default, where `search` looks for it
-        method: isotonic (any rising curve) or logistic (two parameters, for few people)
+        method: logistic (two parameters) or isotonic (any rising curve, for many people)
         far: false accept rates of pairs; 0.01 and 0.001 by default
         fpir: false positive rates of searches of people who aren't there; 0.1 and 0.01 by default
         seed: of bootstrap and draws
