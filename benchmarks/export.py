@@ -2,7 +2,7 @@
 
 Networks have random weights (normalisation's statistics included, adapters moved off the identity), images
 are of synthetic people at 64 x 64. Differences of fp16 and int8 are of these weights alone. A finished line
-is kept: the same command resumes after being cut off, and --only NAME measures one architecture.
+is kept: the same command resumes after being cut off; --only NAME and --precision measure a part.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ def main() -> None:
     """Measure what is not measured yet, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=list(NETWORKS))
+    parser.add_argument("--precision", choices=["fp32", "fp16", "int8"])
     parser.add_argument("--out", type=Path, default=RESULTS / "export.json")
     arguments = parser.parse_args()
     lines = json.loads(arguments.out.read_text())["exports"] if arguments.out.is_file() else []
@@ -115,7 +116,7 @@ def main() -> None:
         data = write_people(Path(folder, "people"))
         for name in [arguments.only] if arguments.only else NETWORKS:
             for format, precision in EXPORTS:
-                if (name, format, precision) in done:
+                if (name, format, precision) in done or arguments.precision not in (None, precision):
                     continue
                 try:
                     line = measure(name, format, precision, data, Path(folder, "exported"))

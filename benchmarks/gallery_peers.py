@@ -190,6 +190,7 @@ def main() -> None:
     parser.add_argument("--peers", help="interpreter that has the peers")
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--size", type=int, default=20_000)
+    parser.add_argument("--out", type=Path, default=RESULTS / "gallery_peers.json")
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -208,7 +209,7 @@ def main() -> None:
                 results[name] = run_part(python, name, task, Path(temporary), arguments.size)
                 print(task, name, results[name], flush=True)
     write_record(
-        RESULTS / "gallery_peers.json",
+        arguments.out,
         f"embedding {arguments.images} images with resnet18 at {SIZE[0]} x {SIZE[1]}, and evaluating "
         f"{arguments.size} queries in {arguments.size} features of {DIM} numbers, one thread each",
         versions=installed(arguments.peers) | {"reid-core": own_version()},

@@ -98,14 +98,15 @@ def write_torchscript(model: nn.Module, example: Tensor, path: Path, half: bool)
     """
     module = copy.deepcopy(model)
     traced = _Half(module.half()) if half else module
-    try:
-        with warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter("ignore")  # shapes taken for constants: the caller tries other batches
+    with warnings.catch_warnings(), torch.inference_mode():
+        # Of shapes taken for constants, for which the caller tries other batches, and of torch's plans.
+        warnings.simplefilter("ignore")
+        try:
             script = torch.jit.trace(traced, example, check_trace=False)
-    except Exception as error:  # its causes share no class
-        raise ValueError(f"torch can't trace {type(model).__name__} ({_first_line(error)})") from error
-    shape = json.dumps([None, *example.shape[1:]])
-    torch.jit.save(script, str(path), _extra_files={SHAPE_FILE: shape.encode()})
+        except Exception as error:  # its causes share no class
+            raise ValueError(f"torch can't trace {type(model).__name__} ({_first_line(error)})") from error
+        shape = json.dumps([None, *example.shape[1:]])
+        torch.jit.save(script, str(path), _extra_files={SHAPE_FILE: shape.encode()})
 
 
 class _Half(nn.Module):
@@ -123,7 +124,7 @@ def _open_torchscript(path: Path) -> ExportedModel:
     found = {SHAPE_FILE: ""}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore")  # torch advises torch.export, whose files run in torch alone
             script = torch.jit.load(str(path), map_location="cpu", _extra_files=found).eval()
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{path} can't be opened as TorchScript ({_first_line(error)})") from error
