@@ -128,7 +128,7 @@ def score_backbones(folder: Path, targets: dict[str, Manifest]) -> dict[str, dic
                 *(query.pids, gallery.pids, query.camids, gallery.camids),
                 protocol=find_protocol(name),
             )
-            found[f"{name}/{model.parent.name}"] = {"mAP": result.mAP, "rank_1": float(result.cmc[0])}
+            found[f"{name}/{model.parent.name}"] = {"mAP": result.mAP, "rank_1": float(result.cmc[1])}
     return found
 
 
