@@ -73,7 +73,14 @@ def test_the_curve_rises_and_no_score_is_proof() -> None:
     rng = np.random.default_rng(0)
     for method in ("isotonic", "logistic"):
         scores, odds = fit_curve(rng.normal(1, 1, 300), rng.normal(0, 1, 900), method)  # type: ignore[arg-type]
-        assert (np.diff(scores) > 0).all() and (np.diff(odds) >= 0).all() and np.isfinite(odds).all()
+        assert (np.diff(scores) >= 0).all() and (np.diff(odds) >= 0).all() and np.isfinite(odds).all()
+
+
+@pytest.mark.parametrize("method", ["isotonic", "logistic"])
+def test_pairs_that_a_score_separates_entirely_are_no_proof(method: str) -> None:
+    scores, odds = fit_curve(np.linspace(0.8, 0.9, 20), np.linspace(0.1, 0.2, 50), method)  # type: ignore[arg-type]
+    assert (np.diff(scores) >= 0).all()
+    assert -np.log(101) - 1e-9 <= odds[0] < -3 and 3 < odds[-1] <= np.log(41) + 1e-9
 
 
 def test_a_prior_moves_the_odds_by_its_own() -> None:

@@ -169,22 +169,25 @@ def fit_curve(
     values = np.concatenate([genuine, impostor]).astype(np.float64)
     same = np.arange(len(values)) < len(genuine)
     weights = np.where(same, 0.5 / len(genuine), 0.5 / len(impostor))
+    bounds = np.array([-np.log(2 * len(impostor) + 1), np.log(2 * len(genuine) + 1)])
     if method == "logistic":
         centre, scale = float(values.mean()), float(values.std()) or 1.0
         model = LogisticRegression(C=np.inf)
         model.fit((values[:, None] - centre) / scale, same, sample_weight=weights * len(values))
+        slope, offset = max(0.0, float(model.coef_[0, 0])) / scale, float(model.intercept_[0])
         ends = np.array([values.min(), values.max()])
-        slope = max(0.0, float(model.coef_[0, 0]))
-        log_odds = slope * (ends - centre) / scale + float(model.intercept_[0])
+        if slope > 0:  # the line ends where it meets the bounds
+            ends = np.clip((bounds - offset) / slope + centre, *ends)
+        log_odds = np.clip(slope * (ends - centre) + offset, *bounds)
         return tuple(ends.tolist()), tuple(log_odds.tolist())
     model = IsotonicRegression(y_min=0, y_max=1).fit(values, same, sample_weight=weights)
     knots, chance = model.X_thresholds_, model.y_thresholds_
     if len(knots) > KNOTS:
         kept = np.unique(np.linspace(0, len(knots) - 1, KNOTS).round().astype(int))
         knots, chance = knots[kept], chance[kept]
-    least, most = 0.5 / (len(impostor) + 1), 1 - 0.5 / (len(genuine) + 1)
-    chance = np.clip(chance, min(least, 1 - most), most)
-    return tuple(knots.tolist()), tuple(np.log(chance / (1 - chance)).tolist())
+    with np.errstate(divide="ignore"):
+        log_odds = np.clip(np.log(chance) - np.log1p(-chance), *bounds)
+    return tuple(knots.tolist()), tuple(log_odds.tolist())
 
 
 @dataclass(frozen=True)
