@@ -84,7 +84,7 @@ def commands(text: str, programs: frozenset[str]) -> list[list[str]]:
         line
         for block in blocks(text)
         if block.language == "bash" and not block.reason
-        for line in block.code.replace("\\\n", " ").splitlines()
+        for line in _whole_lines(block.code.replace("\\\n", " "))
     ]
     spans = INLINE.findall(FENCE.sub("", text))
     lines += [span for span in spans if " --" in span and not span.split()[-1].startswith("--")]
@@ -98,6 +98,27 @@ def commands(text: str, programs: frozenset[str]) -> list[list[str]]:
             kept = [word for number, word in enumerate(words) if not _stands_for_more(words, number)]
             found.append([CHOICES.sub(r"\1", word) for word in kept])
     return found
+
+
+def _whole_lines(code: str) -> list[str]:
+    r"""Lines of a shell's code; one with an open quote is joined to the next.
+
+    >>> _whole_lines("a 'b\nc'\nd")
+    ["a 'b c'", 'd']
+    """
+    lines: list[str] = []
+    for line in code.splitlines():
+        open_quote = bool(lines) and not _is_closed(lines[-1])
+        lines[-1:] = [f"{lines[-1]} {line}"] if open_quote else [*lines[-1:], line]
+    return lines
+
+
+def _is_closed(line: str) -> bool:
+    try:
+        shlex.split(line, comments=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _stands_for_more(words: list[str], number: int) -> bool:
