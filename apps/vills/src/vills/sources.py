@@ -63,6 +63,7 @@ def sources(config: Config) -> Sources:
         config: the whole configuration.
 
     Example:
+        >>> from vills.config import DataConfig, PoolSource
         >>> data = DataConfig(image=PoolSource("market1501"), pretrain=[PoolSource("folder")])
         >>> list(sources(Config(data=data)).by_name)
         ['data.image', 'data.pretrain.0']
@@ -117,6 +118,7 @@ def region_folders(config: Config) -> dict[str, Path]:
         ValueError: a source without a folder of the name that is asked for.
 
     Example:
+        >>> from vills.config import DataConfig, PoolSource, PretrainConfig
         >>> source = PoolSource("folder", regions={"ism": "a", "parsing": "b"})
         >>> region_folders(
         ...     Config(data=DataConfig(pretrain=[source]), pretrain=PretrainConfig(regions="parsing"))
@@ -148,6 +150,7 @@ def pool_reads(config: Config) -> list[str]:
         config: the whole configuration.
 
     Example:
+        >>> from vills.config import DataConfig, PoolSource
         >>> pool_reads(
         ...     Config(data=DataConfig(image=PoolSource("market1501"), pretrain=[PoolSource("folder")]))
         ... )
