@@ -86,7 +86,7 @@ def test_a_set_encoder_of_vsla_keeps_its_features(tmp_path, format) -> None:
 
     torch.manual_seed(0)
     vit = timm.create_model("vit_tiny_patch16_224", depth=2, num_classes=0, img_size=(64, 32))
-    encoder = adapters.attach(vit, adapters.VSLAConfig(bottleneck=16)).eval()
+    encoder = adapters.attach(vit, adapters.VSLAConfig(bottleneck=64)).eval()
     for parameter in encoder.parameters():  # adapters begin as the identity
         parameter.data += 0.02 * torch.randn_like(parameter)
     model = Embedder(encoder, Preprocessing(SIZE, frames=3))

@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -144,4 +144,5 @@ class PerceiverResampler(nn.Module):
 
     def start(self, flat: Tensor) -> Tensor:
         """The queries, once for each item of the batch."""
-        return repeat(self.queries, "l d -> b l d", b=len(flat))
+        # By the shape, not len(): a number would be a constant of a traced or exported model.
+        return self.queries.expand(flat.shape[0], -1, -1)

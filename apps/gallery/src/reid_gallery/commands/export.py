@@ -27,7 +27,8 @@ def export(
         out: folder to write.
         format: onnx (extra onnx), openvino (extras onnx and openvino) or torchscript.
         precision: fp32, fp16 or int8.
-        tracklets: export clips, of a model that takes both images and clips; score tracklets.
+        tracklets: export clips, of a model that takes both images and clips; score tracklets where data
+            has them.
         data: people to compare mAP on: a manifest file with queries and gallery, a folder of persons, or
             READER:FOLDER.
         calibration: images that int8 takes ranges from, a manifest file or a folder of persons; by default
@@ -61,7 +62,9 @@ def export(
     file = write_export(embedder, out, format, precision, tracklets=tracklets, calibration=calibrating)
     exported = load(file)
     same = Embedder(embedder.model, exported.preprocessing, metric=embedder.metric, flip=embedder.flip)
-    proof = prove(same, exported, file, people, batch_size, tracklets)
+    # People without tracklets are scored by images, each a clip of one repeated frame.
+    whole = tracklets and people is not None and bool(people.manifest.tracklets())
+    proof = prove(same, exported, file, people, batch_size, whole)
     assert exported.config is not None
     text = describe(proof, f"`{Path(model).name}` as {format}, {precision}")
     write_atomically(Path(out) / "README.md", model_card(exported.config, file.name, {"Export": text}))
