@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from reid_core.cli.recipes import guarded
+from reid_core.cli.recipes import run_guarded
 from reid_core.data.samplers import RandomBatches
 from reid_core.training.checkpoints import read_checkpoint
 from reid_core.training.config import TrainConfig
@@ -69,7 +69,7 @@ def test_an_error_in_a_signal_s_place_counts_as_the_signal(number, status, error
         finally:
             raise error
 
-    assert guarded("toy", work) == status
+    assert run_guarded("toy", work) == status
     assert capsys.readouterr().err == "toy: stopped; the same command resumes\n"
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 

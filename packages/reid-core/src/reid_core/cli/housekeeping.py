@@ -66,7 +66,9 @@ def unlock(options: Any) -> int:
         print(f"{folder} is not locked")
         return 0
     if lease.is_alive(held):
-        raise ValueError(f"{folder} is written by {lease.describe_owner(held)}: stop that process first")
+        raise ValueError(
+            f"{folder} is being written by {lease.describe_owner(held)}: stop that process first"
+        )
     lease.lock_file(folder).unlink(missing_ok=True)
     print(f"removed the lock of {lease.describe_owner(held)}")
     return 0
