@@ -167,9 +167,9 @@ def _summary(found: Found) -> Iterator[str]:
     table = found.tracklets.table
     cameras = pd.Series(table["camera"].to_numpy()).groupby(found.person).nunique()
     yield (
-        f"<p>{len(cameras)} people in {len(table)} tracklets of {len(found.tracklets.videos)} videos and "
-        f"{len(found.tracklets.cameras)} cameras; {int((cameras > 1).sum())} people "
-        "before several cameras.</p>"
+        f"<p>People: {len(cameras)}, of whom {int((cameras > 1).sum())} were seen by more than one camera. "
+        f"Tracklets: {len(table)}. Videos: {len(found.tracklets.videos)}. "
+        f"Cameras: {len(found.tracklets.cameras)}.</p>"
     )
     yield f"<p id=verdict class=note>{escape(found.quality.verdict)}</p>"
     yield from (f"<p class=note>{escape(note)}.</p>" for note in found.notes)
