@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cion.cli import UNSUPERVISED_APP, main
-from cion.unsupervised.config import Config
+from cion.unsupervised.config import Config, resolve_clusters
 from reid_core.cli.recipes import parse_config
 from reid_core.data.readers import READERS
 from reid_core.data.readers.sources import MANIFEST_SUFFIXES
@@ -40,6 +40,14 @@ def test_options_override_the_file_and_keep_the_rest():
     chosen = parse("--config", str(CONFIGS / "usl_pku_reid.yaml"), "--train.steps", "7", "--data.root", "x")
     assert (chosen.train.steps, chosen.train.lr, chosen.data.root) == (7, 2e-3, "x")
     assert chosen.data.target.options["seed"] == 0 and chosen.data.target.name == "pku_reid"
+
+
+def test_an_option_of_a_dictionary_is_a_number_beside_what_the_file_says():
+    chosen = parse("--config", str(CONFIGS / "usl_pku_reid.yaml"), "--data.target.options.seed", "3")
+    assert chosen.data.target.options == {"train_fraction": 42 / 62, "seed": 3}
+    chosen = parse("--recipe", "released", "--changes.clusters.rounds", "2", "--changes.train.lr", "1e-4")
+    found = resolve_clusters(chosen)
+    assert (found.clusters.rounds, found.clusters.instances, found.train.lr) == (2, 8, 1e-4)
 
 
 def test_every_reader_and_manifest_has_a_protocol_of_its_name():

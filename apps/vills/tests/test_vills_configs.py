@@ -58,6 +58,22 @@ def test_paper_batches_divide_over_the_gpus_that_the_readme_names(name, nodes):
     RECIPE.check(parse_config(APP, [*command, "--runtime.num_nodes", str(nodes)]))
 
 
+@pytest.mark.parametrize(
+    ("option", "section", "expected"),
+    [
+        ("data.image.options.seed", "data.image.options", {"seed": 3}),
+        ("data.synthetic.layouts.mars.frames", "data.synthetic.layouts.mars", {"frames": 3, "stride": 20}),
+        ("model.options.depth", "model.options", {"depth": 3}),
+        ("lse.segmenter_options.rounds", "lse.segmenter_options", {"rounds": 3}),
+    ],
+)
+def test_an_option_of_a_dictionary_is_a_number_beside_what_the_file_says(option, section, expected):
+    value = parse_config(APP, ["run", "--config", str(CONFIGS / "demo.yaml"), f"--{option}", "3"])
+    for name in section.split("."):
+        value = value[name] if isinstance(value, dict) else getattr(value, name)
+    assert expected.items() <= value.items()
+
+
 def test_a_batch_that_the_ranks_cannot_share_is_refused_before_any_work():
     command = [*paper(), "--runtime.devices", "32"]
     with pytest.raises(ValueError, match="pretrain.video_batch=16 can't be divided over 32 processes"):

@@ -49,3 +49,22 @@ def test_it_has_the_settings_of_section_5_2(name):
 def test_the_protocol_is_the_data_sets_own_unless_one_is_given(name, expected):
     assert protocol(config_of(name)) == expected
     assert protocol(config_of(name, "--evaluate.protocol", "mars")) == "mars"
+
+
+@pytest.mark.parametrize(
+    ("option", "dictionary", "expected"),
+    [
+        ("data.video.options.seed", "data.video.options", {"seed": 3}),
+        ("data.synthetic.world.identities", "data.synthetic.world", {"identities": 3, "seed": 0}),
+        ("data.synthetic.layouts.mars.frames", "data.synthetic.layouts.mars", {"frames": 3, "stride": 12}),
+        ("clip.small.embed_dim", "clip.small", {"embed_dim": 3}),
+        ("clip.small.vision_cfg.layers", "clip.small.vision_cfg", {"layers": 3, "patch_size": 8}),
+        ("clip.small.text_cfg.layers", "clip.small.text_cfg", {"layers": 3, "context_length": 48}),
+        ("clip.captioned.world.cameras", "clip.captioned.world", {"cameras": 3, "seed": 1000}),
+    ],
+)
+def test_an_option_of_a_dictionary_is_a_number_beside_what_the_file_says(option, dictionary, expected):
+    value = config_of("demo", f"--{option}", "3")
+    for key in dictionary.split("."):
+        value = value[key] if isinstance(value, dict) else getattr(value, key)
+    assert expected.items() <= value.items()

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
+from reid_core.cli.nested import merge_nested
 from reid_core.recipe.config import RecipeConfig
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
@@ -234,12 +235,12 @@ def parse_config(app: App, arguments: Sequence[str]) -> Any:
 
 def _parse(app: App, parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     """Parse options; where they choose published settings, once more with these as the defaults."""
-    parsed = parser.parse_args(list(arguments))
+    parsed = parser.parse_args(merge_nested(app.config, parser, arguments))
     settings = load(app.published)(parsed) if app.published else None
     if not settings:
         return parsed
     parser.set_defaults(dict(settings))
-    return parser.parse_args(list(arguments))
+    return parser.parse_args(merge_nested(app.config, parser, arguments))
 
 
 def load(address: str) -> Any:

@@ -106,7 +106,7 @@ def override(config: C, values: Mapping[str, Any]) -> C:
 
     Args:
         config: dataclasses, nested, a recipe's or a part of one.
-        values: dotted name -> value.
+        values: dotted name -> value; of a section, a mapping of what changes in it.
 
     Returns:
         A copy.
@@ -116,6 +116,8 @@ def override(config: C, values: Mapping[str, Any]) -> C:
 
     Example:
         >>> override(RecipeConfig(), {"runtime.workers": 4}).runtime.workers
+        4
+        >>> override(RecipeConfig(), {"runtime": {"workers": 4}}).runtime.workers
         4
     """
     for name, value in values.items():
@@ -129,5 +131,12 @@ def _replace(config: Any, path: Sequence[str], value: Any, name: str) -> Any:
         return {**config, path[0]: inner}
     if not dataclasses.is_dataclass(config) or not hasattr(config, path[0]):
         raise ValueError(f"{name}: there is no such setting")
-    inner = _replace(getattr(config, path[0]), path[1:], value, name) if len(path) > 1 else value
+    inner = getattr(config, path[0])
+    if len(path) > 1:
+        inner = _replace(inner, path[1:], value, name)
+    elif dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
+        for key, each in value.items():
+            inner = _replace(inner, key.split("."), each, f"{name}.{key}")
+    else:
+        inner = value
     return dataclasses.replace(config, **{path[0]: inner})  # type: ignore[type-var]
