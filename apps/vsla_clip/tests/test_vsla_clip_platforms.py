@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 import reid_eval
 from reid_core import data
 from vsla_clip.cli import main
+from vsla_clip.recipe import check_cameras
 
 PLATFORMS = ("ground", "aerial", "wearable", "ugv")
 
@@ -66,3 +68,30 @@ def test_a_platform_without_prompts_is_named(four, capsys):
     command = [*four[1], "--name", "three", "--pbp.platforms", str(list(PLATFORMS[:3]))]
     assert main(["prepare", *command]) == 1
     assert "has prompts of ground, aerial, wearable, but tracklets are from ugv" in capsys.readouterr().err
+
+
+def test_a_camera_of_two_platforms_is_refused_before_training(four, tmp_path, capsys):
+    source = pd.read_csv(four[1][four[1].index("--data.video.name") + 1])
+    source.assign(camid=0).to_csv(tmp_path / "shared.csv", index=False)
+    command = [*four[1], "--name", "shared", "--data.video.name", str(tmp_path / "shared.csv")]
+    assert main(["prepare", *command, "--method", "vsla_clip", "--evaluate.protocol", "manifest"]) == 1
+    said = capsys.readouterr().err
+    assert "camera 0 is on aerial and on ground in shared" in said and "evaluate.protocol=g2a_vreid" in said
+
+
+@pytest.mark.parametrize(
+    ("protocol", "camid", "refused"),
+    [
+        ("mars", 0, True),
+        ("manifest", 0, True),
+        ("g2a_vreid", 0, False),  # from platform to platform, whatever the camera
+        ("briar", 0, False),  # every pair counts
+        ("mars", -1, True),
+        ("manifest", -1, False),  # an unknown camera is nobody's own
+    ],
+)
+def test_a_camera_of_two_platforms_matters_where_the_protocol_compares_cameras(protocol, camid, refused):
+    columns = {"path": ["a", "b"], "pid": 1, "camid": camid, "split": "query", "platform": ["ground", "ugv"]}
+    rows = data.Manifest(pd.DataFrame(columns), ".")
+    with pytest.raises(ValueError, match=f"camera {camid} is on") if refused else nullcontext():
+        check_cameras(protocol, rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reid_adapters.config import PROJECTED
-from reid_core.data.manifest import PLATFORM, PLATFORM_ALIASES, PLATFORM_RULE, Manifest
+from reid_core.data.manifest import PLATFORM, PLATFORM_ALIASES, PLATFORM_RULE, UNKNOWN, Manifest
 from reid_core.recipe import Recipe, Stage, check_batches, check_files, flatten_results, part
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
@@ -16,10 +16,12 @@ from reid_core.recipe.stage import Parts
 from reid_core.synthetic import World
 from reid_core.tracking.tracker import Tracker
 from reid_eval import SPLITS, find_protocol
+from reid_eval.protocols import all_pairs, cross_known_camera, cross_platform
 from vsla_clip.clip import check_model
 from vsla_clip.config import (
     METHODS,
     SOURCE,
+    TEST_SPLITS,
     Adaptation,
     Config,
     adaptation,
@@ -30,7 +32,7 @@ from vsla_clip.config import (
     tuning,
 )
 from vsla_clip.stages.clip import Captioning, train_clip
-from vsla_clip.stages.evaluate import ALL, Evaluation, evaluate, print_results
+from vsla_clip.stages.evaluate import ALL, UNNAMED, Evaluation, evaluate, print_results
 from vsla_clip.stages.stage1 import Describing, learn_prompts
 from vsla_clip.stages.stage2 import Adapting, train_encoder
 
@@ -169,6 +171,7 @@ def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
     """Refuse what can be seen to be wrong as soon as the data set has been read."""
     method, known = METHODS[config.method], config.pbp.platforms
     unknown = sorted(set(rows(SOURCE).table["platform"]) - set(known))
+    check_cameras(protocol(config), rows(SOURCE, *TEST_SPLITS))
     if config.released is not None:
         return
     if method.pbp and unknown:
@@ -181,6 +184,31 @@ def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
     people, needed = len(set(pids[pids >= 0].tolist())), tuning(config).identities
     if method.tune != "nothing" and people < needed:
         raise ValueError(f"stage2.identities={needed}, but {SOURCE} has {people} people to train on")
+
+
+def check_cameras(name: str, rows: Manifest) -> None:
+    """Refuse a camera of two platforms, where a protocol leaves out answers from a query's own camera.
+
+    Args:
+        name: of the protocol.
+        rows: of the test splits.
+
+    Raises:
+        ValueError: such a camera; the message says what to do.
+    """
+    compared = find_protocol(name)
+    if compared in (all_pairs, cross_platform):
+        return
+    for camid, platforms in rows.table.groupby("camid")["platform"].unique().items():
+        nobodys = camid == UNKNOWN and compared is cross_known_camera
+        if len(platforms) > 1 and not nobodys:
+            one, other = sorted(platforms)[:2]
+            raise ValueError(
+                f"{SOURCE}: camera {camid} is on {one or UNNAMED} and on {other} in {rows.name}, but a "
+                f"camera belongs to one platform, and {name} leaves out answers from a query's own camera: "
+                "give the cameras of each platform numbers of their own, or set evaluate.protocol=g2a_vreid, "
+                "which compares from platform to platform whatever the camera"
+            )
 
 
 def _results(summaries: Summaries) -> dict[str, float]:
