@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from _record import RESULTS, ROOT, read_stages, write_record
+from _cion_runs import PKU, parse_folders, run_cion
+from _record import read_stages, write_record
 
 from reid_core.data.datasets import ImageDataset
 from reid_core.data.manifest import Manifest
@@ -32,8 +31,6 @@ from reid_core.training.unsupervised.colours import StripeColours
 from reid_denoise import calibrate_criteria, simultaneous
 from reid_eval import evaluate, find_protocol
 
-CONFIG = ROOT / "apps" / "cion" / "configs" / "cuhk01_pku_reid.yaml"
-PKU = {"train_fraction": 42 / 62, "seed": 0}
 PEOPLE = 20
 """In a video."""
 FAULTS = ["--tracklets.switch", "0.1", "--tracklets.split", "0.3"]
@@ -75,13 +72,9 @@ def write_videos(cuhk01: Path, pku: Path, out: Path, training: bool) -> Manifest
 
 def call(action: str, name: str, videos: Path, arguments: argparse.Namespace, options: list[str]) -> Path:
     """Run `cion ACTION` on a manifest of videos; returns the run's folder."""
-    command = [sys.executable, "-m", "cion.cli", action, "--config", str(CONFIG), "--name", name]
-    command += ["--runs", str(arguments.runs), "--data.videos.name", str(videos)]
-    command += ["--data.target.root", str(arguments.cuhk01), "--runtime.threads", str(arguments.threads)]
     further = [{"name": "pku_reid", "root": str(arguments.pku), "options": PKU}]
-    command += ["--data.further_targets", json.dumps(further), *FAULTS]
-    subprocess.run([*command, *options], check=True, cwd=ROOT)
-    return arguments.runs / "cion_cuhk01_pku_reid" / name
+    given = ["--data.videos.name", str(videos), "--data.further_targets", json.dumps(further), *FAULTS]
+    return run_cion([action], "cuhk01_pku_reid", name, arguments, [*given, *options])
 
 
 def choose_extractor(name: str, videos: Path, weights: Path) -> list[str]:
@@ -166,20 +159,11 @@ def average(seeds: dict[str, dict[str, Any]], part: str) -> dict[str, dict[str, 
 def main() -> None:
     """Denoise by each extractor, pre-train if asked to, print and write the numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("cuhk01", "pku", "weights"):
-        parser.add_argument(f"--{name}", type=Path, help="folder, which can't be part of the repository")
     extractors = [*MODELS, COLOURS]
     parser.add_argument("--extractors", nargs="*", default=extractors, choices=extractors)
     parser.add_argument("--pretrain", action="store_true", help="on identities by 0277's features")
     parser.add_argument("--variants", nargs="+", default=["none", "dino", "raw", "cross_video"])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--threads", type=int, default=1, help="of torch")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks")
-    parser.add_argument("--output", type=Path, default=RESULTS / "cion_real.json")
-    arguments = parser.parse_args()
-    if None in (arguments.cuhk01, arguments.pku, arguments.weights):
-        return print("skipped: give --cuhk01, --pku and --weights (none can be part of the repository)")
-    arguments.runs = arguments.runs.resolve()
+    arguments = parse_folders(parser, "cion_real")
     roots = (arguments.cuhk01, arguments.pku)
     files = {
         training: arguments.runs / f"cuhk01_pku_reid.{training}.parquet" for training in ("train", "test")

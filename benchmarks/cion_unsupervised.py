@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from _record import RESULTS, ROOT, read_stages, write_record
+from _cion_runs import PKU, parse_folders, run_cion
+from _record import read_stages, write_record
 
-CONFIG = ROOT / "apps" / "cion" / "configs" / "usl_cuhk01.yaml"
 BACKBONE = "tf_efficientnet_lite0"
-PKU = {"train_fraction": 42 / 62, "seed": 0}
 
 
 def convert_weights(file: Path, out: Path) -> Path:
@@ -38,16 +35,11 @@ def convert_weights(file: Path, out: Path) -> Path:
 
 def adapt(kind: str, seed: int, weights: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """One `cion unsupervised run`: scores of each model, clusters of each round, seconds of each stage."""
-    name = f"{kind}.seed{seed}"
-    command = [sys.executable, "-m", "cion.cli", "unsupervised", "run", "--config", str(CONFIG)]
-    command += ["--name", name, "--seed", str(seed), "--runs", str(arguments.runs)]
-    command += ["--model.weights", str(weights), "--data.target.root", str(arguments.cuhk01)]
-    command += ["--runtime.threads", str(arguments.threads)]
+    options = ["--seed", str(seed), "--model.weights", str(weights)]
     if kind == "uda":
-        command += ["--data.source.name", "pku_reid", "--data.source.root", str(arguments.pku)]
-        command += ["--data.source.options", json.dumps(PKU)]
-    subprocess.run(command, check=True, cwd=ROOT)
-    folder = arguments.runs / "usl_cuhk01" / name
+        options += ["--data.source.name", "pku_reid", "--data.source.root", str(arguments.pku)]
+        options += ["--data.source.options", json.dumps(PKU)]
+    folder = run_cion(["unsupervised", "run"], "usl_cuhk01", f"{kind}.seed{seed}", arguments, options)
     stages = read_stages(folder)
     return {
         "scores": {
@@ -62,17 +54,8 @@ def adapt(kind: str, seed: int, weights: Path, arguments: argparse.Namespace) ->
 def main() -> None:
     """Run both, print and write the numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("cuhk01", "pku", "weights"):
-        parser.add_argument(f"--{name}", type=Path, help="can't be part of the repository")
     parser.add_argument("--kinds", nargs="+", default=["usl", "uda"], choices=["usl", "uda"])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--threads", type=int, default=1, help="of torch")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks")
-    parser.add_argument("--output", type=Path, default=RESULTS / "cion_unsupervised.json")
-    arguments = parser.parse_args()
-    if None in (arguments.cuhk01, arguments.pku, arguments.weights):
-        return print("skipped: give --cuhk01, --pku and --weights (none can be part of the repository)")
-    arguments.runs = arguments.runs.resolve()
+    arguments = parse_folders(parser, "cion_unsupervised")
     weights = convert_weights(arguments.weights, arguments.runs / f"{BACKBONE}.pth")
     found = {
         kind: {str(seed): adapt(kind, seed, weights, arguments) for seed in arguments.seeds}

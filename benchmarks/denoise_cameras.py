@@ -8,15 +8,13 @@ linkage of centered features by criteria without labels, and nothing known of tr
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _record import RESULTS, write_record
-from denoise_real import ROOTS, SEEDS, TARGETS, World, calibrated, corrupt, extract, images, scored
+from _real_people import SEEDS, World, read_worlds
+from _record import write_record
+from denoise_real import TARGETS, calibrated, scored
 
 from reid_denoise import center_by_camera, score
 
@@ -59,28 +57,8 @@ def compare(worlds: list[World], others: World) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Print and write the record."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--features", type=Path, default=Path("runs/denoise_real"), help="where features are kept"
-    )
-    parser.add_argument("--output", type=Path, default=RESULTS / "denoise_cameras.json")
-    arguments = parser.parse_args()
-    missing = [variable for variable in ROOTS.values() if not os.environ.get(variable)]
-    if missing:
-        raise SystemExit(f"skipped: {', '.join(missing)} name no folder")
-    roots = {name: Path(os.environ[variable]) for name, variable in ROOTS.items()}
-    sets = {}
-    for name in ("pku_reid", "cuhk01"):
-        sets[name] = (extract(name, roots, arguments.features), *images(name, roots[name])[1:])
-    cuhk01 = sets["cuhk01"]
-    known, tested = (
-        tuple(column[chosen] for column in cuhk01) for chosen in (cuhk01[1] <= 485, cuhk01[1] > 485)
-    )
-    others = corrupt(*known, seed=0)
-    found = {
-        name: compare([corrupt(*case, seed=seed) for seed in SEEDS], others)
-        for name, case in (("pku_reid", sets["pku_reid"]), ("cuhk01", tested))
-    }
+    output, worlds, others = read_worlds(__doc__, "denoise_cameras")
+    found = {name: compare(tried, others) for name, tried in worlds.items()}
     claim_row = {"features": CENTERED, "criteria": WITHOUT, "known": "nothing"}
     met = {
         name: next(one["f1"] for one in table if one.items() >= claim_row.items()) >= TARGETS[name]
@@ -90,7 +68,7 @@ def main() -> None:
         "identities across two cameras from real tracklets with switched images: features centered by camera"
     )
     write_record(
-        arguments.output,
+        output,
         claim,
         linking=LINKING,
         seeds=list(SEEDS),
