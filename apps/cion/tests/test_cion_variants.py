@@ -9,12 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cion.cli import main
+from cion.cli import APP, main
 from cion.config import FinetuneConfig
 from cion.pretraining.recipe import RECIPE
+from reid_core.cli.recipes import parse_config
 from reid_core.data.manifest import Manifest
 from reid_core.data.samplers import CurriculumBatches
-from reid_core.recipe import run
+from reid_core.recipe import Source, run
 from reid_core.recipe.runner import needed_stages
 
 
@@ -131,6 +132,14 @@ def test_several_targets_are_fine_tuned_on_and_evaluated_in_one_run(tiny, capsys
     assert "CION, raw tracklets (market1501)" in capsys.readouterr().out
     before = json.loads((tiny.folder / "evaluate" / "results.json").read_text())
     assert found["raw"]["mAP"] == before["raw"]["mAP"]
+
+
+def test_further_targets_on_the_command_line_replace_a_files_whole(tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text("data: {further_targets: [{name: mars, root: a, options: {seed: 1}}]}")
+    command = ["run", "--config", str(more), "--data.further_targets", "[{name: msmt17}]"]
+    config = parse_config(APP, command)
+    assert config.data.further_targets == [Source("msmt17")]
 
 
 def test_a_target_twice_is_refused(tiny):

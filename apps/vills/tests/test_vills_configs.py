@@ -8,7 +8,7 @@ import torch
 from reid_core.cli.recipes import parse_config
 from reid_core.recipe.sources import Source
 from vills.cli import APP, main
-from vills.config import Config, DataConfig, EvaluateConfig
+from vills.config import Config, DataConfig, EvaluateConfig, PoolSource
 from vills.recipe import RECIPE, protocols
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -39,6 +39,14 @@ def test_targets_share_the_papers_pre_training_and_are_fine_tuned_on_alone(path)
     assert stages["pretrain"].section == other["pretrain"].section
     assert stages["pretrain"].reads["prepare"] == ["data.pretrain.0/*"]
     assert set(stages) == {"prepare", "lse", "pretrain", "finetune/pretrained", "evaluate"}
+
+
+def test_a_pool_on_the_command_line_replaces_the_files_whole():
+    command = ["run", "--config", str(CONFIGS / "cuhk01.yaml")]
+    for pool in ("[{name: folder, root: a, repeat: 3}]", "[{name: pku_reid, root: b}]"):
+        command += ["--data.pretrain", pool]
+    config = parse_config(APP, command)
+    assert config.data.pretrain == [PoolSource("pku_reid", "b")]
 
 
 @pytest.mark.parametrize(("name", "images", "videos"), [("vit_small", 128, 32), ("vit_base", 64, 16)])

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from reid_core.cli import housekeeping, recipes
+from reid_core.cli import housekeeping
 from reid_core.files import OwnershipLost, write_atomically
 from reid_core.recipe import (
     Busy,
@@ -557,28 +557,6 @@ def test_a_manifest_file_is_a_source_and_its_content_decides(config, tmp_path):
     fewer = manifest.where(manifest.table["path"] != manifest.select("train").table["path"].iat[0])
     Manifest(fewer.table, fewer.root, fewer.name).save(tmp_path / "mine.parquet")
     assert done(mine) == ["count", "multiply"]
-
-
-def test_what_is_run_is_said_before_the_recipe_is_imported(tmp_path, capsys):
-    app = recipes.App("toy", "A toy.", "1", Config, "no_such_module:RECIPE", {"prepare": "read the sources"})
-    assert recipes.main(app, ["run", "--runs", str(tmp_path)]) == 1
-    said = capsys.readouterr()
-    assert said.out == f"toy run: the whole recipe (prepare), in {tmp_path / 'toy' / 'run'}\n"
-    assert "no_such_module" in said.err and said.err.count("\n") == 1
-
-
-def faster(options):
-    """Defaults of a published recipe, for the option experiment=fast."""
-    return {"factor": 7, "runtime.workers": 3} if options.get("experiment") == "fast" else {}
-
-
-def test_published_settings_are_defaults_that_what_is_given_overrides():
-    app = recipes.App("toy", "A toy.", "1", Config, "", {}, published=f"{__name__}:faster")
-    plain, fast, given = (
-        recipes.parse_config(app, ["run", *options])
-        for options in ([], ["--experiment", "fast"], ["--factor", "2", "--experiment", "fast"])
-    )
-    assert [(one.factor, one.runtime.workers) for one in (plain, fast, given)] == [(2, 0), (7, 3), (2, 3)]
 
 
 def test_a_stage_that_reads_no_data_runs_without_them(config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import signal
@@ -210,6 +211,7 @@ def build_parser(app: App, command: str) -> ArgumentParser:
         parser.usage = f"{app.name} {command} [--config FILE] [OPTIONS]"
         parser.add_argument("--config", action="config", help="YAML file; options behind it override it")
         parser.add_class_arguments(app.config, as_group=False)
+        _replace_lists(parser)
     if command in ("run", *app.stages):
         parser.add_argument(
             "--force",
@@ -220,6 +222,26 @@ def build_parser(app: App, command: str) -> ArgumentParser:
         )
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     return parser
+
+
+def _replace_lists(parser: ArgumentParser) -> None:
+    """Let a list that is given later replace the earlier one whole; `--NAME+` appends, `--NAME.FIELD` edits.
+
+    jsonargparse (4.53) merges lists of equal length element by element, so that fields of an element that was
+    replaced would survive, and has no setting against it: here it is not told the earlier list.
+    """
+    for action in parser._actions:
+        if getattr(action, "_supports_append", False):
+            action._check_type = _without_earlier_list(action._check_type)  # type: ignore[attr-defined]
+
+
+def _without_earlier_list(check: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(check)  # its signature too, by which jsonargparse chooses the arguments
+    def check_alone(value: Any, append: bool = False, cfg: Namespace | None = None, **more: Any) -> Any:
+        whole = isinstance(value, str | list) and not append
+        return check(value, append=append, cfg=None if whole else cfg, **more)
+
+    return check_alone
 
 
 def parse_config(app: App, arguments: Sequence[str]) -> Any:
