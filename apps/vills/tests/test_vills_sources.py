@@ -1,7 +1,9 @@
-"""Pre-training on packed shards, on tracklets out of raw video, and on regions made by several processes."""
+"""What is pre-trained on: folders of cities, packed shards, tracks of raw video, regions made elsewhere."""
 
+import shutil
 import subprocess
 import sys
+import warnings
 
 import av
 import numpy as np
@@ -14,8 +16,11 @@ from reid_core.recipe import run
 from reid_core.training.checkpoints import read_checkpoint
 from reid_core.video import extract_tracklets
 from reid_lse import SavedMasks
+from vills.cli import main
+from vills.config import Config
 from vills.data import load_pool
 from vills.recipe import RECIPE
+from vills.sources import Count, find_lacks
 
 ONE_STEP = ["--pretrain.train.steps", "1", "--data.image", "null", "--data.video", "null"]
 ONE_STEP += ["--data.same_people", "false", "--data.synthetic", "null"]
@@ -39,6 +44,47 @@ def test_packed_shards_are_a_source_with_the_folders_images_and_videos(tiny, tmp
     assert packed.rows == len(rows) and len(packed.videos) == len(rows.tracklets())
     assert len(packed.images) == len(rows) - sum(map(len, rows.tracklets()))
     assert ".tar/" in packed.file(0)
+
+
+@pytest.fixture()
+def cities(tiny, tmp_path):
+    """Images as LUPerson keeps them, country/city/*.jpg."""
+    city = tmp_path / "luperson" / "de" / "berlin"
+    city.mkdir(parents=True)
+    for image in sorted((tiny.data / "folder").rglob("*.jpg"))[:3]:
+        shutil.copy(image, city)
+    return city
+
+
+def test_what_pre_training_draws_from_is_said_and_images_of_labelled_data_alone_are_warned_of(
+    tiny, cities, capsys
+):
+    command = ["prepare", *tiny.on_disk, "--name", "cities", "--data.pretrain"]
+    with pytest.warns(UserWarning, match=r"labelled data alone \(data.image\): all others are frames"):
+        assert main([*command, f"[{{name: folder, root: {cities.parents[1]}}}]"]) == 0
+    assert "pre-training draws from data.pretrain.0: 0 images, 1 videos" in capsys.readouterr().err
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main([*command, f"[{{name: luperson, root: {cities.parents[1]}}}]"]) == 0
+    assert "pre-training draws from data.pretrain.0: 3 images, 0 videos" in capsys.readouterr().err
+
+
+def test_a_new_image_deep_in_a_city_is_noticed(tiny, cities, capsys):
+    command = ["prepare", *tiny.on_disk, "--name", "grown", "--data.pretrain"]
+    command.append(f"[{{name: luperson, root: {cities.parents[1]}}}]")
+    assert main(command) == 0
+    shutil.copy(next(cities.iterdir()), cities / "new.jpg")
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "data.pretrain.0: 4 images" in capsys.readouterr().err
+
+
+def test_batches_that_no_source_can_fill_are_warned_of():
+    both = {"data.pretrain.0": Count(0, 5), "data.pretrain.1": Count(0, 2)}
+    assert "image_batch=128, but no source has a single image" in find_lacks(Config(), both)[0]
+    assert find_lacks(Config(), {"data.pretrain.0": Count(3, 0)}) == [
+        "pretrain.video_batch=32, but no source has a video"
+    ]
 
 
 def bright(frames):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reid_core.data.manifest import Manifest
+from reid_core.processes import process_rank
 from reid_core.recipe import Recipe, Stage, check_batches, flatten_results, part
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
@@ -27,7 +29,15 @@ from vills.config import (
 )
 from vills.model import check_model
 from vills.modes import Evaluation
-from vills.sources import TEST_SPLITS, find_pool, pool_reads, region_folders, sources
+from vills.sources import (
+    TEST_SPLITS,
+    count_pool,
+    find_lacks,
+    find_pool,
+    pool_reads,
+    region_folders,
+    sources,
+)
 from vills.stages.evaluate import evaluate, print_table
 from vills.stages.finetune import FineTuning, finetune
 from vills.stages.lse import RegionCache, check_areas, extract_regions
@@ -159,7 +169,7 @@ def _check(config: Config) -> None:
         raise ValueError("data.mix has nothing to train on: give data.image or data.video besides")
     if not (data.image or data.video or data.pretrain):
         raise ValueError("data.image, data.video and data.pretrain are all missing: give at least one source")
-    pretrains = not config.variants or ("pretrained" in config.variants and tune.checkpoint is None)
+    pretrains = _pretrains(config)
     for name, path in (("pretrain.checkpoint", before.checkpoint), ("finetune.checkpoint", tune.checkpoint)):
         if path is not None and not Path(path).is_file():
             raise FileNotFoundError(f"{name}: there is no file {path}; give a teacher.pt")
@@ -183,6 +193,11 @@ def _check(config: Config) -> None:
     if pretrains:
         shapes.append(Shapes(before.region_size, before.frame_region_size, before.frames))
     check_model(config.model, *shapes, masks=pretrains)
+
+
+def _pretrains(config: Config) -> bool:
+    """Whether a whole run pre-trains: it ends with that, or fine-tunes on what it has pre-trained."""
+    return not config.variants or ("pretrained" in config.variants and config.finetune.checkpoint is None)
 
 
 def _check_batches(config: Config) -> None:
@@ -219,9 +234,12 @@ def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
             raise ValueError(
                 f"finetune.identities={tune.identities}, but {name} has {len(there)} people to train on"
             )
-    pretrains = "pretrained" in config.variants and tune.checkpoint is None
-    if not config.data.pretrain and config.data.image is not None and pretrains:
-        warnings.warn("data.pretrain is empty: pre-training sees the labelled data sets alone", stacklevel=2)
+    if _pretrains(config):
+        counts = count_pool(config, rows)
+        for name, (images, videos) in counts.items() if process_rank() == 0 else ():
+            print(f"pre-training draws from {name}: {images:,} images, {videos:,} videos", file=sys.stderr)
+        for lack in find_lacks(config, counts):
+            warnings.warn(lack, stacklevel=2)
 
 
 def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from reid_core.data.manifest import Manifest
 from reid_core.recipe.rows import part
 from reid_core.recipe.sources import Source, Sources
 from vills.config import Config
@@ -54,6 +57,13 @@ class Pooled:
     images: bool
     videos: bool
     track_frames: int | None
+
+
+class Count(NamedTuple):
+    """Images and videos of a source that pre-training draws from."""
+
+    images: int
+    videos: int
 
 
 def sources(config: Config) -> Sources:
@@ -157,3 +167,48 @@ def pool_reads(config: Config) -> list[str]:
         ['data.image/train', 'data.pretrain.0/*']
     """
     return [part(one.source, split) for one in find_pool(config).parts for split in one.splits or ("*",)]
+
+
+def count_pool(config: Config, rows: Callable[..., Manifest]) -> dict[str, Count]:
+    """What pre-training draws from each source; batches of 0 leave images or videos out.
+
+    Args:
+        config: the whole configuration.
+        rows: from a source and splits to its rows.
+
+    Returns:
+        Source -> its images and videos, without repetitions.
+    """
+    pool, counts = find_pool(config), {}
+    for one in pool.parts:
+        manifest = rows(one.source, *one.splits)
+        tracklets = manifest.tracklets() if one.videos else []
+        images = len(manifest) - sum(map(len, tracklets)) if one.images else 0
+        counts[one.source] = Count(images if pool.images else 0, len(tracklets) if pool.videos else 0)
+    return counts
+
+
+def find_lacks(config: Config, counts: Mapping[str, Count]) -> list[str]:
+    """What pre-training sees none or too little of: unlabeled images, images at all, videos at all.
+
+    Args:
+        config: the whole configuration.
+        counts: source -> its images and videos.
+
+    Example:
+        >>> find_lacks(Config(), {"data.image": Count(12936, 0), "data.video": Count(0, 8298)})
+        ["pre-training's images come from labelled data alone (data.image): data.pretrain is empty"]
+    """
+    before, lacks = config.pretrain, []
+    images = [name for name, one in counts.items() if one.images]
+    videos = [name for name, one in counts.items() if one.videos]
+    others = "all others are frames of videos; the reader folder takes each sub-folder for a video, unless "
+    others += "options: {tracklets: false}; luperson takes none"
+    if before.image_batch and not images:
+        lacks.append(f"pretrain.image_batch={before.image_batch}, but no source has a single image: {others}")
+    elif images == ["data.image"]:
+        why = others if config.data.pretrain else "data.pretrain is empty"
+        lacks.append(f"pre-training's images come from labelled data alone (data.image): {why}")
+    if before.video_batch and not videos:
+        lacks.append(f"pretrain.video_batch={before.video_batch}, but no source has a video")
+    return lacks
