@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -92,14 +91,12 @@ def main() -> None:
         return write_features(arguments.path, arguments.rows)
     if arguments.part == "measure":
         return print(json.dumps(measure(arguments.path)))
-    load_before = round(os.getloadavg()[0], 1)
     measured = run(arguments.rows)
     met = measured["peak_gib"] <= TARGET_GIB
     write_record(
         arguments.output,
         "k-reciprocal neighbours and DBSCAN of synthetic features within 3 GiB of process memory",
         features=[arguments.rows, DIM],
-        load_before=load_before,
         target_gib=TARGET_GIB,
         measured=measured,
         met=met,
