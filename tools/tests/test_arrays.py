@@ -343,7 +343,7 @@ CASES: dict[str, tuple[Callable[[str], dict[str, Any]], Callable[..., Any]]] = {
         loss("reid_pretrain", "KoLeoLoss"),
     ),
     "reid_pretrain.DINOLoss": (
-        lambda kind: {"student": tensor(kind, 2, 4, 6), "teacher": tensor(kind, 2, 4, 6, seed=1)},
+        lambda kind: {"student": tensor(kind, 8, 6), "teacher": tensor(kind, 2, 4, 6, seed=1)},
         loss("reid_pretrain", "DINOLoss", 6),
     ),
     "reid_pretrain.MaskingLoss": (

@@ -57,12 +57,14 @@ def compute(name: str, rows: slice, wrap=lambda module: module) -> dict[str, Ten
     elif name == "feature":
         module = DINOLoss(K)
         views = x.transpose(0, 1)
-        module(views, views.detach())  # moves the centre before the loss that is compared
-        loss = module(views, views.detach())
+        rows = views.flatten(0, 1)
+        module(rows, views.detach())  # moves the centre before the loss that is compared
+        loss = module(rows, views.detach())
     elif name == "regions":  # of two areas, valid in some images; one rank has none
         module = DINOLoss(K)
         views, areas = x.transpose(0, 1), batch["mask"][:, :2].T
-        loss = module(views, views.detach(), [(x[area, 1], area.nonzero()[:, 0]) for area in areas])
+        rows = torch.cat([views.flatten(0, 1), *(x[area, 1] for area in areas)])
+        loss = module(rows, views.detach(), [area.nonzero()[:, 0] for area in areas])
     elif name.startswith("identity"):
         module = IdentityGuidedLoss(K, "released" if name.endswith("released") else "paper")
         views = x.transpose(0, 1)

@@ -72,13 +72,12 @@ def losses() -> dict[str, tuple[nn.Module, tuple]]:
     torch.manual_seed(0)
     hidden = mask()
     rows = int(hidden.sum())
-    area = logits(5)
     people = torch.arange(BATCH) // 4
     return {
-        "feature": (DINOLoss(K), (logits(2, BATCH, 3).requires_grad_(), logits(2, BATCH, 3))),
+        "feature": (DINOLoss(K), (logits(2 * BATCH, 3).requires_grad_(), logits(2, BATCH, 3))),
         "feature, regions": (
             DINOLoss(K),
-            (logits(2, BATCH).requires_grad_(), logits(2, BATCH), [(area, torch.arange(5))]),
+            (logits(2 * BATCH + 5).requires_grad_(), logits(2, BATCH), [torch.arange(5)]),
         ),
         "masking": (MaskingLoss(K), (logits(rows).requires_grad_(), logits(rows), hidden)),
         "koleo": (KoLeoLoss(), (torch.randn(BATCH, DIM, requires_grad=True),)),

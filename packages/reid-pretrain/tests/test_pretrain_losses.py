@@ -80,7 +80,7 @@ def test_feature_loss_is_the_mean_entropy_over_pairs_of_views(views):
     loss.centre.value.copy_(torch.randn(K))
     centre = loss.centre.value.double().clone()
     assert_same(
-        lambda s: loss(s, teacher),
+        lambda s: loss(s.flatten(0, 1), teacher),
         lambda s: dino_equation(s, teacher, [], centre),
         student,
     )
@@ -100,16 +100,32 @@ def test_feature_loss_matches_valid_regions_with_every_teacher_view_of_their_ima
     centre = torch.zeros(K, dtype=torch.double)
     loss = dino()
 
-    def areas(a, b):
-        return [(a, of_head), (b, of_torso), (legs, of_legs)]
-
+    images = [of_head, of_torso, of_legs]
     assert_same(
-        lambda s, a, b: loss(s, teacher, areas(a, b)),
-        lambda s, a, b: dino_equation(s, teacher, areas(a, b), centre),
+        lambda s, a, b: loss(torch.cat([s.flatten(0, 1), a, b]), teacher, images),
+        lambda s, a, b: dino_equation(s, teacher, list(zip([a, b, legs], images, strict=True)), centre),
         student,
         head,
         torso,
     )
+
+
+def test_feature_loss_refuses_views_that_neither_teacher_nor_regions_account_for():
+    with pytest.raises(ValueError, match="got 9 views; expected 2 x 3 global ones.*and 2 local ones"):
+        dino()(torch.randn(9, K), torch.randn(2, 3, K), [torch.tensor([0]), torch.tensor([2])])
+
+
+def test_feature_loss_gives_half_precision_logits_their_gradient_in_it_as_often_as_asked():
+    logits = torch.randn(6, K).bfloat16().requires_grad_()
+    teacher = torch.randn(2, 3, K)
+    loss = dino()(logits, teacher)
+    (once,) = torch.autograd.grad(loss, logits, retain_graph=True)
+    (again,) = torch.autograd.grad(2 * loss, logits)
+    single = logits.detach().float().requires_grad_()
+    dino()(single, teacher).backward()
+    assert loss.dtype == torch.float32
+    assert torch.equal(once, single.grad.bfloat16())
+    assert torch.equal(again, 2 * once)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, K), (2, 3, 4, K)])
@@ -117,11 +133,11 @@ def test_the_centre_is_a_running_mean_of_the_teachers_logits_moved_after_the_los
     torch.manual_seed(0)
     first, second = torch.randn(2, *shape)
     loss = dino()
-    untouched = dino()(first, first)
-    assert torch.equal(loss(first, first), untouched)  # the first loss sees the centre at zero
+    untouched = dino()(first.flatten(0, 1), first)
+    assert torch.equal(loss(first.flatten(0, 1), first), untouched)  # the first loss sees the centre at zero
     means = [x.reshape(-1, K).mean(0) for x in (first, second)]
     torch.testing.assert_close(loss.centre.value, (1 - MOMENTUM) * means[0])
-    loss(second, second)
+    loss(second.flatten(0, 1), second)
     torch.testing.assert_close(
         loss.centre.value, MOMENTUM * (1 - MOMENTUM) * means[0] + (1 - MOMENTUM) * means[1]
     )
@@ -129,7 +145,7 @@ def test_the_centre_is_a_running_mean_of_the_teachers_logits_moved_after_the_los
 
 def test_the_centre_stays_in_eval_mode():
     loss = dino().eval()
-    loss(torch.randn(2, 3, K), torch.randn(2, 3, K))
+    loss(torch.randn(6, K), torch.randn(2, 3, K))
     assert not loss.centre.value.any()
 
 
@@ -137,7 +153,7 @@ def test_the_teacher_gets_no_gradient_from_either_distillation_loss():
     student = torch.randn(2, 4, K, requires_grad=True)
     teacher = torch.randn(2, 4, K, requires_grad=True)
     mask = torch.ones(2, 4, dtype=torch.bool)
-    loss = dino()(student, teacher)
+    loss = dino()(student.flatten(0, 1), teacher)
     loss = loss + MaskingLoss(K)(student.flatten(0, 1), teacher.flatten(0, 1), mask)
     loss.backward()
     assert student.grad.any()

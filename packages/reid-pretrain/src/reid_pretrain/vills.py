@@ -144,15 +144,10 @@ class VILLS(SelfDistillation):
             regions = student.model(batch[f"{name}_regions"].flatten(0, 1).index_select(0, chosen))
             regions = regions[: len(places)]
         logits = student.feature_heads[name](torch.cat([tokens, regions]), freeze)
-        globals_, *locals_ = logits.split([len(tokens), *counts])
         images = (places // len(counts)).split(counts)
 
         losses = {
-            "feature": self.feature_loss[name](
-                globals_.unflatten(0, (count, number)),
-                teacher_features,
-                list(zip(locals_, images, strict=True)),
-            ),
+            "feature": self.feature_loss[name](logits, teacher_features, images),
             "masking": self.masking_loss[name](student_hidden, teacher_hidden, masks, hidden),
             "koleo": torch.stack([self.koleo_loss(t.flatten(1)) for t in tokens.split(number)]).mean(),
         }

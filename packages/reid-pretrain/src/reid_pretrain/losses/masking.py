@@ -52,7 +52,7 @@ class MaskingLoss(nn.Module):
             A scalar; zero, still attached to the student, where nothing is hidden. In training mode the
             centre moves after it.
         """
-        loss = cross_entropy(self.centre(teacher), student, self.student_temperature)
+        loss = cross_entropy(student, [self.centre(teacher)], [None], self.student_temperature)
         flat = mask.flatten(1)
         if hidden is None:
             hidden = flat.flatten().nonzero()[:, 0]
