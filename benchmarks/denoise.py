@@ -168,25 +168,35 @@ def _colours(file: Path) -> np.ndarray:
     return rows / np.linalg.norm(rows)
 
 
-def speed(
-    images: int, tracklets: int, linking: str = "closure", tracklets_a_video: int = TRACKLETS_A_VIDEO
-) -> dict[str, Any]:
+def speed(images: int, tracklets: int, linking: str = "closure") -> dict[str, Any]:
     """Seconds and memory of denoising features on disk, in a process of its own."""
+    return speeds(images, tracklets, TRACKLETS_A_VIDEO, ["measure"], linking)[0]
+
+
+def speeds(
+    images: int, tracklets: int, tracklets_a_video: int, parts: list[str], linking: str = "closure"
+) -> list[dict[str, Any]]:
+    """The same for each part, on one world."""
+    found = []
     with tempfile.TemporaryDirectory() as folder:
-        part = [sys.executable, __file__, "--folder", folder, "--part"]
+        command = [sys.executable, __file__, "--folder", folder, "--linking", linking, "--part"]
         size = [str(number) for number in (images, tracklets, tracklets_a_video)]
-        subprocess.run([*part, "write", "--size", *size], check=True)
-        part += ["measure", "--linking", linking]
-        done = subprocess.run(part, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+        subprocess.run([*command, "write", "--size", *size], check=True)
+        for part in parts:
+            done = subprocess.run([*command, part], check=True, capture_output=True, text=True)
+            found.append(json.loads(done.stdout.splitlines()[-1]))
+    return found
 
 
-def measure(folder: Path, linking: str) -> dict[str, Any]:
+def measure(folder: Path, linking: str, known: bool = True) -> dict[str, Any]:
     """Denoise the world in a folder, in this process, with its work saved as on the command line.
 
     With another linking than the paper's, the tracklets of a video are never one person, as seen at one time.
+    Where videos aren't known, each tracklet is one of its own.
     """
     features, tracklets, videos, people = load_world(folder)
+    if not known:
+        videos = tracklets
     began, cpu = time.perf_counter(), time.process_time()
     apart = None if linking == "closure" else simultaneous(tracklets, videos, np.zeros_like(tracklets))
     result = denoise(
@@ -250,7 +260,9 @@ def extrapolate(measured: list[dict[str, float]]) -> dict[str, Any]:
 def time_synth_pedes(scale: float, output: Path) -> None:
     """Time a set of SYNTH-PEDES's shape; print and write the record."""
     parts, each = SYNTH_PEDES["parts"], round(SYNTH_PEDES["tracklets_a_part"] * scale / 10) * 10
-    found = speed(round(SYNTH_PEDES["images"] * scale), parts * each, tracklets_a_video=each)
+    size = round(SYNTH_PEDES["images"] * scale), parts * each, each
+    ways = {"parts as videos": "measure", "each tracklet a video of its own": "unknown_videos"}
+    found = dict(zip(ways, speeds(*size, list(ways.values())), strict=True))
     claim = "seconds and memory of denoising SYNTH-PEDES's shape, 12 parts of 28,400 tracklets, at a scale"
     write_record(output, claim, scale=scale, features=DIM, measured=found)
     print(json.dumps(found, indent=2))
@@ -262,7 +274,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="part of the published sizes, to try it out")
     parser.add_argument("--synth-pedes", action="store_true", help="time a set of SYNTH-PEDES's shape alone")
     parser.add_argument("--output", type=Path, help="default: denoise.json, or denoise_synth_pedes.json")
-    parser.add_argument("--part", choices=["write", "measure"], help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=["write", "measure", "unknown_videos"], help=argparse.SUPPRESS)
     parser.add_argument("--linking", default="closure", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, nargs=3, help=argparse.SUPPRESS)
@@ -271,8 +283,9 @@ def main() -> None:
         images, count, video = arguments.size
         spread = SPREAD / video
         return write_world(arguments.folder, count, images, spread=spread, tracklets_a_video=video)
-    if arguments.part == "measure":
-        return print(json.dumps(measure(arguments.folder, arguments.linking)))
+    if arguments.part is not None:
+        known = arguments.part == "measure"
+        return print(json.dumps(measure(arguments.folder, arguments.linking, known)))
     scale = arguments.scale
     if arguments.synth_pedes:
         return time_synth_pedes(scale, arguments.output or RESULTS / "denoise_synth_pedes.json")

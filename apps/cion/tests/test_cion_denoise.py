@@ -10,7 +10,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from cion.cli import main
+from cion.pretraining.stages.tracklets import with_tracklets
 from reid_core.data.manifest import Manifest
+from reid_core.data.readers import read
+from reid_denoise import Criteria, denoise
 
 
 def summary(folder, stage):
@@ -99,3 +102,45 @@ def test_a_sources_own_people_score_its_tracklets_and_are_seen_by_nothing_else(t
     folder = tiny.folder.with_name("named") / "tracklets"
     assert np.array_equal(np.load(folder / "truth.npy"), people)
     assert (Manifest.load(folder / "videos.parquet").pids == -1).all()
+
+
+def test_the_sliding_range_crosses_synth_pedess_parts_and_ends_within_them(tmp_path):
+    people = [0, 1, 2, 3, 3, 4, 5, 0]  # of identities 1 to 8; the second four are in the second part
+    entries = [
+        {"id": one, "file_path": f"Part{1 + one // 5}/{one}/{image}.jpg"}
+        for one in range(1, 9)
+        for image in range(2)
+    ]
+    (tmp_path / "synthpedes_dataset.json").write_text(json.dumps(entries))
+    table = with_tracklets(read("synth_pedes", tmp_path)).table
+    ids = [table[name].to_numpy() for name in ("tracklet", "video")]
+    features = np.eye(6)[np.repeat(people, 2)]
+    near = denoise(features, *ids, Criteria(half_range=2), valid=None)
+    assert near.identity[::2].tolist() == [0, 1, 2, 3, 3, 4, 5, 6]  # 4 and 5 become one, 1 and 8 don't
+    far = denoise(features, *ids, Criteria(half_range=7), valid=None)
+    assert far.identity[::2].tolist() == [0, 1, 2, 3, 3, 4, 5, 0]
+    within = np.eye(2)[np.repeat([0, 1, 1, 0, 1, 1, 1, 1], 2)]  # 1 and 4 are in one part, three places apart
+    assert denoise(within, *ids, Criteria(half_range=2), valid=None).identity[[0, 6]].tolist() == [0, 2]
+
+
+def test_features_are_centered_by_the_cameras_that_the_videos_manifest_names(tiny, people, tmp_path, capsys):
+    videos = Manifest.load(tiny.folder / "prepare" / "data.videos.parquet", tiny.data / "videos")
+    truth = np.load(tiny.folder / "tracklets" / "truth.npy")
+    features = np.load(people[1])
+    camera = videos.table["video"].to_numpy() % 2
+    biased = tmp_path / "biased.npy"
+    np.save(biased, features + 2 * camera[:, None].astype(np.float32))
+    Manifest(videos.table.assign(pid=truth, camid=camera), videos.root).save(tmp_path / "named.parquet")
+    command = ["denoise", *tiny.command, "--extractor.features", str(biased)]
+    command += ["--denoise.consistency", "0.6", "--denoise.discrimination", "0.4"]
+    named = ["--data.videos.name", str(tmp_path / "named.parquet"), "--data.videos.root", str(videos.root)]
+    f1 = {}
+    for center in ("false", "true"):
+        more = ["--name", f"center_{center}", *named, "--denoise.center_cameras", center]
+        assert main([*command, *more]) == 0
+        found = summary(tiny.folder.with_name(f"center_{center}"), "denoise")
+        f1[center] = found["levels"]["cross_video"]["f1"]
+    assert f1["true"] > f1["false"]
+    assert not list(tiny.folder.with_name("center_true").glob("denoise/**/centered.npy"))
+    assert main([*command, "--name", "no_camera", "--denoise.center_cameras", "true"]) == 1
+    assert "has no camera (64 such images); give data.videos a manifest" in capsys.readouterr().err

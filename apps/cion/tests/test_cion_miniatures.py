@@ -78,9 +78,11 @@ def miniatures(tiny, tmp_path_factory):
         ]
         (root / name / file).write_text(json.dumps(entries))
     save_weights("vit_nano_patch8", (32, 16), root / "VIT_B.pth")
-    for backbone in set(SMALL.values()):
-        for folder in ("IMAGENET", "REIDZOO", "LUP", "LUP_NL"):
-            save_weights(backbone, (64, 32), root / folder / f"{backbone}.pth")
+    for folder in ("IMAGENET", "REIDZOO", "LUP", "LUP_NL"):
+        for backbone in set(SMALL.values()):
+            save_weights(
+                backbone, (64, 64) if folder == "IMAGENET" else (128, 64), root / folder / f"{backbone}.pth"
+            )
     os.symlink(Path(__file__).parents[3] / "apps", root / "apps")
     return root
 
@@ -105,8 +107,9 @@ def write_msmt17(market: Manifest, root: Path) -> None:
         target = root / half / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, target)
+    lines["val"].append(lines["train"].pop())
     for name, found in lines.items():
-        (root / f"list_{name}.txt").write_text("\n".join(found or lines["train"][:1]) + "\n")
+        (root / f"list_{name}.txt").write_text("\n".join(found) + "\n")
 
 
 def read_table(runs: Path, name: str) -> list[dict[str, str]]:
@@ -133,10 +136,10 @@ def test_a_tables_command_runs_on_miniatures(name, miniatures, tiny, monkeypatch
     monkeypatch.setitem(tables.TABLES, name, table)
     monkeypatch.chdir(miniatures)
     _, *command = shlex.split(table.command)
-    images = ["--data.images", "20"] if "--data.images" in command else []
-    if command[0] == "tsne" or name.startswith(("supervised", "models")):
-        images += ["--finetune.recipe", "released"] if not name.startswith("supervised") else []
-    run = [*command, *COMMON, *PRETRAINING, *images, "--runs", str(tiny.runs), "--name", "mini"]
+    more = [] if name.startswith(("ratio", "minutes")) else ["--data.images", "20"]
+    if command[0] == "tsne" or name.startswith("models"):
+        more += ["--finetune.recipe", "released"]
+    run = [*command, *COMMON, *PRETRAINING, *more, "--runs", str(tiny.runs), "--name", "mini"]
     assert main(run) == 0
     if command[0] == "tsne":
         return

@@ -161,7 +161,9 @@ def test_folder_makes_tracklets_of_sub_folders_at_any_depth(tmp_path):
     assert manifest.table["path"].tolist() == ["a.JPG", "z.png", "v0/1.jpg", "v1/t1/1.jpg", "v1/t1/2.jpg"]
     assert set(manifest.table["split"]) == {"unlabeled"} and set(manifest.pids) == {-1}
     assert [rows.tolist() for rows in manifest.tracklets()] == [[2], [3, 4]]
-    assert read("folder", tmp_path, tracklets=False).tracklets() == []
+    assert manifest.table["video"].tolist() == [-1, -1, -1, 0, 0]
+    single = read("folder", tmp_path, tracklets=False)
+    assert single.tracklets() == [] and set(single.table["video"]) == {-1}
 
 
 def test_what_is_not_there_is_said(tmp_path):

@@ -124,6 +124,7 @@ def test_json_annotations(tmp_path, monkeypatch, name, folder, file, options):
     manifest = read(name, tmp_path, **options)
     assert manifest.table["path"].tolist() == ["sec0/a.jpg", "sec0/b.jpg", "c.jpg"]
     assert manifest.pids.tolist() == [1, 1, 2] and set(manifest.table["split"]) == {"train"}
+    assert set(manifest.table["video"]) == {-1}  # a path names none
     (tmp_path / folder / file).write_text(json.dumps([{**entry, "id": entry["id"] - 1} for entry in ENTRIES]))
     assert read(name, tmp_path, **options).pids.tolist() == [1, 1, 2]
 

@@ -15,7 +15,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from reid_denoise import Criteria, calibrate_criteria, denoise, inspection, saved, score, simultaneous
+from reid_denoise import (
+    Criteria,
+    calibrate_criteria,
+    center_by_camera,
+    denoise,
+    inspection,
+    saved,
+    score,
+    simultaneous,
+)
 from reid_denoise.cli import main
 from reid_denoise.inspection import write_inspection
 
@@ -172,6 +181,35 @@ def test_calibrate_writes_criteria_that_run_takes(tmp_path: Path, capsys: pytest
     assert run(tmp_path, *line.split()) == 0
     identity = pd.read_parquet(tmp_path / "identities.parquet")["identity"]
     assert score(identity.to_numpy(), table["pid"].to_numpy()).f1 > 0.7
+
+
+def test_features_are_centered_by_camera_where_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_world(tmp_path, camid=np.arange(320) // 160)
+    features = np.load(tmp_path / "f.npy")
+    features[160:] += 1  # what the second camera adds
+    np.save(tmp_path / "f.npy", features)
+    ids = [table[name].to_numpy() for name in ("tracklet", "video")]
+    centered = center_by_camera(features, ids[0], table["camid"].to_numpy(), valid=None)
+    expected = calibrate_criteria(centered, *ids, valid=None).criteria
+    files = [f"--features={tmp_path}/f.npy", f"--manifest={tmp_path}/m.parquet", f"--out={tmp_path}/c.json"]
+    assert main(["calibrate", *files, "--center_cameras=true"]) == 0
+    found = json.loads((tmp_path / "c.json").read_text())["criteria"]
+    assert found["discrimination"] == pytest.approx(expected.discrimination, abs=0.01)  # stored as float16
+    assert run(tmp_path, "--center_cameras=true", "--consistency=0.3", "--discrimination=0.3") == 0
+    identity = pd.read_parquet(tmp_path / "identities.parquet")["identity"]
+    whole = denoise(centered, *ids, Criteria(0.3, 0.3), valid=None)
+    np.testing.assert_array_equal(identity, whole.identity)
+    plain = denoise(features, *ids, Criteria(0.3, 0.3), valid=None)
+    assert (whole.identity != plain.identity).any()
+    assert not list(tmp_path.glob("**/centered.npy"))
+    write_world(tmp_path, camid=np.arange(320) - 5)
+    assert run(tmp_path, "--center_cameras=true") == 1
+    assert "m.parquet: column 'camid', row 0: is -5; centering needs the camera" in capsys.readouterr().err
+    write_world(tmp_path)
+    assert run(tmp_path, "--center_cameras=true") == 1
+    assert "column 'camid' is missing" in capsys.readouterr().err
 
 
 def test_run_takes_pairs_by_file_and_by_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

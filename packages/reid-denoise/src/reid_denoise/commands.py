@@ -23,6 +23,7 @@ def run(
     linking: Linking = "closure",
     cannot_link: str | None = None,
     must_link: str | None = None,
+    center_cameras: bool = False,
     report: str | None = None,
     ray: str | None = None,
 ) -> None:
@@ -39,11 +40,13 @@ def run(
         cannot_link: pairs of tracklets that are never one person, *.npy int [p 2], or the word simultaneous
             for those that the column frame shows at one time in one video
         must_link: pairs of tracklets that are one person, *.npy int [p 2]
+        center_cameras: subtract from features what the tracklets of their camera, the manifest's column
+            camid, have in common; criteria must be calibrated so, too
         report: JSON file to write the report to; by default out with .json in place of its ending
         ray: address of a Ray cluster to work on, such as auto, or local to start one here
     """
     from reid_denoise.cluster import ray_mapper
-    from reid_denoise.files import read_inputs, read_pairs, write_identities, write_json
+    from reid_denoise.files import center_inputs, read_inputs, read_pairs, write_identities, write_json
     from reid_denoise.mapping import map_in_threads
     from reid_denoise.pipeline import denoise
     from reid_denoise.printing import print_report, say
@@ -51,6 +54,8 @@ def run(
 
     given = read_inputs(features, manifest)
     work = Path(out).with_name(f".{Path(out).name}.work")
+    if center_cameras:
+        given = center_inputs(given, manifest, work)
     with ray_mapper(ray) if ray else nullcontext(map_in_threads) as mapper:
         result = denoise(
             given.features,
@@ -86,6 +91,7 @@ def calibrate(
     out: str,
     pids: bool = False,
     cannot_link: str | None = None,
+    center_cameras: bool = False,
     linking: Linking = "closure",
     half_range: int = 1000,
     metric: str = "cosine",
@@ -99,32 +105,37 @@ def calibrate(
         out: JSON file to write the criteria and the report to
         pids: choose by the labelled people in the manifest's column pid, -1 for unknown
         cannot_link: as of run
+        center_cameras: as of run
         linking: that run will use
         half_range: that run will use
         metric: that run will use
         seed: of the draws
     """
     from dataclasses import asdict
+    from tempfile import TemporaryDirectory
 
     from reid_denoise.calibration import calibrate_criteria
-    from reid_denoise.files import read_inputs, read_pairs, write_json
+    from reid_denoise.files import center_inputs, read_inputs, read_pairs, write_json
     from reid_denoise.printing import print_calibration
 
     given = read_inputs(features, manifest)
     if pids and "pid" not in given.table.column_names:
         raise ValueError(f"{manifest}: column 'pid' is missing, by which --pids would choose")
-    found = calibrate_criteria(
-        given.features,
-        given.tracklets,
-        given.videos,
-        valid=given.valid,
-        pids=given.table["pid"].to_numpy() if pids else None,
-        cannot_link=read_pairs(cannot_link, "cannot_link", given),
-        linking=linking,
-        half_range=half_range,
-        metric=metric,
-        seed=seed,
-    )
+    with TemporaryDirectory(dir=Path(out).parent) as work:
+        if center_cameras:
+            given = center_inputs(given, manifest, Path(work))
+        found = calibrate_criteria(
+            given.features,
+            given.tracklets,
+            given.videos,
+            valid=given.valid,
+            pids=given.table["pid"].to_numpy() if pids else None,
+            cannot_link=read_pairs(cannot_link, "cannot_link", given),
+            linking=linking,
+            half_range=half_range,
+            metric=metric,
+            seed=seed,
+        )
     write_json(out, {"criteria": asdict(found.criteria), "report": found.report.to_dict()})
     print_calibration(found)
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from reid_denoise.cameras import center_by_camera
 from reid_denoise.constraints import simultaneous
 from reid_denoise.saved import write_whole
 
@@ -19,6 +20,7 @@ LEAVES_ROOT = r"^$|^/|\\|^[A-Za-z]:|(?:^|/)\.\.(?:/|$)"
 """A path that is empty, absolute (POSIX or with a drive), or climbs with ".."."""
 SIMULTANEOUS = "simultaneous"
 """In place of a file of pairs: the tracklets that are seen at one time in one video."""
+CENTERED = "centered.npy"
 ROOT = b"reid.root"
 """Key of a manifest's metadata: the folder that its paths are relative to."""
 
@@ -71,6 +73,31 @@ def read_inputs(features: str | Path, manifest: str | Path) -> Inputs:
         raise ValueError(f"{mask}: expected bool ({len(array)},), got {valid.dtype} {valid.shape}")
     tracklets, videos = (table[name].to_numpy() for name in ("tracklet", "video"))
     return Inputs(array, tracklets, videos, table, valid)
+
+
+def center_inputs(inputs: Inputs, manifest: str | Path, folder: Path) -> Inputs:
+    """The same with features centered by camera, in a file of their own.
+
+    Args:
+        inputs: as `read_inputs` returns them.
+        manifest: their file, whose column camid names the camera of each image, 0 or more.
+        folder: where centered.npy is written, of the features' type; it is made.
+
+    Raises:
+        ValueError: the column is missing, or an image has no camera; the row is named.
+    """
+    cameras = read_table(manifest, ("camid",))["camid"].to_numpy()
+    unknown = np.flatnonzero(cameras < 0)
+    if len(unknown):
+        raise ValueError(
+            f"{manifest}: column 'camid', row {unknown[0]}: is {cameras[unknown[0]]}; centering needs the "
+            f"camera of every image, 0 or more ({len(unknown)} such rows)"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    shape, kind = inputs.features.shape, inputs.features.dtype
+    out = np.lib.format.open_memmap(folder / CENTERED, mode="w+", dtype=kind, shape=shape)
+    center_by_camera(inputs.features, inputs.tracklets, cameras, valid=inputs.valid, out=out)
+    return inputs._replace(features=out)
 
 
 def check_paths(paths: pa.ChunkedArray | Sequence[str], where: str = "") -> None:

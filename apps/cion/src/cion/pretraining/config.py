@@ -87,6 +87,10 @@ class DenoiseConfig(Criteria):
     given, from distances within and between tracklets, without labels (`reid-denoise calibrate`)."""
     linking: Linking = "closure"
     """How near tracklets become one identity: closure as in the paper, mutual or average."""
+    center_cameras: bool = False
+    """Whether features are compared without what the tracklets of their camera have in common (see
+    reid_denoise.center_by_camera), for few cameras that each saw dozens of people; data.videos must name
+    every image's camera. Not in the paper."""
 
 
 @dataclass

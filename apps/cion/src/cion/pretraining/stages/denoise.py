@@ -19,11 +19,12 @@ from cion.pretraining.stages.identities import with_identities
 from cion.pretraining.stages.tracklets import IDENTITIES_FILE, load_videos
 from cion.pretraining.variants import LEVELS, RAW
 from reid_core.data.manifest import UNKNOWN
-from reid_core.files import atomic, file_digest
+from reid_core.files import atomic, create_memmap, file_digest
 from reid_core.models.features import valid_path
 from reid_core.recipe import Job
-from reid_denoise import Criteria, calibrate_criteria, denoise, score, simultaneous
+from reid_denoise import Criteria, calibrate_criteria, center_by_camera, denoise, score, simultaneous
 
+CENTERED_FILE = "centered.npy"
 MOST_DISCARDED = 0.3
 """Share of the images; more says that the criteria are another extractor's."""
 TITLES = {
@@ -55,6 +56,8 @@ def find_identities(job: Job) -> dict[str, Any]:
     rows = np.load(features, mmap_mode="r")
     valid = np.load(valid_path(features))
     tracklets, video = table["tracklet"].to_numpy(), table["video"].to_numpy()
+    if section.center_cameras:
+        rows = center_features(rows, valid, table, job.folder / CENTERED_FILE)
     criteria = Criteria(section.consistency, section.discrimination, section.half_range, section.metric)
     if section.criteria == "auto":
         criteria = choose_criteria(rows, valid, table, section)
@@ -79,6 +82,7 @@ def find_identities(job: Job) -> dict[str, Any]:
         seen = {"images": int((identity >= 0).sum()), "identities": len(np.unique(identity[identity >= 0]))}
         levels[name] = {**seen, **(_scores(identity, np.load(truth)) if truth.exists() else {})}
         job.logger.metrics({f"{name}/{key}": value for key, value in levels[name].items()}, step=0)
+    (job.folder / CENTERED_FILE).unlink(missing_ok=True)
     print_denoising(levels)
     discarded = 1 - levels[LEVELS[-1]]["images"] / max(1, levels[RAW]["images"])
     if discarded > MOST_DISCARDED and section.criteria == "given":
@@ -89,6 +93,29 @@ def find_identities(job: Job) -> dict[str, Any]:
         )
     about = {"criteria": asdict(criteria), "discarded": round(discarded, 4)}
     return {"levels": levels, **about, "parts": parts}
+
+
+def center_features(features: np.ndarray, valid: np.ndarray, table: pd.DataFrame, out: Path) -> np.ndarray:
+    """Features without what their cameras have in common, in a file.
+
+    Args:
+        features: float [n d].
+        valid: bool [n].
+        table: the manifest's, with tracklets and cameras.
+        out: *.npy to write.
+
+    Raises:
+        ValueError: an image has no camera.
+    """
+    cameras = table["camid"].to_numpy()
+    unknown = np.flatnonzero(cameras < 0)
+    if len(unknown):
+        raise ValueError(
+            f"denoise.center_cameras: {table['path'].iat[unknown[0]]} has no camera ({len(unknown)} such "
+            "images); give data.videos a manifest with the column camid, or leave it false"
+        )
+    centered = create_memmap(out, features.shape, features.dtype)
+    return center_by_camera(features, table["tracklet"].to_numpy(), cameras, valid=valid, out=centered)
 
 
 def choose_criteria(

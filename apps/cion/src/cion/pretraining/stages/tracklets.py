@@ -89,27 +89,26 @@ def load_videos(job: Job) -> Manifest:
 def with_tracklets(manifest: Manifest) -> Manifest:
     """Give a manifest the tracklets and videos that its rows or paths name.
 
-    Without tracklets each identity is one, as SYNTH-PEDES's noisy identities are (CION 4.1). Without videos
-    the folder above a tracklet's is one (VIDEO/TRACKLET/FRAME.jpg), else a tracklet's own.
+    Without tracklets each identity is one, as SYNTH-PEDES's noisy identities are (CION 4.1). A tracklet whose
+    video the source doesn't state, as SYNTH-PEDES's layout does not, is a video of its own: nothing is merged
+    within it, and the sliding range over all tracklets finds who is who (CION 3.2, Eq. 7).
 
     Args:
         manifest: as a reader returns it.
 
     Example:
         >>> from pathlib import Path
-        >>> table = pd.DataFrame({"path": ["v/1/a.jpg", "v/1/b.jpg", "v/2/a.jpg"], "split": "unlabeled"})
-        >>> table["tracklet"] = [0, 0, 1]
-        >>> with_tracklets(Manifest(table, Path("/data"))).table["video"].tolist()
-        [0, 0, 0]
+        >>> table = pd.DataFrame({"path": ["1/7/a.jpg", "1/7/b.jpg", "1/8/a.jpg"], "split": "train"})
+        >>> table["pid"] = [7, 7, 8]
+        >>> with_tracklets(Manifest(table, Path("/data"))).table[["tracklet", "video"]].to_numpy().tolist()
+        [[7, 0], [7, 0], [8, 1]]
     """
     table = manifest.table.copy()
     if (table["tracklet"] == UNKNOWN).all():
         table["tracklet"] = table["pid"]
-    if (table["video"] == UNKNOWN).all():
-        parts = table["path"].str.split("/")
-        deep = parts.str.len() > 2
-        video = parts.str[:-2].str.join("/").where(deep, table["tracklet"].astype(str))
-        table["video"] = pd.factorize(video)[0]
+    unknown = table["video"] == UNKNOWN
+    own = pd.factorize(table["tracklet"][unknown])[0]
+    table.loc[unknown, "video"] = own + table["video"].max() + 1
     return Manifest(table, manifest.root, manifest.name)
 
 

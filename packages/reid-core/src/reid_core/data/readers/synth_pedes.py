@@ -17,6 +17,10 @@ def read_synth_pedes(root: str | Path) -> Manifest:
     The file is a list of {"id": 7, "file_path": "Part1/7/1.jpg", "attributes": ..., "captions": ...}, as the
     README of Zplusdragon/PLIP shows an entry; that it is one list is assumed. Captions aren't read.
 
+    A path tells a part, an identity and an image, but no video: the column is unknown (-1) in all rows. A
+    part, about 28,400 identities, is no video either. Where videos matter, as in CION's single-video
+    denoising, give a manifest with a column of them.
+
     Args:
         root: the folder with synthpedes_dataset.json, or the one that holds SYNTH-PEDES.
 
