@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from reid_core.data import digests
 from reid_core.data.manifest import Manifest
 from reid_core.data.readers import read
 from reid_core.recipe import Row, Source, Sources, Synthetic, Table
+from reid_core.recipe.rows import load_rows
 from reid_core.recipe.sources import name_platforms, prepare, write_world
 from reid_core.recipe.tables import Found, write
 
@@ -76,6 +78,21 @@ def test_a_source_of_one_split_has_its_files_looked_at_once(tmp_path, monkeypatc
     found = prepare(job)["parts"]
     assert sorted(looked) == [f"{tmp_path}/a.jpg", f"{tmp_path}/b.jpg"]
     assert found["data.a/*"] == found["data.a/unlabeled"]
+
+
+@pytest.mark.parametrize("root", ["data", "{}/data"], ids=["relative", "absolute"])
+def test_images_are_where_the_reader_found_them_below_the_root(tmp_path, monkeypatch, root):
+    file = tmp_path / "data" / "SYNTH-PEDES" / "Part1" / "7" / "1.jpg"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    listed = [{"id": 7, "file_path": "Part1/7/1.jpg"}]
+    (tmp_path / "data" / "SYNTH-PEDES" / "synthpedes_dataset.json").write_text(json.dumps(listed))
+    monkeypatch.chdir(tmp_path)
+    sources = Sources({"data.a": Source("synth_pedes", root.format(tmp_path))})
+    stage, roots = sources.stage(), sources.roots(tmp_path)
+    (tmp_path / "out").mkdir()
+    prepare(SimpleNamespace(section=stage.section, files=stage.files, folder=tmp_path / "out", roots=roots))
+    assert load_rows(tmp_path / "out", "data.a", roots["data.a"]).files == [file]
 
 
 def test_platforms_are_named_by_camera_and_each_camera_has_one(tmp_path):

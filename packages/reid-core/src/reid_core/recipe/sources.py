@@ -261,6 +261,7 @@ def prepare(job: Job) -> dict[str, Any]:
 
 def _below(manifest: data.Manifest, root: Path) -> data.Manifest:
     """The rows with paths from the folder that the user named, where a reader found its own below that."""
+    root = root.absolute()  # as a manifest's is
     if manifest.root == root or not manifest.root.is_relative_to(root):
         return manifest
     between = manifest.root.relative_to(root).as_posix()
