@@ -13,10 +13,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import timm
 import torch
 from _cion_runs import PKU, parse_folders, run_cion
 from _record import read_stages, write_record
+
+from reid_denoise import score
 
 BACKBONE = "tf_efficientnet_lite0"
 
@@ -33,6 +37,16 @@ def convert_weights(file: Path, out: Path) -> Path:
     return out
 
 
+def describe_clusters(folder: Path) -> dict[str, float]:
+    """Of a run's last round: pairwise scores of its clusters, and how many of them hold images of both views."""
+    rows = pd.read_parquet(folder / "prepare" / "data.target.parquet").query("split == 'train'")
+    labels = np.load(sorted((folder / "target" / "rounds").glob("round_*/clusters/labels.npy"))[-1])
+    views = rows[labels >= 0].groupby(labels[labels >= 0])["camid"].nunique()
+    scores = score(labels, rows["pid"].to_numpy())
+    found = {"precision": scores.precision, "recall": scores.recall, "both_views": float((views > 1).mean())}
+    return {name: round(value, 4) for name, value in found.items()}
+
+
 def adapt(kind: str, seed: int, weights: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """One `cion unsupervised run`: scores of each model, clusters of each round, seconds of each stage."""
     options = ["--seed", str(seed), "--model.weights", str(weights)]
@@ -46,7 +60,7 @@ def adapt(kind: str, seed: int, weights: Path, arguments: argparse.Namespace) ->
             model: {key: round(values[key], 4) for key in ("mAP", "rank_1", "rank_5")}
             for model, values in stages["evaluate"]["summary"].items()
         },
-        "last_round": stages["target"]["summary"],
+        "last_round": stages["target"]["summary"] | describe_clusters(folder),
         "seconds": {stage: found["seconds"] for stage, found in stages.items()},
     }
 
