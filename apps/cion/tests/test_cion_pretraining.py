@@ -145,8 +145,10 @@ def test_each_stage_is_a_nested_run_of_its_own(tiny):
     runs = client.search_runs([client.get_experiment_by_name("cion_tiny").experiment_id])
     assert {"a", *STAGES} <= {run.info.run_name for run in runs}
     parent = next(run for run in runs if run.info.run_name == "a")
-    assert {"none/mAP", "mAP", "rank_1", "pretraining_minutes"} <= set(parent.data.metrics)
-    assert parent.data.params["pretrain.curriculum.2"] == "4"
+    assert {"none/mAP", "cross_video/mAP", "cross_video/rank_1", "pretraining_minutes"} <= set(
+        parent.data.metrics
+    )
+    assert parent.data.params["pretrain/cross_video.curriculum.2"] == "4"
 
 
 def test_a_second_call_runs_nothing_and_prints_both_tables(tiny, capsys):

@@ -50,10 +50,12 @@ def test_each_round_is_logged_in_the_nested_run_of_its_stage(usl):
     assert [point.step for point in history] == list(range(1, 7))
     clusters = client.get_metric_history(nested.info.run_id, "clusters")
     assert [point.step for point in clusters] == [0, 3] and all(point.value >= 2 for point in clusters)
-    assert {"initial/mAP", "mAP", "rank_1"} <= set(parent.data.metrics)
-    assert parent.data.params["clusters.k1"] == "6" and "version.torch" in parent.data.tags
+    assert {"initial/mAP", "target/mAP", "target/rank_1"} <= set(parent.data.metrics)
+    assert parent.data.params["target.clusters.k1"] == "6" and "version.torch" in parent.data.tags
     assert [file.path for file in client.list_artifacts(parent.info.run_id)] == [
         "config.yaml",
+        "figures",
+        "report.html",
         "results.json",
     ]
 

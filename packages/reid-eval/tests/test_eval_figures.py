@@ -21,6 +21,7 @@ from reid_eval.figures import (
     tsne,
     tsne_figure,
 )
+from reid_eval.figures.pictures import FRAME_GAP, WIDEST_INCHES, as_strip
 
 GREY = np.full((32, 16, 3), 127, np.uint8)
 
@@ -151,6 +152,31 @@ def test_pictures_come_from_paths_arrays_tensors_and_clips(tmp_path):
     ]
     for image in (tmp_path / "a.png", str(tmp_path / "a.png"), array, tensor, *clips):
         np.testing.assert_array_equal(as_picture(image), array)
+
+
+def test_a_tracklet_is_a_strip_of_its_frames_and_wider_than_an_image():
+    clip = [np.full((32, 16, 3), shade, np.uint8) for shade in (0, 60, 120, 180, 240)]
+    strip = as_strip(clip, frames=3)
+    assert strip.shape == (32, 3 * 16 + 2 * FRAME_GAP, 3)
+    assert [int(strip[0, column, 0]) for column in (0, 16 + FRAME_GAP, -1)] == [0, 120, 240]
+    order, right = np.array([[0, 1]]), np.array([[True, False]])
+    widths = [
+        figure.get_figwidth()
+        for frames in (1, 3)
+        for figure in [ranked_list_figure([GREY], [clip, clip], order, right, frames=frames)]
+    ]
+    assert widths[1] > 2 * widths[0]
+
+
+def test_frames_of_other_sizes_stand_side_by_side_in_one_strip():
+    assert as_strip([GREY, np.zeros((16, 8, 3), np.uint8)], frames=2).shape == (32, 32 + FRAME_GAP, 3)
+
+
+def test_a_figure_of_many_strips_is_no_wider_than_a_page():
+    clip = [GREY] * 4
+    order, right = np.zeros((1, 10), int), np.zeros((1, 10), bool)
+    figure = ranked_list_figure([clip], [clip], order, right, frames=4)
+    assert figure.get_figwidth() < 1.2 * WIDEST_INCHES
 
 
 def test_attention_overlays_show_where_the_map_is_high(tmp_path):

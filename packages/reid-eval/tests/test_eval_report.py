@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from reid_eval import evaluate
+from reid_eval.cameras import camera_pairs
+from reid_eval.comparison import compare_results, intervals
 from reid_eval.figures import cmc_figure
 from reid_eval.report import Answer, RankedQuery, extreme_queries, write_report
 
@@ -75,7 +77,8 @@ def test_every_text_is_escaped(tmp_path):
     ).read_text()
     page = Page(text)
     assert "script" not in {tag for tag, _ in page.tags}
-    assert page.text.count(bad) == 11  # title, heading, row, detail (2), figure, list, captions (3), note
+    # title, heading, rows (2), details (2), figure, list, captions (3), note
+    assert page.text.count(bad) == 12
     assert bad in [attributes.get("alt") for _, attributes in page.tags]
 
 
@@ -115,3 +118,46 @@ def test_a_report_of_nothing_or_of_no_image_is_refused_and_not_written(tmp_path)
     with pytest.raises(ValueError, match="float64 of shape"):
         write_report(tmp_path / "r.html", {"a": result()}, lists={"": [RankedQuery(GREY / 255, "", [])]})
     assert not list(tmp_path.iterdir())
+
+
+def test_models_of_a_task_have_intervals_and_their_gain_over_the_first(tmp_path):
+    results = {"image": {"before": result(0), "after": result(1)}}
+    text = write_report(tmp_path / "r.html", results).read_text()
+    table = text[text.index("<table id=intervals>") : text.index("</table>")]
+    assert [re.sub(r"<.*?>", "", row) for row in re.findall(r"<th scope=row>(.*?)</th>", table)] == [
+        *("image, before", "image, after"),
+        "gain over before",
+    ]
+    rows = {row.metric: row for row in compare_results(result(0), result(1), paired=True)}
+    assert f"{100 * rows['mAP'].difference.value:+.1f} (" in table and f"p = {rows['mAP'].p:.4f}" in table
+    assert "<h2>Models and their uncertainty, %</h2>" in text
+
+
+def test_one_result_has_its_intervals_and_gains_over_nothing(tmp_path):
+    text = write_report(tmp_path / "r.html", {"mine": result()}).read_text()
+    (interval,) = intervals(result(), ["mAP"]).values()
+    assert f"({100 * interval.low:.1f}, {100 * interval.high:.1f})" in text and "gain over" not in text
+
+
+def test_pairs_of_cameras_are_evaluated_alone_and_shown(tmp_path):
+    rng = np.random.default_rng(0)
+    pids, camids = np.repeat(np.arange(6), 3), np.tile([1, 2, 3], 6)
+    sides = {f"{side}_pids": pids for side in ("query", "gallery")}
+    sides |= {f"{side}_camids": camids for side in ("query", "gallery")}
+    sides |= {f"{side}_features": rng.normal(size=(18, 4)) for side in ("query", "gallery")}
+    sides["query_columns"] = sides["gallery_columns"] = {"platform": camids}
+    pairs = camera_pairs(sides)
+    one, other = camids == 1, camids == 3
+    alone = evaluate(
+        sides["query_features"][one], sides["gallery_features"][other], pids[one], pids[other],
+        camids[one], camids[other],
+    )  # fmt: skip
+    assert pairs.mAP[0, 2] == alone.mAP and pairs.rank_1[0, 2] == alone.cmc[1]
+    assert np.isnan(np.diag(pairs.mAP)).all() and pairs.queries.tolist() == (6 - 6 * np.eye(3)).tolist()
+    text = write_report(tmp_path / "r.html", {"a": alone}, cameras={"Cameras": pairs}).read_text()
+    assert f"{100 * alone.mAP:.1f} / {100 * alone.cmc[1]:.1f}" in text and "from camera 1" in text
+
+
+def test_pairs_of_cameras_need_camera_ids():
+    with pytest.raises(ValueError, match="query_camids and gallery_camids"):
+        camera_pairs({"query_features": np.eye(2)})

@@ -14,7 +14,8 @@ import pytest
 
 from reid_eval import evaluate
 from reid_eval.figures import cmc_figure
-from reid_eval.report import Answer, RankedQuery, format_value, write_report
+from reid_eval.report import Answer, RankedQuery, write_report
+from reid_eval.report_tables import format_value
 
 aiohttp = pytest.importorskip("aiohttp", reason="aiohttp is needed to drive Chromium")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

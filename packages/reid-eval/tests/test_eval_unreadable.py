@@ -12,7 +12,8 @@ from reid_eval import Result, build_index, evaluate, exact_search, index_search,
 from reid_eval.comparison import compare_results
 from reid_eval.figures import sample_identities, tsne, tsne_figure
 from reid_eval.protocols import all_pairs
-from reid_eval.report import extreme_queries, unreadable_lines, write_report
+from reid_eval.report import extreme_queries, write_report
+from reid_eval.report_tables import unreadable_lines
 
 pytestmark = pytest.mark.faults
 

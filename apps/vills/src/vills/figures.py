@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,25 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from reid_core.data.datasets import TrackletDataset
+from reid_core.data.datasets import read_pictures
 from reid_core.data.decoding import read_image
 from reid_core.data.transforms import eval_transform, resize
 from reid_core.models.features import Features, retrieval_arguments
 from reid_core.models.heads import ReIDModel
-from reid_eval import PROTOCOLS, Result, rank
-from reid_eval.figures import attention_figure, cmc_figure, ranked_list_figure, save_figure
+from reid_eval import PROTOCOLS, Result
+from reid_eval.figures import attention_figure, save_figure
+from reid_eval.pages import FIGURES_FOLDER, write_pages
+from reid_eval.retrieval import Retrieval
 from vills.config import Size
-from vills.modes import NAMES, TITLES, Evaluation, modes
+from vills.modes import NAMES, TITLES, Evaluation, Mode, modes
 
 ATTENTION_IMAGES = 4
 """Images in the picture of attention."""
-SUMMARY_ANSWERS = 8
-"""Answers to the summary's query."""
+CAPTIONS = {
+    "attention_image": "Attention over images, from scratch and after pre-training",
+    "attention_clip": "Attention over a clip, from scratch and after pre-training",
+}
+"""Of the report's pictures."""
 
 
 def draw_figures(
@@ -35,98 +41,80 @@ def draw_figures(
     features: Mapping[str, Mapping[str, Features]],
     results: Mapping[str, Mapping[str, Result]],
 ) -> None:
-    """Draw everything that the sources allow into figures/: CMC curves, ranked lists, attention, a summary.
+    """Draw everything that the sources allow: CMC curves, ranked lists, attention, a summary; and a report.
 
     Args:
-        folder: of the stage; figures/ gets cmc.png, ranked_MODE.png (of the first variant), summary.png,
-            attention_image.png and attention_clip.png.
+        folder: of the stage; it gets report.html, and figures/ cmc.png, ranked_MODE.png (of the first
+            variant), summary.png, attention_image.png and attention_clip.png.
         section: settings of the evaluation; models without attention have no picture of it.
         sides: data sets of queries and galleries by name.
         models: variant -> fine-tuned model, in eval mode.
         features: variant -> their features by the same names.
         results: variant -> mode -> result.
     """
-    folder = folder / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    first = section.variants[0]
-    panels = {
-        TITLES[mode]: {NAMES[variant]: results[variant][mode] for variant in reversed(section.variants)}
-        for mode in results[first]
-    }
-    save_figure(cmc_figure(panels), folder / "cmc.png")
-
-    def answers(variant: str, name: str, asked: np.ndarray, count: int) -> dict[str, Any]:
-        mode = modes(section.protocols)[name]
-        gallery, queries = features[variant][mode.gallery], features[variant][mode.query].take(asked)
-        lists = rank(
-            **retrieval_arguments(queries, gallery),
-            metric=section.evaluate.metric,
-            protocol=PROTOCOLS[section.protocols[mode.source]],
-            k=min(count, len(gallery.rows)),
-        )
-        return {
-            "query_images": queries.rows.files,
-            "gallery_images": gallery.rows.files,
-            "indices": lists.indices,
-            "correct": lists.correct,
+    order = list(reversed(section.variants))
+    tasks = {
+        TITLES[name]: {
+            NAMES[variant]: _retrieval(section, mode, sides, features[variant], results[variant][name])
+            for variant in order
         }
+        for name, mode in modes(section.protocols).items()
+    }
+    figures = _attention_figures(section, sides, models, features[section.variants[0]])
+    for name, figure in figures.items():
+        save_figure(figure, folder / FIGURES_FOLDER / f"{name}.png")
+    write_pages(
+        folder,
+        tasks,
+        title=f"VILLS: {', '.join(tasks)} retrieval",
+        details={source: f"protocol {protocol}" for source, protocol in section.protocols.items()},
+        figures={CAPTIONS[name]: figure for name, figure in figures.items()},
+        queries=section.evaluate.ranked_queries,
+        answers=section.evaluate.top,
+    )
 
-    for name, result in results[first].items():
-        asked = _spread_rows(
-            features[first][modes(section.protocols)[name].query], section.evaluate.ranked_queries
-        )
-        figure = ranked_list_figure(
-            **answers(first, name, asked, section.evaluate.top),
-            labels=[_describe_ap(result, row) for row in asked],
-            title=f"{TITLES[name]}, {NAMES[first]}: evenly spaced queries",
-        )
-        save_figure(figure, folder / f"ranked_{name}.png")
-    save_figure(_summary(section.variants, results, answers), folder / "summary.png")
-    extractors: dict[str, Any] = {NAMES[name]: models[name].extractor for name in section.variants}
+
+def _retrieval(
+    section: Evaluation,
+    mode: Mode,
+    sides: Mapping[str, Any],
+    features: Mapping[str, Features],
+    result: Result,
+) -> Retrieval:
+    options = {"metric": section.evaluate.metric, "protocol": PROTOCOLS[section.protocols[mode.source]]}
+    return Retrieval(
+        result,
+        retrieval_arguments(features[mode.query], features[mode.gallery]) | options,
+        partial(read_pictures, sides[mode.query]),
+        partial(read_pictures, sides[mode.gallery]),
+    )
+
+
+def _attention_figures(
+    section: Evaluation,
+    sides: Mapping[str, Any],
+    models: Mapping[str, ReIDModel],
+    features: Mapping[str, Features],
+) -> dict[str, Figure]:
+    """Attention of all variants over a few images and over a clip, by the pictures' names."""
+    extractors: dict[str, Any] = {NAMES[name]: models[name].extractor for name in reversed(section.variants)}
     encoders = {name: each.model for name, each in extractors.items() if has_attention(each.model)}
     images, clips = ("mix_images", "mix_clips") if "mix_images" in sides else ("query_images", "query_clips")
+    figures = {}
     if images in sides and encoders:
-        shown = features[first][images]
-        chosen = shown.rows.take(_spread_rows(shown, ATTENTION_IMAGES))
-        figure = draw_attention(encoders, read_pictures(chosen.files, section.shapes.image))
-        save_figure(figure, folder / "attention_image.png")
+        shown = [
+            read_pictures(sides[images], row) for row in _spread_rows(features[images], ATTENTION_IMAGES)
+        ]
+        pictures = torch.stack([resize(image, section.shapes.image) for image in shown])
+        figures["attention_image"] = draw_attention(encoders, pictures)
     if clips in sides and encoders:
-        frames = TrackletDataset(sides[clips].manifest, None, section.shapes.frames, "even")
-        clip = resize(frames[_spread_rows(features[first][clips], 1)[0]]["clip"], section.shapes.frame)
-        save_figure(draw_attention(encoders, clip, clip=True), folder / "attention_clip.png")
+        row = _spread_rows(features[clips], 1)[0]
+        clip = resize(read_pictures(sides[clips], row, section.shapes.frames), section.shapes.frame)
+        figures["attention_clip"] = draw_attention(encoders, clip, clip=True)
+    return figures
 
 
-def _describe_ap(result: Result, query: int) -> str:
-    found = np.flatnonzero(result.valid_queries == query)
-    return f"AP {100 * result.ap[found[0]]:.0f} %" if len(found) else "no right answer"
-
-
-def _summary(
-    variants: Sequence[str],
-    results: Mapping[str, Mapping[str, Result]],
-    answers: Callable[[str, str, np.ndarray, int], dict[str, Any]],
-) -> Figure:
-    """mAP of each task and variant, and the query of median gain with the first answers of each variant."""
-    best, order = variants[0], list(reversed(variants))
-    name, result = next(iter(results[best].items()))
-    gains = result.ap - results[order[0]][name].ap
-    middle = result.valid_queries[np.argsort(gains, kind="stable")[len(gains) // 2]]
-    lists = [answers(variant, name, np.array([middle]), SUMMARY_ANSWERS) for variant in order]
-    numbers = (
-        f"{TITLES[task]} mAP {' -> '.join(f'{100 * results[each][task].mAP:.1f} %' for each in order)}"
-        for task in results[best]
-    )
-    return ranked_list_figure(
-        query_images=[lists[0]["query_images"][0]] * len(lists),
-        gallery_images=lists[0]["gallery_images"],
-        indices=np.concatenate([each["indices"] for each in lists]),
-        correct=np.concatenate([each["correct"] for each in lists]),
-        labels=[f"{NAMES[each]}\n{_describe_ap(results[each][name], middle)}" for each in order],
-        title=f"{'; '.join(numbers)}\nthe query of median gain, and its first answers",
-    )
-
-
-def read_pictures(files: Sequence[str | Path], size: Size) -> Tensor:
+def read_images(files: Sequence[str | Path], size: Size) -> Tensor:
     """Images at one size, uint8 [n 3 h w].
 
     Args:
@@ -198,8 +186,9 @@ def draw_curves(results: Mapping[str, Mapping[str, Any]], metric: str) -> Figure
     return figure
 
 
-def _spread_rows(features: Features, count: int) -> np.ndarray:
+def _spread_rows(features: Features, count: int) -> list[int]:
     """Rows that could be read, evenly spaced."""
     readable = np.flatnonzero(features.valid)
     places = np.linspace(0, len(readable) - 1, min(count, len(readable)))
-    return np.unique(readable[places.astype(int)])
+    rows: list[int] = np.unique(readable[places.astype(int)]).tolist()
+    return rows

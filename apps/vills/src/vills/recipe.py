@@ -243,12 +243,9 @@ def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
 
 
 def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:
-    """Print the table and log the pictures, where there is anything to evaluate on."""
-    if "evaluate" not in summaries:
-        return
-    for picture in sorted((folder("evaluate") / "figures").glob("*.png")):
-        tracker.artifact(picture, "figures")
-    print_table(summaries["evaluate"])
+    """Print the table, where there is anything to evaluate on."""
+    if "evaluate" in summaries:
+        print_table(summaries["evaluate"])
 
 
 RECIPE = Recipe(
@@ -259,6 +256,7 @@ RECIPE = Recipe(
     _check,
     _check_data,
     lambda summaries: flatten_results(summaries.get("evaluate", {})),
+    lambda config: next(iter(config.variants), ""),
     _publish,
     trials,
 )

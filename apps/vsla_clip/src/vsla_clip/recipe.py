@@ -214,8 +214,8 @@ def check_cameras(name: str, rows: Manifest) -> None:
 def _results(summaries: Summaries) -> dict[str, float]:
     """Metrics of a run, and the parameters that Table 3 counts."""
     trained = summaries.get("stage2", {})
-    counts = {f"parameters/{name}": float(trained[name]) for name in ("overall", "tunable") if trained}
-    return flatten_results(summaries.get("evaluate", {}), ALL) | counts
+    counts = {f"parameters/{name}": trained[name] for name in ("overall", "tunable") if trained}
+    return flatten_results(summaries.get("evaluate", {})) | counts
 
 
 def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries, tracker: Tracker) -> None:
@@ -228,5 +228,14 @@ def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries
 
 
 RECIPE = Recipe(
-    "vsla-clip", "vsla_clip.cli", sources, _stages, _check, _check_data, _results, _publish, trials
+    "vsla-clip",
+    "vsla_clip.cli",
+    sources,
+    _stages,
+    _check,
+    _check_data,
+    _results,
+    lambda _: ALL,
+    _publish,
+    trials,
 )

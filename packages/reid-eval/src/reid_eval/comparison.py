@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +49,12 @@ def same_queries(first: Result, second: Result) -> bool:
 
 
 def compare_results(
-    first: Result, second: Result, paired: bool, level: float = LEVEL, seed: int = 0
+    first: Result,
+    second: Result,
+    paired: bool,
+    level: float = LEVEL,
+    seed: int = 0,
+    metrics: Collection[str] | None = None,
 ) -> list[Row]:
     """Metrics of two results with percentile bootstrap intervals over queries.
 
@@ -63,6 +68,7 @@ def compare_results(
         paired: whether row by row both are of the same queries; see `same_queries`.
         level: of the intervals.
         seed: of resampling.
+        metrics: those wanted, such as mAP and rank_1; by default all.
 
     Returns:
         A Row for mAP, mINP and each rank and rate that both have.
@@ -91,7 +97,7 @@ def compare_results(
         raise ValueError("paired=True, but the two results are not of the same queries and gallery")
     one, two = _per_query(first), _per_query(second)
     rows = []
-    for metric in (name for name in one if name in two):
+    for metric in (name for name in one if name in two and (metrics is None or name in metrics)):
         before, after = (_interval(values[metric], level, seed) for values in (one, two))
         difference, p = Interval(after.value - before.value), np.nan
         if paired:
@@ -99,10 +105,37 @@ def compare_results(
             difference, p = _interval(change, level, seed), _p_value(change, seed)
         rows.append(Row(metric, before, after, difference, p))
     scalars = first.summary(), second.summary()
-    for metric in (name for name in scalars[0] if name.startswith("tar_") and name in scalars[1]):
+    rates = [name for name in scalars[0] if name.startswith("tar_") and name in scalars[1]]
+    for metric in (name for name in rates if metrics is None or name in metrics):
         before, after = (Interval(float(scalar[metric])) for scalar in scalars)
         rows.append(Row(metric, before, after, Interval(after.value - before.value), np.nan))
     return rows
+
+
+def intervals(
+    result: Result, metrics: Collection[str], level: float = LEVEL, seed: int = 0
+) -> dict[str, Interval]:
+    """Metrics of a result with percentile bootstrap intervals over its valid queries.
+
+    Args:
+        result: of `evaluate`, with two valid queries or more.
+        metrics: those wanted: mAP, mINP, rank_1, ...
+        level: of the intervals.
+        seed: of resampling.
+
+    Returns:
+        Metric -> value and interval, for those that the result has.
+
+    Example:
+        >>> from reid_eval import evaluate
+        >>> pids = np.arange(8)
+        >>> result = evaluate(np.eye(8), np.eye(8), pids, pids, pids * 0, pids * 0 + 1)
+        >>> intervals(result, ["mAP"])
+        {'mAP': Interval(value=1.0, low=1.0, high=1.0)}
+    """
+    return {
+        name: _interval(values, level, seed) for name, values in _per_query(result).items() if name in metrics
+    }
 
 
 def _per_query(result: Result) -> dict[str, np.ndarray]:

@@ -35,6 +35,10 @@ def _hits(first_ranks: np.ndarray, rank: int) -> np.ndarray:
     return (first_ranks > 0) & (first_ranks <= rank)
 
 
+class NoValidQuery(ValueError):
+    """No query has a right answer among the gallery rows that count."""
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """What an evaluation found; rates are fractions from 0 to 1.
@@ -270,7 +274,7 @@ def evaluate(
     if len(whole.queries) < len(query_features):
         text = describe_unmatched(retrieval, whole.queries, unreadable)
         if not len(whole.queries):
-            raise ValueError(f"no valid query: {text}")
+            raise NoValidQuery(f"no valid query: {text}")
         warnings.warn(text, stacklevel=2)
     pairs = rates(np.asarray(counts), tile.scores.dtype, far, passes, missed) if far else None
     return Result(

@@ -13,22 +13,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reid_eval.comparison import Interval, compare_results, same_queries
+from reid_eval.comparison import compare_results, same_queries
 from reid_eval.defaults import Evaluation
 from reid_eval.evaluation import Result
 from reid_eval.figures.curves import cmc_figure, roc_figure, score_histogram_figure
 from reid_eval.files import Side, read_sides
 from reid_eval.protocols import find_protocol
 from reid_eval.ranking import Ranked
-from reid_eval.report import (
-    Answer,
-    RankedQuery,
-    extreme_queries,
-    format_value,
-    heading,
-    unreadable_lines,
-    write_report,
-)
+from reid_eval.report import Answer, RankedQuery, extreme_queries, write_report
+from reid_eval.report_tables import format_interval, format_value, heading, unreadable_lines
 from reid_eval.saving import write_whole
 from reid_eval.tracking import digest
 
@@ -43,8 +36,8 @@ def print_comparison(first: str, second: str, level: float, seed: int) -> None:
         table.add_column(escape(title), justify="right", no_wrap=True)
     for row in compare_results(one, two, paired, level, seed):
         p = "" if np.isnan(row.p) else f"{row.p:.4f}"
-        difference = _interval(row.difference, "+")
-        table.add_row(heading(row.metric), _interval(row.first), _interval(row.second), difference, p)
+        cells = format_interval(row.first), format_interval(row.second), format_interval(row.difference, "+")
+        table.add_row(heading(row.metric), *cells, p)
     console = Console()
     console.print(table)
     console.print(f"In brackets: {100 * level:g} % bootstrap intervals over queries.")
@@ -104,7 +97,7 @@ def publish(
         "gallery features": f"{Path(evaluation.gallery).name} {list(sides[1].features.shape)}",
     }
     figures = _figures(result, evaluation.mode)
-    write_report(evaluation.report, {evaluation.mode: result}, details=details, figures=figures, lists=lists)
+    write_report(evaluation.report, {str(evaluation.mode): result}, details=details, figures=figures, lists=lists)
 
 
 def options(evaluation: Evaluation) -> dict[str, Any]:
@@ -192,9 +185,3 @@ def _print_result(result: Result, name: str, sides: tuple[Side, Side]) -> None:
     query, gallery = (side.table["path"].tolist() for side in sides)
     for line in unreadable_lines(result, (query, gallery)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _interval(interval: Interval, sign: str = "") -> str:
-    value, low, high = (100 * number for number in interval)
-    ends = "" if np.isnan(low) else f" ({low:.1f}, {high:.1f})"
-    return f"{value:{sign}.1f}{ends}"

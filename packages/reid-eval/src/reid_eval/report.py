@@ -14,15 +14,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from reid_eval.cameras import CameraPairs
 from reid_eval.evaluation import Result
 from reid_eval.figures.pictures import as_picture
 from reid_eval.figures.style import png
+from reid_eval.report_tables import Tasks, camera_tables, comparison, metric_table, unreadable_lines
 from reid_eval.saving import write_whole
 
 EXTREMES = 5
 """Queries shown from either end of the ranking by average precision."""
-ROWS_NAMED = 5
-"""Rows without a feature that are named."""
 THUMBNAIL = (96, 128)
 """Largest width and height of a picture in a ranked list, pixels."""
 PIXELS_AN_INCH = 76
@@ -73,25 +73,28 @@ def extreme_queries(result: Result, count: int = EXTREMES) -> tuple[np.ndarray, 
 
 def write_report(
     path: str | Path,
-    results: Mapping[str, Result],
+    results: Mapping[str, Result] | Mapping[str, Mapping[str, Result]],
     *,
     title: str = "Person re-identification",
     details: Mapping[str, object] | None = None,
     figures: Mapping[str, Figure] | None = None,
     lists: Mapping[str, Sequence[RankedQuery]] | None = None,
+    cameras: Mapping[str, CameraPairs] | None = None,
 ) -> Path:
-    """Write the report: a table of the metrics, figures, and queries with their first answers.
+    """Write the report: tables of the metrics and their intervals, figures, and queries with first answers.
 
     Pictures are embedded, text is escaped, and the page's content policy forbids everything else. A picture
     that can't be read is shown as missing, counted in the report, and logged.
 
     Args:
         path: the HTML file; its folder is made, and it is written whole or not at all.
-        results: from a name (image, video, mix, or a model's) to a result; a row each.
+        results: from a name (image, video, or a model's) to a result; or from a task to such a mapping of
+            models, each of which is compared with the task's first.
         title: the page's heading.
         details: what else to state, by name: model, data, date, ...
         figures: from a caption to a figure of `reid_eval.figures`.
         lists: from a heading (Worst queries, ...) to queries, as `extreme_queries` and `rank` give them.
+        cameras: from a heading to the accuracy of each pair of cameras, as `camera_pairs` gives it.
 
     Returns:
         The path written.
@@ -108,11 +111,13 @@ def write_report(
         >>> "image &lt;b&gt;" in page, "http" in page.replace("http-equiv", "")
         (True, False)
     """
-    if not results:
+    tasks = _tasks(results)
+    if not any(tasks.values()):
         raise ValueError("give at least one result to report, got none")
     unreadable: list[str] = []
     sections = [
-        *(_figure(caption, figure) for caption, figure in (figures or {}).items()),
+        camera_tables(cameras or {}),
+        _figures(figures or {}),
         *(_ranked_lists(heading, queries, unreadable) for heading, queries in (lists or {}).items()),
     ]
     if unreadable:
@@ -123,97 +128,44 @@ def write_report(
         title=escape(title),
         style=STYLE,
         details=_details(details or {}),
-        table=_table(results),
-        unreadable=_unreadable(results),
+        comparison=comparison(tasks),
+        table=metric_table(tasks),
+        unreadable=_unreadable(tasks),
         sections="\n".join(sections),
     )
     return write_whole(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
 
-def unreadable_lines(
-    result: Result, names: tuple[Sequence[object], Sequence[object]] | None = None
-) -> list[str]:
-    """What a result says of rows without a feature: a sentence per side that has any, naming the first rows.
-
-    Args:
-        result: of `evaluate`.
-        names: what each query and each gallery row is called, such as its path; by default its row's number.
-
-    Example:
-        >>> from reid_eval import evaluate
-        >>> case = np.eye(3), np.eye(3), [1, 2, 3], [1, 2, 3], [1] * 3, [2] * 3
-        >>> unreadable_lines(evaluate(*case, query_valid=[True, False, True]))
-        ['1 of 3 queries hold no feature and count as misses: 1.']
-    """
-    does = "count as misses" if result.unreadable == "miss" else "are left out"
-    queries, gallery = names or (range(result.num_queries), range(result.num_gallery))
-    lines = []
-    for kind, rows, called in (
-        ("queries", result.unreadable_queries, queries),
-        ("gallery rows", result.unreadable_gallery, gallery),
-    ):
-        if len(rows):
-            named = [str(called[row]) for row in rows[:ROWS_NAMED].tolist()]
-            named += ["..."] if len(rows) > ROWS_NAMED else []
-            lines.append(
-                f"{len(rows):,} of {len(called):,} {kind} hold no feature and {does}: {', '.join(named)}."
-            )
-    return lines
+def _tasks(
+    results: Mapping[str, Result] | Mapping[str, Mapping[str, Result]],
+) -> dict[str, dict[str, Result]]:
+    tasks: dict[str, dict[str, Result]] = {}
+    for name, found in results.items():
+        if isinstance(found, Mapping):
+            tasks[name] = dict(found)
+        else:
+            tasks.setdefault("", {})[name] = found
+    return tasks
 
 
-def heading(metric: str) -> str:
-    """A summary's name as tables print it.
-
-    Example:
-        >>> heading("rank_5"), heading("tar_1e-4"), heading("num_valid_queries"), heading("mAP")
-        ('Rank-5', 'TAR@1e-4', 'valid queries', 'mAP')
-    """
-    kind, _, rest = metric.partition("_")
-    known = {"rank": f"Rank-{rest}", "tar": f"TAR@{rest}", "num": rest.replace("_", " ")}
-    return known.get(kind, metric)
-
-
-def format_value(value: float | int | str) -> str:
-    """A summary's value as tables print it: rates in per cent, counts whole.
-
-    Example:
-        >>> format_value(0.12345), format_value(3368), format_value("cosine")
-        ('12.3', '3,368', 'cosine')
-    """
-    if isinstance(value, str):
-        return value
-    return f"{value:,}" if isinstance(value, int) else f"{100 * value:.1f}"
-
-
-def _table(results: Mapping[str, Result]) -> str:
-    """A row per result; each cell also holds the number in full, for scripts and for the pointer to show."""
-    summaries = {name: result.summary() for name, result in results.items()}
-    metrics = list(dict.fromkeys(metric for summary in summaries.values() for metric in summary))
-    head = "".join(f"<th>{escape(heading(metric))}</th>" for metric in metrics)
-    rows = []
-    for name, summary in summaries.items():
-        cells = [f"<th>{escape(name)}</th>"]
-        for metric in metrics:
-            if metric not in summary:
-                cells.append("<td>–</td>")
-                continue
-            whole = escape(str(summary[metric]))
-            text = escape(format_value(summary[metric]))
-            cells.append(
-                f'<td data-metric="{escape(metric)}" data-value="{whole}" title="{whole}">{text}</td>'
-            )
-        rows.append(f"<tr>{''.join(cells)}</tr>")
-    return f"<table id=metrics><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-
-
-def _unreadable(results: Mapping[str, Result]) -> str:
-    lines = (f"{name}: {line}" for name, result in results.items() for line in unreadable_lines(result))
+def _unreadable(tasks: Tasks) -> str:
+    lines = (
+        f"{', '.join(filter(None, (task, model)))}: {line}"
+        for task, models in tasks.items()
+        for model, result in models.items()
+        for line in unreadable_lines(result)
+    )
     return "".join(f"<p class=note>{escape(line)}</p>" for line in lines)
 
 
 def _details(details: Mapping[str, object]) -> str:
     pairs = (f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in details.items())
     return f"<dl>{''.join(pairs)}</dl>" if details else ""
+
+
+def _figures(figures: Mapping[str, Figure]) -> str:
+    pictures = "".join(_figure(caption, figure) for caption, figure in figures.items())
+    return f"<section><h2>Figures</h2>{pictures}</section>" if pictures else ""
 
 
 def _figure(caption: str, figure: Figure) -> str:
@@ -226,17 +178,21 @@ def _figure(caption: str, figure: Figure) -> str:
 def _ranked_lists(title: str, queries: Sequence[RankedQuery], unreadable: list[str]) -> str:
     rows = []
     for query in queries:
-        cells = [_cell(query.image, "query", "query", query.caption, unreadable)]
+        cells = [_cell(query.image, "query", "query", "query", query.caption, unreadable)]
         for rank, answer in enumerate(query.answers, start=1):
             kind, mark = ("right", "✓") if answer.correct else ("wrong", "✗")
-            cells.append(_cell(answer.image, kind, f"{mark} {rank}", answer.caption, unreadable))
-        rows.append(f"<div class=ranked>{''.join(cells)}</div>")
+            said = f"answer {rank}, {kind}"
+            cells.append(_cell(answer.image, kind, f"{mark} {rank}", said, answer.caption, unreadable))
+        rows.append(
+            f'<div class=ranked tabindex=0 role=group aria-label="ranked list">{"".join(cells)}</div>'
+        )
     return f"<section><h2>{escape(title)}</h2>{''.join(rows)}</section>"
 
 
-def _cell(image: object, kind: str, mark: str, caption: str, unreadable: list[str]) -> str:
+def _cell(image: object, kind: str, mark: str, said: str, caption: str, unreadable: list[str]) -> str:
+    text = escape(f"{said}: {' '.join(caption.split())}" if caption else said)
     try:
-        picture = f'<img src="{_thumbnail(image)}" alt="{kind}">'
+        picture = f'<img src="{_thumbnail(image)}" alt="{text}">'
     except OSError as error:  # missing or broken: the rest of the report is still of use
         unreadable.append(f"{image} ({error})")
         picture = "<span class=missing>unreadable</span>"
@@ -261,16 +217,18 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy"
   content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>{style}</style>
 </head>
 <body>
 <h1>{title}</h1>
 {details}
+{comparison}
+<section><h2>All metrics</h2>
 <p>Rates in per cent; point at a number for all of its digits.</p>
-<div class=wide>{table}</div>
-{unreadable}
+<div class=wide tabindex=0 role=region aria-label="all metrics">{table}</div>
+{unreadable}</section>
 {sections}
 </body>
 </html>
@@ -291,6 +249,10 @@ table { font-size: .88em; white-space: nowrap; border-collapse: collapse; border
 thead { border-bottom: 1px solid; }
 th, td { padding: .3em .5em; text-align: right; font-variant-numeric: tabular-nums; }
 th:first-child { text-align: left; }
+td small { display: block; color: #333; }
+#intervals { white-space: normal; }
+.cameras td { border: 1px solid #fff; text-align: center; }
+.cameras thead th { text-align: center; }
 figure { display: inline-block; margin: 1.2em 1em 0 0; vertical-align: top; max-width: 100%; }
 figure img { max-width: 100%; height: auto; display: block; }
 figcaption { font-size: .9em; }
@@ -298,7 +260,7 @@ figcaption { font-size: .9em; }
 .ranked > div { flex: none; width: 88px; text-align: center; break-inside: avoid; }
 .ranked img, .missing { box-sizing: border-box; width: 88px; height: 132px; object-fit: contain;
   background: #eee; border: 4px solid; display: block; }
-.missing { padding-top: 50px; font-size: .8em; color: #666; }
+.missing { padding-top: 50px; font-size: .8em; color: #444; }
 .ranked b, .ranked small { display: block; font-size: .8em; line-height: 1.3; }
 .ranked b { padding-top: 3px; }
 .ranked small { white-space: pre-line; }
@@ -309,5 +271,7 @@ figcaption { font-size: .9em; }
 .wrong img, .wrong .missing { border-color: #D55E00; border-style: dashed; }
 .wrong b { color: #a84a00; }
 .note { border-left: 4px solid #D55E00; padding-left: .7em; }
+@media (max-width: 600px) { body { margin: 1em auto; padding: 0 .8em; } dl { display: block; }
+  dt { margin-top: .4em; } figure { margin-right: 0; } }
 @media print { .ranked, .wide { overflow: visible; } body { margin: 0; max-width: none; } }
 """

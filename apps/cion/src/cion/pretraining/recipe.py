@@ -238,18 +238,18 @@ def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
 
 
 def results(summaries: Summaries) -> dict[str, float]:
-    """Metrics of a run: those of its last variant on the main target by their names, others behind theirs.
+    """Metrics of a run, and what its last variant gains over its first one on the main target.
 
     Args:
         summaries: stage -> its summary.
 
     Example:
         >>> results({"evaluate": {"none": {"mAP": 0.25}, "dino": {"mAP": 0.5}}})
-        {'none/mAP': 0.25, 'mAP': 0.5, 'mAP_gain': 0.25}
+        {'none/mAP': 0.25, 'dino/mAP': 0.5, 'mAP_gain': 0.25}
     """
     found = summaries.get("evaluate", {})
     own = [name for name in found if "/" not in name]
-    metrics = flatten_results(found, own[-1] if own else None)
+    metrics = flatten_results(found)
     if len(own) > 1:
         metrics["mAP_gain"] = found[own[-1]]["mAP"] - found[own[0]]["mAP"]
     for name, summary in summaries.items():
@@ -264,4 +264,14 @@ def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries
     print(format_table(summaries["evaluate"]))
 
 
-RECIPE = Recipe("cion", "cion.cli", sources, _stages, _check, _check_data, results, _publish)
+RECIPE = Recipe(
+    "cion",
+    "cion.cli",
+    sources,
+    _stages,
+    _check,
+    _check_data,
+    results,
+    lambda config: variants(config)[-1].name,
+    _publish,
+)

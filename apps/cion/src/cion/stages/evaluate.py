@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from cion.config import TEST_SPLITS, EvaluateConfig
 from cion.networks import MODEL_FOLDER, read_network
-from reid_core.data.datasets import ImageDataset
+from reid_core.data.datasets import ImageDataset, read_pictures
 from reid_core.files import write_atomically
 from reid_core.models.features import retrieval_arguments
 from reid_core.processes import process_rank
 from reid_core.recipe import Job, extract_features, flatten_results
 from reid_eval import evaluate as score
 from reid_eval import find_protocol
+from reid_eval.pages import write_pages
+from reid_eval.retrieval import Retrieval
 
 RESULTS_FILE = "results.json"
 RANKS = (1, 5, 10)
 """Ranks of the paper's tables."""
+TASK = "image"
+"""What is looked for on the main target, in figures."""
 NAMES = {
     "initial": "as it began",
     "source": "source alone",
@@ -82,29 +87,41 @@ def evaluate(job: Job) -> dict[str, Any]:
     """Score models on the target's queries and gallery.
 
     Args:
-        job: its section is an `Evaluation`; its folder gets features and results.json.
+        job: its section is an `Evaluation`; its folder gets features, results.json, report.html and figures/.
 
     Returns:
         Model -> mAP, rank_1, rank_5, rank_10 and more, rates in 0..1.
     """
-    found = {name: _score(job, name, scored) for name, scored in job.section.models.items()}
+    models: Mapping[str, Scored] = job.section.models
+    scored = {name: _score(job, name, model) for name, model in models.items()}
+    found = {name: one.result.summary() for name, one in scored.items() if one is not None}
     if process_rank() == 0:
         write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
         job.logger.metrics(flatten_results(found), step=0)
+        tasks: dict[str, dict[str, Retrieval]] = {}
+        for name, one in scored.items():
+            if one is not None:
+                target, _, variant = name.rpartition("/")
+                tasks.setdefault(target or TASK, {})[title(variant)] = one
+        about = {job.title(model.source): f"protocol {model.protocol}" for model in models.values()}
+        write_pages(job.folder, tasks, title="CION: image retrieval", details=about)
     return found
 
 
-def _score(job: Job, name: str, scored: Scored) -> dict[str, Any]:
+def _score(job: Job, name: str, scored: Scored) -> Retrieval | None:
     settings: EvaluateConfig = job.section.evaluate
     model, transform = read_network(job.inputs[scored.stage] / scored.folder)
-    sides = []
-    for split in TEST_SPLITS:
-        images = ImageDataset(job.manifest(scored.source, split), transform, replace=False)
-        sides.append(extract_features(job, model, images, job.folder / name / f"{split}.npy", settings.flip))
+    images = [
+        ImageDataset(job.manifest(scored.source, split), transform, replace=False) for split in TEST_SPLITS
+    ]
+    sides = [
+        extract_features(job, model, side, job.folder / name / f"{split}.npy", settings.flip)
+        for split, side in zip(TEST_SPLITS, images, strict=True)
+    ]
     if process_rank() > 0:
-        return {}
-    protocol = find_protocol(scored.protocol)
-    return score(**retrieval_arguments(*sides), ranks=RANKS, protocol=protocol).summary()
+        return None
+    arguments = retrieval_arguments(*sides) | {"protocol": find_protocol(scored.protocol)}
+    return Retrieval(score(**arguments, ranks=RANKS), arguments, *(partial(read_pictures, s) for s in images))
 
 
 def title(name: str) -> str:

@@ -96,6 +96,7 @@ RECIPE = Recipe(
     _stages,
     _check,
     _check_data,
-    lambda summaries: flatten_results(summaries.get("evaluate", {}), "target"),
+    lambda summaries: flatten_results(summaries.get("evaluate", {})),
+    lambda _: "target",
     _publish,
 )

@@ -60,7 +60,8 @@ def evaluate(job: Job) -> dict[str, Any]:
             _, results = _score_all(job, kept, sides, job.folder / variant / "epoch")
             scores = {name: _summary(trials) for name, trials in results.items()}
             found[variant].setdefault("epochs", {})[str(epoch)] = scores
-            job.logger.metrics(flatten_results({variant: scores}), step=epoch)
+            named = flatten_results({variant: scores}, prefix=len(section.variants) > 1)
+            job.logger.metrics(named, step=epoch)
     if process_rank() == 0:
         write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
         draw_figures(job.folder, section, sides, models, features, firsts)

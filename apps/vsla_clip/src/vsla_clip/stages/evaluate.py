@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from reid_adapters import SetEncoder
 from reid_adapters.config import PROJECTED, Level
+from reid_core.data.datasets import read_pictures
 from reid_core.data.manifest import UNKNOWN, Manifest
 from reid_core.files import write_atomically
 from reid_core.models.features import Features, retrieval_arguments
@@ -23,6 +24,8 @@ from reid_core.recipe import Job, extract_features, flatten_results
 from reid_core.recipe.tables import print_lines
 from reid_eval import evaluate as score
 from reid_eval import find_protocol
+from reid_eval.pages import write_pages
+from reid_eval.retrieval import Retrieval
 from vsla_clip.clip import adapt, load_authors, load_clip, read_weights
 from vsla_clip.config import SOURCE, Adaptation, CLIPConfig, Preprocessing
 from vsla_clip.data import test_clips
@@ -34,6 +37,25 @@ UNNAMED = "unknown"
 """What a platform without a name is called."""
 ALL = "all"
 """What all queries together are called, beside those of each platform."""
+
+
+MODEL = "this run"
+"""What its model is called in figures."""
+
+
+class Side(NamedTuple):
+    """Queries or gallery: features of tracklets, and a function from a row to some frames of it."""
+
+    features: Features
+    frames: Callable[[int], Tensor]
+
+    def take(self, rows: np.ndarray) -> Side:
+        """Some of the rows.
+
+        Args:
+            rows: int.
+        """
+        return Side(self.features.take(rows), lambda row: self.frames(int(rows[row])))
 
 
 @dataclass(frozen=True)
@@ -75,7 +97,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     """Score an encoder on the queries and the gallery; features are extracted by all processes together.
 
     Args:
-        job: its section is an `Evaluation`; its folder gets features and results.json.
+        job: its section is an `Evaluation`; its folder gets features, results.json, report.html and figures/.
 
     Returns:
         "all", and with several platforms "ground to aerial" and the like -> mAP, rank_1, ... in 0..1.
@@ -88,15 +110,23 @@ def evaluate(job: Job) -> dict[str, Any]:
     query, gallery = (_extract(job, encoder, split) for split in ("query", "gallery"))
     if process_rank() > 0:
         return {}
-    found = {ALL: _score(section.protocol, query, gallery)}
-    asked, there = (side.rows.table["platform"].to_numpy(dtype=object) for side in (query, gallery))
+    scored = {ALL: _score(section.protocol, query, gallery)}
+    asked, there = (side.features.rows.table["platform"].to_numpy(dtype=object) for side in (query, gallery))
     for one, other in itertools.permutations(sorted({*asked, *there}), 2):
         sides = query.take(np.flatnonzero(asked == one)), gallery.take(np.flatnonzero(there == other))
-        if set(sides[0].rows.pids) & set(sides[1].rows.pids) - {UNKNOWN}:  # else there is nothing to score
+        people, others = (set(side.features.rows.pids) for side in sides)
+        if people & others - {UNKNOWN}:  # else there is nothing to score
             direction = f"{one or UNNAMED} to {other or UNNAMED}"
-            found[direction] = _score(section.protocol, *sides)
+            scored[direction] = _score(section.protocol, *sides)
+    found = {direction: retrieval.result.summary() for direction, retrieval in scored.items()}
     write_atomically(job.folder / RESULTS_FILE, json.dumps(found, indent=2) + "\n")
-    job.logger.metrics(flatten_results(found, ALL), step=0)
+    job.logger.metrics(flatten_results(found), step=0)
+    write_pages(
+        job.folder,
+        {direction: {MODEL: retrieval} for direction, retrieval in scored.items()},
+        title="VSLA-CLIP: retrieval of tracklets",
+        details={job.title(SOURCE): f"protocol {section.protocol}"},
+    )
     return found
 
 
@@ -126,14 +156,14 @@ def _load(job: Job) -> SetEncoder:
     return encoder
 
 
-def _extract(job: Job, encoder: SetEncoder, split: str) -> Features:
+def _extract(job: Job, encoder: SetEncoder, split: str) -> Side:
     """Features of a split's tracklets, extracted platform by platform."""
     section: Evaluation = job.section
     rows = job.manifest(SOURCE, split)
     column = rows.table["platform"].to_numpy(dtype=object)
     pbp = encoder.attachment.pbp
     prompted = pbp.platforms if pbp is not None else ()
-    parts = []
+    parts, datasets = [], []
     for name in sorted(set(column)):
         if prompted and name not in prompted:
             raise ValueError(
@@ -144,14 +174,17 @@ def _extract(job: Job, encoder: SetEncoder, split: str) -> Features:
         model = OnPlatform(encoder, prompted.index(name) if prompted else 0, section.levels)
         path = job.folder / split / (name or UNNAMED) / FEATURES_FILE
         parts.append(extract_features(job, model, clips, path))
+        datasets.append(clips)
     table = pd.concat([part.rows.table for part in parts], ignore_index=True)
-    return Features(
+    features = Features(
         np.concatenate([part.array for part in parts]),
         Manifest(table, rows.root, rows.name),
         np.concatenate([part.valid for part in parts]),
     )
+    items = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
+    return Side(features, lambda row: read_pictures(*items[row]))
 
 
-def _score(protocol: str, query: Features, gallery: Features) -> dict[str, Any]:
-    arguments = retrieval_arguments(query, gallery)
-    return score(**arguments, ranks=RANKS, protocol=find_protocol(protocol)).summary()
+def _score(protocol: str, query: Side, gallery: Side) -> Retrieval:
+    arguments = retrieval_arguments(query.features, gallery.features) | {"protocol": find_protocol(protocol)}
+    return Retrieval(score(**arguments, ranks=RANKS), arguments, query.frames, gallery.frames)

@@ -1,4 +1,4 @@
-"""Commands over run folders that run no stage: status, gc, unlock, sync, and the list of tables."""
+"""Commands over run folders that run no stage: status, losses, gc, unlock, sync, and the list of tables."""
 
 from __future__ import annotations
 
@@ -34,6 +34,21 @@ def status(options: Any) -> int:
         finished = (entry.finished or "")[:16].replace("T", " ")
         grid.add_row(entry.folder.name, state, decimal(entry.bytes), minutes, finished, " ".join(entry.runs))
     Console(width=None if sys.stdout.isatty() else WIDTH).print(grid)
+    return 0
+
+
+def losses(options: Any) -> int:
+    """Draw the losses of runs' trainings, several runs in one figure.
+
+    Args:
+        options: runs, metric, out.
+    """
+    from reid_core.recipe.curves import draw_curves, read_curves, save_curves
+
+    folders = [Path(run) for run in options.runs]
+    curves = {f"{one.parent.name}/{one.name}": read_curves(one, options.metric) for one in folders}
+    save_curves(draw_curves(curves, options.metric), Path(options.out))
+    print(options.out)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The command line of every recipe: `APP run | STAGE | ablate | status | sync | gc | unlock | config`."""
+"""The command line of every recipe: `APP run | STAGE | ablate | status | losses | sync | gc | ...`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 COMMON = {
     "ablate": "run the rows of a table of the paper, and write it beside the paper's numbers",
     "status": "list stages: state, size, time, owner, runs that use them",
+    "losses": "draw the losses of the trainings of one or more runs",
     "sync": "bring what a tracking server has missed to it",
     "gc": "list stages that no run refers to, and with --yes remove them",
     "unlock": "remove the lock of a run or stage whose owner is gone",
@@ -202,6 +203,14 @@ def build_parser(app: App, command: str) -> ArgumentParser:
     if command == "sync":
         parser.add_argument("folder", type=str, help="run folder, runs/EXPERIMENT/NAME")
         parser.add_argument("--tracking_uri", type=str | None, default=None, help="the run's own by default")
+    if command == "losses":
+        parser.add_argument("runs", type=str, nargs="+", help="run folders, runs/EXPERIMENT/NAME")
+        parser.add_argument(
+            "--metric", type=str, default="loss", help="what to draw, as it is logged, such as lr"
+        )
+        parser.add_argument(
+            "--out", type=str, default="losses.png", help="picture to write: .png, .pdf or .svg"
+        )
     if command == "unlock":
         parser.add_argument("folder", type=str, help="run folder, or a stage's below runs/stages")
     if command == "ablate":
@@ -298,7 +307,7 @@ def _top(app: App, commands: Mapping[str, str], given: Sequence[str]) -> int:
 def _command(app: App, name: str, parser: ArgumentParser, parsed: Namespace) -> int | None:
     if name in app.more:
         return load(app.more[name][2])(parsed)
-    if name in ("status", "gc", "unlock", "sync"):
+    if name in ("status", "losses", "gc", "unlock", "sync"):
         return getattr(importlib.import_module("reid_core.cli.housekeeping"), name)(parsed)
     if name == "config":
         import yaml

@@ -275,6 +275,25 @@ class TrackletDataset(_RowDataset):
         return dict(clip=clip, **about, valid=valid, reached=reached, unreadable=unreadable)
 
 
+def read_pictures(dataset: ImageDataset | TrackletDataset, index: int, frames: int = 3) -> Tensor:
+    """An item's image, or evenly spaced frames of its clip, as they are in their files; for figures.
+
+    Args:
+        dataset: whose item it is; its transform is not applied.
+        index: of the item.
+        frames: of a clip.
+
+    Returns:
+        uint8 [3 h w], or [frames 3 h w]; black where nothing can be read.
+    """
+    if isinstance(dataset, ImageDataset):
+        image: Tensor = ImageDataset(dataset.manifest.take([index]), None, replace=False)[0]["image"]
+        return image
+    rows = dataset.manifest.take(dataset.tracklets[index])
+    clip: Tensor = TrackletDataset(rows, None, frames, "even", replace=False)[0]["clip"]
+    return clip
+
+
 def _blank() -> Tensor:
     return torch.zeros(3, 16, 8, dtype=torch.uint8)
 

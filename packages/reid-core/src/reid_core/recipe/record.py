@@ -1,7 +1,8 @@
-"""What a run of a recipe leaves in its parent run: data sets, results, models and a description."""
+"""What a run of a recipe leaves in its parent run: settings, data, results, models, pages, a description."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,8 @@ from typing import Any
 
 from reid_core.files import plain, write_atomically
 from reid_core.processes import process_rank
-from reid_core.recipe.config import RecipeConfig
+from reid_core.recipe.config import RecipeConfig, public
+from reid_core.recipe.curves import draw_curves, read_curves, save_curves
 from reid_core.recipe.results import describe_results
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.sources import Sources
@@ -19,7 +21,9 @@ from reid_core.tracking.tracker import Tracker
 
 RESULTS_FILE = "results.json"
 MODEL_FOLDER = "model"
-"""Folder of a stage's output that holds its model folder."""
+"""Usual name of the model folder in a stage's output; one of another name is named after both."""
+FIGURES_FOLDER, REPORT_FILE = "figures", "report.html"
+"""Of a stage's output: pictures, and a page to read."""
 NOTE = "mlflow.note.content"
 """MLflow's tag of a run's description, in Markdown."""
 NO_MODEL_NAME = re.compile(r"[^A-Za-z0-9_-]+")
@@ -69,21 +73,71 @@ def record_results(
     tracker.artifact(path)
 
 
-def record_models(tracker: Tracker, folders: Mapping[str, Path], registered: str | None) -> None:
+def effective_settings(config: RecipeConfig, order: Sequence[Stage]) -> dict[str, Any]:
+    """The settings that a run depends on, as nested mappings.
+
+    Those of every recipe, and what each of the run's stages gets, behind the stage's name: published settings
+    are looked up in it, and options without an effect are not there. The part of the configuration that has
+    the stage's name has no name of its own there: `pretrain.image_batch`, as the option.
+
+    Args:
+        config: the run's.
+        order: the stages of the run.
+
+    Returns:
+        Name -> setting, or stage -> its settings.
+    """
+    values = public(config)
+    settings = {name.name: values[name.name] for name in dataclasses.fields(RecipeConfig)}
+    for stage in order:
+        section = plain(stage.section)
+        if isinstance(section, dict):
+            own = section.pop(stage.name.partition("/")[0], {})
+            settings[stage.name] = own | section if isinstance(own, dict) else section
+    return settings
+
+
+def record_models(tracker: Tracker, folders: Mapping[str, Path], registered: str | None, main: str) -> None:
     """Log the model folders of a run's stages as logged models.
 
     Args:
         tracker: of the parent run.
         folders: stage -> folder of its output.
-        registered: name of a registered model, of which a model becomes a new version: of the last stage
-            that has one the first variant, which is the recipe's main one.
+        registered: name of a registered model, of which a model becomes a new version.
+        main: name of the main model: of the stages GROUP/NAME that end the recipe its is registered, else
+            the first one's.
     """
-    models = {name: folder / MODEL_FOLDER for name, folder in folders.items()}
-    models = {name: path for name, path in models.items() if (path / "config.json").exists()}
-    groups = [name.partition("/")[0] for name in models]
-    main = groups.index(groups[-1]) if groups else None
-    for number, (name, path) in enumerate(models.items()):
-        tracker.model(path, NO_MODEL_NAME.sub("-", name), registered if number == main else None)
+    models = [
+        (stage, path.parent)
+        for stage, folder in folders.items()
+        for path in sorted(folder.glob("*/config.json"), key=lambda path: path.parent.name != MODEL_FOLDER)
+        if any(path.parent.glob("*.safetensors"))
+    ]
+    last = [stage for stage, _ in models if stage.partition("/")[0] == models[-1][0].partition("/")[0]]
+    chosen = next((stage for stage in last if stage.endswith(f"/{main}")), next(iter(last), None))
+    for stage, path in models:
+        name = stage if path.name == MODEL_FOLDER else f"{stage}-{path.name}"
+        version, registered = (registered, None) if stage == chosen else (None, registered)
+        tracker.model(path, NO_MODEL_NAME.sub("-", name), version)
+
+
+def record_pages(tracker: Tracker, folders: Mapping[str, Path], run_folder: Path) -> None:
+    """Log the pictures and reports of a run's stages as artifacts, and a picture of their losses.
+
+    Args:
+        tracker: of the parent run.
+        folders: stage -> folder of its output.
+        run_folder: gets the losses as figures/losses.png.
+    """
+    if curves := read_curves(run_folder):
+        path = run_folder / FIGURES_FOLDER / "losses.png"
+        save_curves(draw_curves({run_folder.name: curves}), path)
+        tracker.artifact(path, FIGURES_FOLDER)
+    for folder in folders.values():
+        for picture in sorted((folder / FIGURES_FOLDER).glob("*.png")):
+            tracker.artifact(picture, FIGURES_FOLDER)
+        if (folder / REPORT_FILE).exists():
+            tracker.artifact(folder / REPORT_FILE)
 
 
 def describe_run(

@@ -12,14 +12,15 @@ COUNT = "num_"
 """How the name of a count in a result begins: a parameter of the evaluation, no metric."""
 
 
-def flatten_results(found: Mapping[str, Any], main: str | None = None) -> dict[str, float]:
-    """Nested results as metrics by name; those of the main model have no prefix, others stand behind theirs.
+def flatten_results(found: Mapping[str, Any], prefix: bool | None = None) -> dict[str, float]:
+    """Nested results as metrics by name: of one model by their own names, of several each behind its model's.
 
+    So `scratch/image/mAP` stands beside `pretrained/image/mAP`, and `image/mAP` is of a run with one model.
     Counts are left out: `flatten_counts` gives them.
 
     Args:
         found: model -> name -> number, or further mappings of these; what is no number is passed over.
-        main: the main model; the first by default.
+        prefix: whether names begin with the model's; by default where there are several models.
 
     Returns:
         Name, with slashes -> number.
@@ -29,16 +30,36 @@ def flatten_results(found: Mapping[str, Any], main: str | None = None) -> dict[s
         ...     "scratch": {"image": {"mAP": 0.25, "num_queries": 240}},
         ...     "pretrained": {"image": {"mAP": 0.5, "by": "cosine"}},
         ... }
-        >>> flatten_results(found, "pretrained")
-        {'scratch/image/mAP': 0.25, 'image/mAP': 0.5}
+        >>> flatten_results(found)
+        {'scratch/image/mAP': 0.25, 'pretrained/image/mAP': 0.5}
+        >>> flatten_results({"scratch": found["scratch"]})
+        {'image/mAP': 0.25}
     """
-    main = main or next(iter(found), None)
+    prefix = len(found) > 1 if prefix is None else prefix
     return {
-        name.removeprefix(f"{main}/") if model == main else name: number
+        name if prefix else name.removeprefix(f"{model}/"): number
         for model, values in found.items()
         for name, number in _numbers(model, values)
         if not _is_count(name)
     }
+
+
+def find_metric(results: Mapping[str, float], name: str, main: str) -> float | None:
+    """A metric of a run's main model, whether its run has one model or several.
+
+    Args:
+        results: metrics by name, as `flatten_results` gives them.
+        name: of the metric, without a model's.
+        main: the main model.
+
+    Returns:
+        Its value; None where there is none.
+
+    Example:
+        >>> find_metric({"scratch/mAP": 0.2, "pretrained/mAP": 0.4}, "mAP", "pretrained")
+        0.4
+    """
+    return results.get(name, results.get(f"{main}/{name}"))
 
 
 def flatten_counts(found: Mapping[str, Any]) -> dict[str, int]:

@@ -20,7 +20,15 @@ from reid_core.processes import check_device, check_processes, process_rank, sha
 from reid_core.recipe import store
 from reid_core.recipe.config import RecipeConfig, check_names, public, tracking_uri
 from reid_core.recipe.lease import hold
-from reid_core.recipe.record import NOTE, describe_run, record_datasets, record_models, record_results
+from reid_core.recipe.record import (
+    NOTE,
+    describe_run,
+    effective_settings,
+    record_datasets,
+    record_models,
+    record_pages,
+    record_results,
+)
 from reid_core.recipe.results import flatten_counts, incomplete_results
 from reid_core.recipe.rows import PREPARE, load_rows
 from reid_core.recipe.sources import Sources, scan
@@ -49,10 +57,12 @@ class Recipe:
         check: configuration -> nothing; raises ValueError or OSError for what is wrong on the face of it.
         check_data: configuration, function from (source, splits) to its rows -> nothing; the same for what
             needs the data, right after `prepare`.
-        results: summaries of the stages that were run -> metrics of the whole run, by name; logged to its
-            parent run.
+        results: summaries of the stages that were run -> metrics of the whole run, by name, as
+            `flatten_results` names them; logged to its parent run, whole numbers (counts) as parameters.
+        main: configuration -> the model, among several, whose metrics tables show and which is registered;
+            "" where there is but one.
         publish: configuration, function from a stage's name to its folder, summaries -> nothing; called when
-            the last stage is done, to print tables and log pictures.
+            the last stage is done, to print tables.
         trials: configuration -> settings of each run that a table's row is the mean over, such as a data
             set's ten divisions of its people; one run by default.
     """
@@ -64,6 +74,7 @@ class Recipe:
     check: Callable[[Any], None] = _nothing
     check_data: Callable[[Any, Callable[..., Any]], None] = _nothing
     results: Callable[[Summaries], dict[str, float]] = lambda _: {}
+    main: Callable[[Any], str] = lambda _: ""
     publish: Callable[[Any, Callable[[str], Path], Summaries, Tracker], None] = _nothing
     trials: Callable[[Any], Sequence[Mapping[str, Any]]] = lambda _: ({},)
 
@@ -118,7 +129,7 @@ def run(
         ) as tracker,
     ):
         share(lambda: _write_config(config, tracker))
-        tracker.params(public(config))
+        tracker.params(effective_settings(config, order))
         session = _Session(recipe, config, tracker, set(force))
         for stage in order:
             session.execute(stage)
@@ -127,12 +138,14 @@ def run(
                 prepared = session.folders[PREPARE]
                 record_datasets(tracker, session.sources, prepared, session.summaries[PREPARE], order)
         results = recipe.results(session.summaries)
-        tracker.metrics(results)
+        counts = {name: number for name, number in results.items() if isinstance(number, int)}
+        tracker.metrics({name: number for name, number in results.items() if name not in counts})
+        tracker.params(counts | flatten_counts(session.summaries))
         about = describe_run(results, paper or {}, session.done, session.folders, config.folder)
         tracker.tags({NOTE: about})
         record_results(tracker, config, session.summaries, results)
-        record_models(tracker, session.folders, config.register)
-        tracker.params(flatten_counts(session.summaries))
+        record_models(tracker, session.folders, config.register, recipe.main(config))
+        share(lambda: record_pages(tracker, session.folders, config.folder))
         session.report_incomplete()
         if until is None or order[-1] is stages[-1]:
             share(lambda: recipe.publish(config, session.folders.__getitem__, session.summaries, tracker))
@@ -282,6 +295,7 @@ class _Session:
                 "section": stage.section,
                 "inputs": {name: self.keys[name] for name in stage.reads},
                 "version": stage.version,
+                "log": {"run": f"{self.config.experiment}/{self.config.name}", "key": nested.key},
                 "packages": packages(),
                 "seconds": round(time.monotonic() - started, 3),
                 "summary": summary,

@@ -133,17 +133,29 @@ def links(runs: Path) -> Iterator[tuple[Path, str, Path]]:
         (run folder, the stage's name in it, the stage's folder).
     """
     for run_folder in sorted(path for path in runs.glob("*/*") if path.parent.name != STAGES_FOLDER):
-        if not run_folder.is_dir():
+        if run_folder.is_dir():
+            for name, folder in run_links(run_folder):
+                yield run_folder, name, folder
+
+
+def run_links(run_folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every entry of a run folder that leads to a stage.
+
+    Args:
+        run_folder: runs/EXPERIMENT/NAME.
+
+    Yields:
+        (the stage's name in it, the stage's folder).
+    """
+    for place in sorted([*run_folder.glob("*"), *run_folder.glob("*/*")]):
+        if place.is_symlink():
+            target = place.parent / os.readlink(place)
+        elif place.suffix == POINTER and place.is_file():
+            target = place.parent / place.read_text().strip()
+        else:
             continue
-        for place in sorted([*run_folder.glob("*"), *run_folder.glob("*/*")]):
-            if place.is_symlink():
-                target = place.parent / os.readlink(place)
-            elif place.suffix == POINTER and place.is_file():
-                target = place.parent / place.read_text().strip()
-            else:
-                continue
-            name = place.relative_to(run_folder).as_posix().removesuffix(POINTER)
-            yield run_folder, name, Path(os.path.normpath(target))
+        name = place.relative_to(run_folder).as_posix().removesuffix(POINTER)
+        yield name, Path(os.path.normpath(target))
 
 
 @dataclass(frozen=True)

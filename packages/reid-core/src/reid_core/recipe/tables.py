@@ -24,7 +24,7 @@ from reid_core.files import atomic, write_atomically
 from reid_core.processes import share
 from reid_core.recipe.config import RecipeConfig, override, tracking_uri
 from reid_core.recipe.lease import hold
-from reid_core.recipe.results import incomplete_results
+from reid_core.recipe.results import find_metric, incomplete_results
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Recipe, needed_stages, run, share_checks
 from reid_core.tracking.tracker import Tracker
@@ -73,7 +73,8 @@ class Table:
         name: the option's, such as "lambda_3".
         title: what the paper calls it.
         rows: its lines.
-        metrics: those shown, in order; names of `Recipe.results` or of the paper's numbers.
+        metrics: those shown, in order; names of `Recipe.results`, without that of the main model, or of the
+            paper's numbers.
         until: the last stage that a row needs.
         units: metric -> its unit where it is not per cent: "M" for millions, others for numbers as they are.
         command: what runs it, with the data that it needs; `APP ablate --list` prints it.
@@ -187,8 +188,9 @@ def _run_row(recipe: Recipe, table: Table, row: Row, trials: Sequence[RecipeConf
         summaries = run(recipe, one, table.until, paper=paper)
         results = recipe.results(summaries)
         lost |= any(incomplete_results(summaries, one.allow_unreadable))
-        for name in set(scales) & set(results):
-            values[name].append(scales[name] * results[name])
+        for name, scale in scales.items():
+            if (number := find_metric(results, name, recipe.main(one))) is not None:
+                values[name].append(scale * number)
     ours = {name: statistics.fmean(each) if each else None for name, each in values.items()}
     spread = {name: statistics.pstdev(each) for name, each in values.items() if len(each) > 1}
     return Found(row, trials[0].name, ours, spread, lost)

@@ -68,8 +68,11 @@ def attention_figure(
         grid[row][0].set_ylabel(name, fontsize=8)
     shades = ScalarMappable(Normalize(0, 1), COLOURS)
     bar = figure.colorbar(shades, ax=grid.ravel().tolist(), location="bottom", aspect=40, pad=0.01)
-    scope = "row" if normalise == "row" else "picture"
-    bar.set_ticks([0, 1], labels=[f"least of the {scope}", "most attention"], fontsize=7)
+    bar.set_ticks([0, 1], labels=["least", "most"], fontsize=8)
+    least, most = bar.ax.get_xticklabels()
+    least.set_horizontalalignment("left")
+    most.set_horizontalalignment("right")
+    bar.set_label(f"attention within each {'row' if normalise == 'row' else 'picture'}", fontsize=8)
     return figure
 
 
