@@ -97,7 +97,8 @@ def publish(
         "gallery features": f"{Path(evaluation.gallery).name} {list(sides[1].features.shape)}",
     }
     figures = _figures(result, evaluation.mode)
-    write_report(evaluation.report, {str(evaluation.mode): result}, details=details, figures=figures, lists=lists)
+    results = {str(evaluation.mode): result}
+    write_report(evaluation.report, results, details=details, figures=figures, lists=lists)
 
 
 def options(evaluation: Evaluation) -> dict[str, Any]:
