@@ -19,7 +19,11 @@ UNSUPERVISED = "unsupervised"
 def zoo_parser() -> ArgumentParser:
     """The parser of `cion zoo`."""
     parser = Parser(description="ReIDZoo's 32 models: what they are, their settings, their files.")
-    parser.add_argument("action", choices=["list", "config", "export", "load"], help="what to do")
+    parser.add_argument(
+        "action",
+        choices=["list", "config", "export", "load"],
+        help="list the models, print their settings, export a model folder, or check that weights load",
+    )
     parser.add_argument("name", type=str | None, nargs="?", default=None, help="model, as `list` shows it")
     parser.add_argument(
         "--recipe",

@@ -154,7 +154,7 @@ class LoRAConfig:
     """Low-rank adaptation (Hu et al., ICLR 2022) through the peft library, for comparison.
 
     Args:
-        rank: of the updates.
+        rank: of the low-rank updates of the weights.
         alpha: updates are scaled by alpha / rank.
         dropout: of the updates' input; 0 on torch's MultiheadAttention, which open_clip uses.
         targets: which projections of each block: "attention" (in and out) and "mlp" (both layers).
@@ -246,12 +246,12 @@ class LossConfig:
 
     Args:
         v2sce: weight of the visual to semantic cross-entropy; the paper's 1.
-        triplet: beta.
-        id: gamma.
-        i2t: delta.
-        t2i: epsilon.
+        triplet: beta, weight of the triplet loss (5.2: 1).
+        id: gamma, weight of the identity loss (5.2: 0.25).
+        i2t: delta, weight of the image-to-text loss (5.2: 1).
+        t2i: epsilon, weight of the text-to-image loss (5.2: 1).
         margin: of the triplet loss, theta.
-        smoothing: of labels.
+        smoothing: part of the identity loss's target that is spread over all classes.
         scale: of cosine similarities; None for the released code's inner products.
         id_levels: features with an identity loss behind a neck each, whose sum is taken; the released code
             has pooled and projected (the projected alone is the paper's reading: it names one loss).

@@ -25,7 +25,7 @@ class Machine:
     devices: int = 1
     """Devices on each machine; for more than one, start with torchrun."""
     num_nodes: int = 1
-    """Machines."""
+    """Number of machines."""
     strategy: str = "auto"
     """Lightning's strategy: auto, ddp_find_unused_parameters_true, fsdp."""
     workers: int = 0

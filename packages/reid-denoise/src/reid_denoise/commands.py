@@ -104,12 +104,12 @@ def calibrate(
         manifest: Parquet with tracklet and video; -1 for an image without a tracklet
         out: JSON file to write the criteria and the report to
         pids: choose by the labelled people in the manifest's column pid, -1 for unknown
-        cannot_link: as of run
-        center_cameras: as of run
-        linking: that run will use
-        half_range: that run will use
-        metric: that run will use
-        seed: of the draws
+        cannot_link: pairs that are never one person, or simultaneous, as of run
+        center_cameras: subtract each camera's mean feature before comparing, as of run
+        linking: how tracklets will be linked by run
+        half_range: places apart at most, as run will count noise
+        metric: how run will compare features
+        seed: of the random draws of tracklets
     """
     from dataclasses import asdict
     from tempfile import TemporaryDirectory

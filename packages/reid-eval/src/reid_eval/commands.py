@@ -82,9 +82,9 @@ def compare(first: str, second: str, level: float = LEVEL, seed: int = 0) -> Non
 
     Args:
         first: JSON file that `run --json` wrote
-        second: another one
+        second: JSON file of the other result
         level: of the confidence intervals
-        seed: of resampling
+        seed: of the resampling of queries
     """
     from reid_eval.publishing import print_comparison
 

@@ -20,10 +20,14 @@ class VILLSConfig:
         head_hidden: width of the heads' MLPs (DINO: 2,048).
         head_bottleneck: channels before the prototypes (DINO: 256).
         embedding: channels of the alignment space (not specified in the paper; DINO's bottleneck).
-        feature_weight, masking_weight, koleo_weight, alignment_weight: lambda_1..4 of Eq. 12 (4.3.2: 1, 1, 3
-            and 2).
-        student_temperature, teacher_temperature, centre_momentum: DINO's 0.1, 0.04 and 0.9.
-        alignment_temperature: CLIP's 0.07, learnt.
+        feature_weight: lambda_1 of Eq. 12, weight of the feature loss (4.3.2: 1).
+        masking_weight: lambda_2 of Eq. 12, weight of the masking loss (4.3.2: 1).
+        koleo_weight: lambda_3 of Eq. 12, weight of the KoLeo loss (4.3.2: 3).
+        alignment_weight: lambda_4 of Eq. 12, weight of the video-image alignment (4.3.2: 2).
+        student_temperature: softmax temperature of the student's outputs (DINO: 0.1).
+        teacher_temperature: softmax temperature of the teacher's outputs (DINO: 0.04).
+        centre_momentum: of the running mean that centres the teacher's outputs (DINO: 0.9).
+        alignment_temperature: where the learnt temperature of the alignment begins (CLIP: 0.07).
         alignment_heads: "own" aligns videos and frames in a space of its own, by a head for each; "all" by
             the outputs of the feature and the masking heads, the mean of both (Eq. 11's "all heads").
         momentum: of the teacher at the first step, 1 at the last by a cosine (DINO: 0.996).
@@ -56,13 +60,15 @@ class CIONConfig:
     """Settings of CION's objective.
 
     Attributes:
-        prototypes: K (DINO: 65,536).
+        prototypes: K of the head (DINO: 65,536).
         head_hidden: width of the head's MLP (DINO: 2,048).
         head_bottleneck: channels before the prototypes (DINO: 256).
         head_batch_norm: whether the head's MLP has batch norms (DINO and CION: no); short trainings from
             random weights need them.
         weighting: "paper" (Eq. 9) or "released", see `IdentityGuidedLoss`.
-        student_temperature, teacher_temperature, centre_momentum: DINO's 0.1, 0.04 and 0.9.
+        student_temperature: softmax temperature of the student's outputs (DINO: 0.1).
+        teacher_temperature: softmax temperature of the teacher's outputs (DINO: 0.04).
+        centre_momentum: of the running mean that centres the teacher's outputs (DINO: 0.9).
         momentum: of the teacher at the first step, 1 at the last by a cosine (DINO: 0.996).
         freeze_prototypes_steps: steps in which the prototypes don't learn (DINO: the first epoch).
 

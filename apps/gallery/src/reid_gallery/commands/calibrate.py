@@ -30,7 +30,7 @@ def calibrate(
         method: logistic (two parameters) or isotonic (any rising curve, for many people)
         far: false accept rates of pairs; 0.01 and 0.001 by default
         fpir: false positive rates of searches of people who aren't there; 0.1 and 0.01 by default
-        seed: of bootstrap and draws
+        seed: of the bootstrap and of the draws of pairs
     """
     from reid_gallery.calibrating import calibrate_folder, describe
 

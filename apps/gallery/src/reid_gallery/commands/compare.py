@@ -22,8 +22,8 @@ def compare(
             first.
         data: data sets to try them on: manifest files with queries and gallery, folders of persons, or
             READER:FOLDER.
-        out: folder to write.
-        batch_size: images at a time.
+        out: folder to write the tables and the page to.
+        batch_size: images that are embedded at a time.
         device: where models run; exported ones run on the CPU.
         tracking_uri: MLflow store to log to, such as sqlite:///runs/mlflow.db; nothing is logged without.
     """

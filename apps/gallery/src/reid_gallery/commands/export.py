@@ -24,7 +24,7 @@ def export(
 
     Args:
         model: model folder, or a hub's id.
-        out: folder to write.
+        out: folder to write the exported model to.
         format: onnx (extra onnx), openvino (extras onnx and openvino) or torchscript.
         precision: fp32, fp16 or int8.
         tracklets: export clips, of a model that takes both images and clips; score tracklets where data
@@ -33,7 +33,7 @@ def export(
             READER:FOLDER.
         calibration: images that int8 takes ranges from, a manifest file or a folder of persons; by default
             the training images of --data.
-        batch_size: images at a time.
+        batch_size: images that are embedded at a time.
     """
     import json
 

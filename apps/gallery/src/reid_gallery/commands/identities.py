@@ -62,7 +62,7 @@ def identities(
         half_range: tracklets to either side that one is compared with; of more, videos are put in an order
             first.
         links: uncertain ones on the page, at most.
-        seed: of the draws.
+        seed: of the random draws of pairs.
         device: where the detector runs; the model takes a GPU if there is one.
         ray: address of a Ray cluster that does the work, such as auto; all nodes must see the same files.
     """

@@ -24,7 +24,7 @@ def search(
 
     Args:
         gallery: folder that `reid-gallery index` wrote
-        queries: image files
+        queries: image files of the people to look for
         k: answers per query
         model: where the gallery's model is, if it was moved
         calibration: file of `reid-gallery calibrate`; calibration.json in the model's folder by default

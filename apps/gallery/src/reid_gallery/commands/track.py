@@ -22,10 +22,10 @@ def track(
     tracks.npy, one row per track (extra track).
 
     Args:
-        video: video file.
+        video: video file to track people in.
         boxes: MOT challenge's text file: frame, track (-1 where unknown), left, top, width, height,
             confidence; frames and pixels from 1, and from 0 in what is written.
-        out: folder to write.
+        out: folder to write the tracklets to.
         model: model folder, hub's id or exported file.
         margin: added to a box on each side, as a part of its width and height.
         min_confidence: boxes of less are left out.

@@ -37,7 +37,7 @@ class Settings:
     lr: float = 3.5e-4
     """Highest learning rate, reached after the warm-up."""
     momentum: float = 0.9
-    """Momentum of SGD."""
+    """Momentum of SGD, which AdamW does not use."""
     nesterov: bool = False
     """Whether SGD's momentum is Nesterov's."""
     weight_decay: float = 0.04
@@ -122,7 +122,7 @@ class TrainConfig(Settings):
     devices: int | str = 1
     """Devices on each machine, or auto."""
     num_nodes: int = 1
-    """Machines."""
+    """Number of machines."""
     strategy: str = "auto"
     """Lightning's strategy: auto, ddp, ddp_find_unused_parameters_true, fsdp, ..."""
     workers: int = 0
