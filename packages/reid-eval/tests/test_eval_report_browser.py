@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from reid_eval import evaluate
+from reid_eval.cameras import camera_pairs
 from reid_eval.figures import cmc_figure
 from reid_eval.report import Answer, RankedQuery, write_report
 from reid_eval.report_tables import format_value
@@ -30,11 +31,40 @@ CELLS = (
     "[...document.querySelectorAll('#metrics td')].map(c => [c.dataset.metric, c.dataset.value, c.innerText])"
 )
 IMAGES = "[...document.images].map(image => image.naturalWidth)"
+CONTRASTS = """
+(() => {
+  const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
+  const over = ([r, g, b, a = 1], under) => [r, g, b].map((c, i) => a * c + (1 - a) * under[i]);
+  const light = rgb => {
+    const [r, g, b] = rgb.map(c => c / 255).map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = node => {
+    if (!node) return [255, 255, 255];
+    return over(parse(getComputedStyle(node).backgroundColor), ground(node.parentElement));
+  };
+  const found = {};
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const node = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim()) continue;
+    const back = ground(node), front = over(parse(getComputedStyle(node).color), back);
+    const [high, low] = [light(front), light(back)].sort((a, b) => b - a);
+    found[texts.currentNode.data.trim()] = (high + 0.05) / (low + 0.05);
+  }
+  return found;
+})()
+"""
+"""Text -> contrast with what is behind it, as WCAG 2 defines it."""
+AA = 4.5
+"""Least contrast of text, level AA of WCAG 2."""
+PHONE = 375
+"""Width of a small phone, CSS pixels."""
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
-    """A function from an address and JavaScript to its value there, and the addresses the page asked for."""
+    """A function from address, script and a phone's width to the value, and what the page asked for."""
     profile = tmp_path_factory.mktemp("chromium")
     flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     flags += ["--remote-debugging-port=0", f"--user-data-dir={profile}"]
@@ -51,14 +81,16 @@ def opened(tmp_path_factory):
             assert time.monotonic() < deadline, f"Chromium did not start within {SECONDS} s"
             time.sleep(0.1)
         port = note.read_text().splitlines()[0]
-        yield lambda address, script: asyncio.run(asyncio.wait_for(_open(port, address, script), SECONDS))
+        yield lambda address, script, width=None: asyncio.run(
+            asyncio.wait_for(_open(port, address, script, width), SECONDS)
+        )
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(browser.pid, 9)
         browser.wait()
 
 
-async def _open(port, address, script):
+async def _open(port, address, script, width):
     pages = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=SECONDS))
     page = next(target for target in pages if target["type"] == "page")
     async with aiohttp.ClientSession() as session, session.ws_connect(page["webSocketDebuggerUrl"]) as socket:
@@ -76,6 +108,11 @@ async def _open(port, address, script):
             return (await until(lambda message: message.get("id") == number))["result"]
 
         await call("Page.enable")
+        if width is not None:
+            screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+            await call("Emulation.setDeviceMetricsOverride", **screen)
+        else:
+            await call("Emulation.clearDeviceMetricsOverride")
         await call("Network.enable")
         await call("Page.navigate", url=address)
         if not any(event.get("method") == "Page.loadEventFired" for event in events):
@@ -97,11 +134,21 @@ def report(tmp_path_factory):
         rng.normal(size=(40, 4)), rng.normal(size=(40, 4)), pids, pids, zero, zero + 1, far=(1e-2, 1e-1)
     )
     grey = np.full((64, 32, 3), 127, np.uint8)
+    sides = {
+        f"{side}_{name}": value
+        for side in ("query", "gallery")
+        for name, value in (
+            ("features", rng.normal(size=(40, 4))),
+            ("pids", pids),
+            ("camids", rng.integers(1, 9, 40)),
+        )
+    }
     path = write_report(
         tmp_path_factory.mktemp("report") / "report.html",
         {"image": result},
         figures={"CMC": cmc_figure({"image": result})},
         lists={"Worst queries": [RankedQuery(grey, "person 1", [Answer(grey, True), Answer(grey, False)])]},
+        cameras={"From camera to camera": camera_pairs(sides)},
     )
     return path, result
 
@@ -118,6 +165,41 @@ def test_every_picture_is_shown_and_nothing_is_loaded_but_the_page(opened, repor
     widths, asked = opened(path.as_uri(), IMAGES)
     assert len(widths) == 4 and all(widths)
     assert [address for address in asked if not address.startswith("data:")] == [path.as_uri()]
+
+
+def test_every_text_has_the_contrast_of_level_aa(opened, report):
+    found, _ = opened(report[0].as_uri(), CONTRASTS)
+    assert len(found) > 50 and {text: ratio for text, ratio in found.items() if ratio < AA} == {}
+
+
+def test_a_pale_text_would_be_noticed(opened, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text('<body><p style="color: #999">pale<p style="background: rgb(0 0 0 / .1)">dark')
+    found, _ = opened(page.as_uri(), CONTRASTS)
+    assert found["pale"] == pytest.approx(2.85, abs=0.01) and found["dark"] == pytest.approx(16.7, abs=0.1)
+
+
+def test_it_opens_at_the_width_of_a_phone_and_wide_tables_scroll_by_themselves(opened, report):
+    script = (
+        "[document.scrollingElement.scrollWidth, innerWidth, document.querySelector('.wide').scrollWidth]"
+    )
+    (page, phone, _), _ = opened(report[0].as_uri(), script, PHONE)
+    assert phone == PHONE and page <= PHONE
+    regions = "[...document.querySelectorAll('.wide, .ranked')].map(node => [node.tabIndex, node.ariaLabel])"
+    found, _ = opened(report[0].as_uri(), regions)
+    assert found and all(index == 0 and label for index, label in found)  # a keyboard scrolls them, too
+
+
+def test_headings_go_down_one_level_and_pictures_and_cells_say_what_they_are(opened, report):
+    headings = "[...document.querySelectorAll('h1, h2, h3')].map(node => [node.tagName, node.innerText])"
+    found, _ = opened(report[0].as_uri(), headings)
+    assert [level for level, _ in found] == ["H1"] + ["H2"] * (len(found) - 1)
+    names = {text for _, text in found}
+    assert {"Models and their uncertainty, %", "From camera to camera", "Figures", "Worst queries"} <= names
+    texts, _ = opened(report[0].as_uri(), "[...document.images].map(image => image.alt)")
+    assert texts == ["CMC", "query: person 1", "answer 1, right", "answer 2, wrong"]
+    scopes, _ = opened(report[0].as_uri(), "[...document.querySelectorAll('th')].every(cell => cell.scope)")
+    assert scopes
 
 
 def test_a_page_that_loads_something_would_be_noticed(opened, tmp_path):
