@@ -38,7 +38,7 @@ def convert_weights(file: Path, out: Path) -> Path:
 
 
 def describe_clusters(folder: Path) -> dict[str, float]:
-    """Of a run's last round: pairwise scores of its clusters, and how many of them hold images of both views."""
+    """Of a run's last round: pairwise scores of its clusters, and how many hold images of both views."""
     rows = pd.read_parquet(folder / "prepare" / "data.target.parquet").query("split == 'train'")
     labels = np.load(sorted((folder / "target" / "rounds").glob("round_*/clusters/labels.npy"))[-1])
     views = rows[labels >= 0].groupby(labels[labels >= 0])["camid"].nunique()
