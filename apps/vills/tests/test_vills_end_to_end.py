@@ -271,6 +271,21 @@ def test_models_kept_after_epochs_are_scored_and_drawn_in_one_figure(tiny, tmp_p
         main(["curves", str(tiny.folder), "--out", str(tmp_path / "none.png"), "--traceback"])
 
 
+def test_curves_of_several_runs_are_lines_of_one_figure(tmp_path, monkeypatch):
+    for run, model in (("image_only", "pretrained"), ("vanilla", "scratch")):
+        epochs = {epoch: {"image": {"rank_1": 0.5}} for epoch in ("1", "2")}
+        (tmp_path / run / "evaluate").mkdir(parents=True)
+        (tmp_path / run / "evaluate" / "results.json").write_text(json.dumps({model: {"epochs": epochs}}))
+    figures = []
+    monkeypatch.setattr("reid_eval.figures.save_figure", lambda figure, path: figures.append(figure))
+    runs = [str(tmp_path / run) for run in ("image_only", "vanilla")]
+    assert main(["curves", *runs, "--out", str(tmp_path / "s2.png")]) == 0
+    [figure] = figures
+    [axes] = figure.axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert lines == dict.fromkeys(("image_only", "vanilla"), [[1, 50], [2, 50]])
+
+
 @pytest.mark.slow
 def test_a_cnn_without_attention_is_fine_tuned_and_scored(tiny):
     options = [

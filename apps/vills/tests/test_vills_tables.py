@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,8 @@ SMALL = {
     "pretrain.train.steps": "2",
     "finetune.train.steps": "2",
 }
-LIKE_LAMBDA_2 = ("lambda_3", "lambda_4")
-"""Sweeps that differ from lambda_2's in their numbers alone."""
+SWEEPS = ("lambda_3", "lambda_4")
+"""Of these the first and the last weight are run, on one target: lambda_2's sweeps are run whole on both."""
 
 
 def picture(path, person, outfit=0):
@@ -170,7 +171,7 @@ def test_there_is_a_command_for_each_table_and_its_configurations_are_there():
         assert all((CONFIGS / file.name).is_file() for file in files)
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if not name.startswith(LIKE_LAMBDA_2)])
+@pytest.mark.parametrize("name", [name for name in TABLES if not name.startswith(SWEEPS)])
 def test_each_table_runs_and_has_numbers_of_all_its_metrics(ablate, monkeypatch, name):
     if not TABLES[name].rows:
         pytest.skip("a figure with a command of its own")
@@ -183,6 +184,30 @@ def test_each_table_runs_and_has_numbers_of_all_its_metrics(ablate, monkeypatch,
             epochs = metric.startswith("epochs/")  # two steps are less than three epochs
             assert epochs or line[metric], f"{row.title} has no {metric}"
             assert line[f"{metric} (paper)"] == row.format_number(metric)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("lambda_3_market1501", [(1.0, 0.1, 0.0), (1.0, 10.0, 0.0)]),
+        ("lambda_4_market1501", [(1.0, 3.0, 0.5), (1.0, 3.0, 10.0)]),
+    ],
+)
+def test_the_ends_of_a_sweep_pre_train_with_their_weights_and_have_numbers(
+    ablate, monkeypatch, name, weights
+):
+    table = TABLES[name]
+    table = replace(table, rows=[table.rows[0], table.rows[-1]])
+    monkeypatch.setitem(TABLES, name, table)
+    lines, runs = ablate(name)
+    used = []
+    for line, row in zip(lines, table.rows, strict=True):
+        for metric in table.metrics:
+            assert line[metric] and line[f"{metric} (paper)"] == row.format_number(metric)
+        record = json.loads((runs / line["run"] / "pretrain" / "stage.json").read_text())
+        objective = record["section"]["pretrain"]["objective"]
+        used.append(tuple(objective[f"{loss}_weight"] for loss in ("masking", "koleo", "alignment")))
+    assert used == weights
 
 
 def features(folder, side):
