@@ -37,6 +37,7 @@ def main(config: Path, output: Path, targets: dict[str, float], seeded: tuple[st
         seeded: further options that get the seed's number (a split's, a world's).
     """
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="the caller's, who has chosen `config` by it")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmarks")
     parser.add_argument("--output", type=Path, default=output)

@@ -12,7 +12,6 @@ if not any(word.startswith("--data.root") for word in sys.argv):
     print("skipped: give --data.root, the folder of PKU-Reid (it can't be part of the repository)")
     sys.exit()
 small = "--small" in sys.argv
-sys.argv = [word for word in sys.argv if word != "--small"]
 name = "pku_reid_small" if small else "pku_reid"
 main(
     ROOT / f"apps/vills/configs/{name}.yaml",
