@@ -94,7 +94,9 @@ def bright(frames):
         yield np.array([[right.min(), down.min(), right.max() + 1, down.max() + 1]], float), np.array([0.9])
 
 
-def test_tracklets_out_of_raw_video_are_a_source(tiny, tmp_path):
+@pytest.fixture()
+def videos(tmp_path):
+    """A folder of one video, in which one person walks."""
     (tmp_path / "videos").mkdir()
     with av.open(str(tmp_path / "videos" / "walk.mp4"), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
@@ -104,12 +106,31 @@ def test_tracklets_out_of_raw_video_are_a_source(tiny, tmp_path):
             image[8:56, 10 + 2 * frame : 34 + 2 * frame] = 230
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
+    return tmp_path / "videos"
+
+
+def test_tracklets_out_of_raw_video_are_a_source(tiny, tmp_path, videos):
     tracks = extract_tracklets(
-        tmp_path / "videos", tmp_path / "tracks", lambda frames: list(bright(frames)), progress=False
+        videos, tmp_path / "tracks", lambda frames: list(bright(frames)), progress=False
     )
     source = f"{{name: {tmp_path}/tracks/manifest.parquet}}"
     _, pool = pre_train(tiny, source, "raw")
     assert not len(pool.images) and [len(rows) for rows in pool.videos] == [len(tracks)]
+
+
+def test_raw_video_is_tracked_by_a_stage_and_pre_trained_on(tiny, tmp_path, videos, monkeypatch):
+    monkeypatch.setattr("reid_core.video.PersonDetector", lambda weights: lambda frames: list(bright(frames)))
+    (tmp_path / "detector.pth").write_bytes(b"weights")
+    options = ["--data.pretrain", "[]", "--name", "tracked", *ONE_STEP, "--data.raw.root", str(videos)]
+    with pytest.raises(FileNotFoundError, match=r"data.raw.detector: there is no file ''"):
+        RECIPE.check(tiny.config(*options))
+    config = tiny.config(*options, "--data.raw.detector", str(tmp_path / "detector.pth"))
+    summaries = run(RECIPE, config)
+    assert summaries["tracklets"]["tracklets"] == 1 and summaries["pretrain"]["videos"] == 1
+    assert summaries["lse"]["images"] == summaries["tracklets"]["images"] > config.pretrain.frames
+    assert summaries["pretrain"]["sources"] == ["raw video"] and summaries["pretrain"]["steps"] == 1
+    images = tiny.config(*options, "--pretrain.video_batch", "0")
+    assert "tracklets" not in {stage.name for stage in RECIPE.stages(images)}
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ APP = recipes.App(
     recipe="vills.recipe:RECIPE",
     stages={
         "prepare": "read the sources into manifests",
+        "tracklets": "track raw video, where there is some (data.raw)",
         "lse": "segment every image that is pre-trained on (runs earlier stages first)",
         "pretrain": "pre-train (runs earlier stages first)",
         "finetune": "fine-tune (runs earlier stages first)",

@@ -27,6 +27,20 @@ class PoolSource(Source):
 
 
 @dataclass
+class RawVideo:
+    """Video to be tracked, whose tracklets are pre-trained on (VILLS 4.1: Kinetics-700)."""
+
+    root: str = ""
+    """Folder of videos, at any depth."""
+    detector: str = ""
+    """Weights of torchvision's fasterrcnn_resnet50_fpn_v2."""
+    confidence: float = 0.8
+    """Least mean score of a kept track's boxes (VILLS 4.1)."""
+    min_frames: int = 8
+    """Shortest tracklet that is kept (VILLS trains on 8 frames)."""
+
+
+@dataclass
 class DataConfig:
     """Where images and videos come from."""
 
@@ -44,6 +58,9 @@ class DataConfig:
     """Whether a pid means the same person in image and video (one data set, or one world)."""
     pretrain: list[PoolSource] = field(default_factory=list)
     """Further unlabeled sources: single images are pre-trained on as images, sub-folders as videos."""
+    raw: RawVideo | None = None
+    """Raw video to pre-train on besides; None for none. Of much video, several processes of
+    `reid-data tracklets` make a manifest that is one of `pretrain`."""
     pretrain_splits: list[str] = field(default_factory=lambda: ["train"])
     """Splits of image and video that are pre-trained on, without their labels; [] keeps them out (VILLS 4.1
     pre-trains on unlabeled data alone)."""

@@ -30,6 +30,7 @@ from vills.config import (
 from vills.model import check_model
 from vills.modes import Evaluation
 from vills.sources import (
+    RAW,
     TEST_SPLITS,
     count_pool,
     find_lacks,
@@ -42,6 +43,8 @@ from vills.stages.evaluate import evaluate, print_table
 from vills.stages.finetune import FineTuning, finetune
 from vills.stages.lse import RegionCache, check_areas, extract_regions
 from vills.stages.pretrain import PreTraining, pretrain
+from vills.stages.tracklets import DETECTOR, VIDEOS, Tracking, track_persons
+from vills.stages.tracklets import STAGE as TRACKLETS
 
 
 def _stages(config: Config) -> list[Stage]:
@@ -49,10 +52,12 @@ def _stages(config: Config) -> list[Stage]:
     before, tune = config.pretrain, config.finetune
     pool = find_pool(config)
     reads: dict[str, Parts] = {PREPARE: pool_reads(config)}
+    tracked = _tracklets(config) if any(one.source == RAW for one in pool.parts) else []
+    reads |= {stage.name: None for stage in tracked}
     segmented = replace(pool, parts=[replace(one, repeat=1) for one in pool.parts])
     wanted = areas(config)
     labelled = [name for name, splits in sources(config).needed.items() if "train" in splits]
-    result = [sources(config).stage()]
+    result = [sources(config).stage(), *tracked]
     if wanted and not all(one.regions for one in pool.parts):
         work = partial(extract_regions, ray=config.lse.ray)
         result.append(Stage("lse", work, RegionCache(segmented, replace(config.lse, ray=None)), reads))
@@ -101,6 +106,16 @@ def _stages(config: Config) -> list[Stage]:
         )
     )
     return result
+
+
+def _tracklets(config: Config) -> list[Stage]:
+    """The stage that tracks raw video, where there is some."""
+    raw = config.data.raw
+    if raw is None:
+        return []
+    files, folders = {DETECTOR: Path(raw.detector)}, {VIDEOS: Path(raw.root)}
+    section = Tracking(raw.confidence, raw.min_frames)
+    return [Stage(TRACKLETS, track_persons, section, {}, files, folders)]
 
 
 def _fine_tuning(config: Config, variant: str) -> FineTuning:
@@ -167,8 +182,15 @@ def _check(config: Config) -> None:
     data, tune, before = config.data, config.finetune, config.pretrain
     if data.mix is not None and not config.variants:
         raise ValueError("data.mix has nothing to train on: give data.image or data.video besides")
-    if not (data.image or data.video or data.pretrain):
-        raise ValueError("data.image, data.video and data.pretrain are all missing: give at least one source")
+    if not (data.image or data.video or data.pretrain or data.raw):
+        raise ValueError("data.image, video, pretrain and raw are all missing: give at least one source")
+    if data.raw is not None and not Path(data.raw.root).is_dir():
+        raise FileNotFoundError(f"data.raw.root: there is no folder {data.raw.root!r}; give one of videos")
+    if data.raw is not None and not Path(data.raw.detector).is_file():
+        raise FileNotFoundError(
+            f"data.raw.detector: there is no file {data.raw.detector!r}; give weights of torchvision's "
+            "fasterrcnn_resnet50_fpn_v2"
+        )
     pretrains = _pretrains(config)
     for name, path in (("pretrain.checkpoint", before.checkpoint), ("finetune.checkpoint", tune.checkpoint)):
         if path is not None and not Path(path).is_file():

@@ -12,6 +12,8 @@ from reid_core.recipe.rows import part
 from reid_core.recipe.sources import Source, Sources
 from vills.config import Config
 
+RAW = "data.raw"
+"""The source that no reader reads: raw video, which a stage of its own makes tracklets of."""
 TEST_SPLITS = ("query", "gallery")
 LABELLED_SPLITS = ("train", *TEST_SPLITS)
 
@@ -115,6 +117,8 @@ def find_pool(config: Config) -> Pooled:
         for name, source, splits, as_images, as_videos in chosen
         if source is not None
     ]
+    if videos and data.raw is not None:
+        parts.append(Part(RAW, (), images=False, videos=True, repeat=1, regions=False))
     return Pooled(parts, images, videos, before.track_frames)
 
 
@@ -137,7 +141,7 @@ def region_folders(config: Config) -> dict[str, Path]:
     """
     data, name = config.data, config.pretrain.regions
     named = {"data.image": data.image, "data.video": data.video}
-    named |= {f"data.pretrain.{number}": source for number, source in enumerate(data.pretrain)}
+    named |= {f"data.pretrain.{number}": source for number, source in enumerate(data.pretrain)} | {RAW: None}
     folders: dict[str, Path] = {}
     for one in find_pool(config).parts:
         source = named[one.source]
@@ -166,11 +170,12 @@ def pool_reads(config: Config) -> list[str]:
         ... )
         ['data.image/train', 'data.pretrain.0/*']
     """
-    return [part(one.source, split) for one in find_pool(config).parts for split in one.splits or ("*",)]
+    read = [one for one in find_pool(config).parts if one.source != RAW]
+    return [part(one.source, split) for one in read for split in one.splits or ("*",)]
 
 
 def count_pool(config: Config, rows: Callable[..., Manifest]) -> dict[str, Count]:
-    """What pre-training draws from each source; batches of 0 leave images or videos out.
+    """What pre-training draws from each source but raw video; batches of 0 leave images or videos out.
 
     Args:
         config: the whole configuration.
@@ -180,7 +185,7 @@ def count_pool(config: Config, rows: Callable[..., Manifest]) -> dict[str, Count
         Source -> its images and videos, without repetitions.
     """
     pool, counts = find_pool(config), {}
-    for one in pool.parts:
+    for one in (each for each in pool.parts if each.source != RAW):
         manifest = rows(one.source, *one.splits)
         tracklets = manifest.tracklets() if one.videos else []
         images = len(manifest) - sum(map(len, tracklets)) if one.images else 0
@@ -209,6 +214,6 @@ def find_lacks(config: Config, counts: Mapping[str, Count]) -> list[str]:
     elif images == ["data.image"]:
         why = others if config.data.pretrain else "data.pretrain is empty"
         lacks.append(f"pre-training's images come from labelled data alone (data.image): {why}")
-    if before.video_batch and not videos:
+    if before.video_batch and not videos and config.data.raw is None:
         lacks.append(f"pretrain.video_batch={before.video_batch}, but no source has a video")
     return lacks
