@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from reid_core.data.samplers import Batches, Draw, mix, permutation
+from reid_core.data.samplers import Draw, ShuffledBatches, permutation
 
 
-class GroupBatches(Batches):
+class GroupBatches(ShuffledBatches):
     """Batches of P groups of K tracklets of one person, all groups once per epoch.
 
     A person's tracklets are shuffled and cut into groups of K in each epoch; what remains is left out, and a
@@ -44,15 +44,14 @@ class GroupBatches(Batches):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        super().__init__(steps)
+        super().__init__(steps, seed, rank, world_size)
         people, starts, counts = np.unique(np.sort(pids), return_index=True, return_counts=True)
         order = np.argsort(pids, kind="stable")
         self._rows = {
             int(pid): order[start : start + count]
             for pid, start, count in zip(people, starts, counts, strict=True)
         }
-        self.identities, self.instances, self.seed = identities, instances, seed
-        self.rank, self.world_size = rank, world_size
+        self.identities, self.instances = identities, instances
         groups = int((np.maximum(counts, instances) // instances).sum())
         self.steps_per_epoch = groups // identities
         if not self.steps_per_epoch or identities % world_size:
@@ -60,18 +59,18 @@ class GroupBatches(Batches):
                 f"identities={identities}: expected a multiple of {world_size} processes, and no more than "
                 f"the {groups} groups of {instances} tracklets that there are"
             )
-        self._epoch, self._groups = -1, np.empty((0, instances), dtype=np.int64)
+        self._grouped, self._groups = -1, np.empty((0, instances), dtype=np.int64)
 
     def batch(self, step: int) -> list[Draw]:
         """This rank's draws of a step, group by group."""
         epoch, within = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._groups = epoch, self._group(epoch)
+        if epoch != self._grouped:
+            self._grouped, self._groups = epoch, self._group(epoch)
         local = self.identities // self.world_size
         first = self.rank * local
         start = within * self.identities + first
-        rows = self._groups[start : start + local].reshape(-1).tolist()
-        return [Draw(row, mix(self.seed, step, first * self.instances + i)) for i, row in enumerate(rows)]
+        rows = self._groups[start : start + local].reshape(-1)
+        return self.draws(step, rows, first * self.instances)
 
     def _group(self, epoch: int) -> np.ndarray:
         """Rows of all groups of an epoch, in their order, int64 [groups K]."""
@@ -81,4 +80,4 @@ class GroupBatches(Batches):
             whole = max(1, len(rows) // self.instances) * self.instances
             groups.append(np.resize(shuffled, whole).reshape(-1, self.instances))
         found = np.concatenate(groups)
-        return found[permutation(len(found), self.seed, epoch)]
+        return found[self.order(len(found), epoch)]

@@ -8,7 +8,7 @@ from .manifest import Manifest, ManifestError
 from .pool import Pool, PoolPart, build_pool
 from .readers import READERS, ReaderError, read
 from .readiness import Gaps, find_gaps
-from .samplers import Batches, CameraPKBatches, Draw, PKBatches, RandomBatches
+from .samplers import Batches, CameraPKBatches, Draw, PKBatches, RandomBatches, ShuffledBatches
 from .streaming import ShardBatches
 from .transforms import eval_transform, resize, ssl_transform, train_transform
 
@@ -30,6 +30,7 @@ __all__ = [
     "RandomBatches",
     "ReaderError",
     "ShardBatches",
+    "ShuffledBatches",
     "TrackletDataset",
     "UnreachableImage",
     "UnreadableImage",

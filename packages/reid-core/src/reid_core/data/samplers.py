@@ -80,8 +80,18 @@ class Batches:
         raise NotImplementedError
 
 
-class _Shuffled(Batches):
-    """Batches of a pool that is gone through in a new order each epoch, a slice for each rank."""
+class ShuffledBatches(Batches):
+    """Batches of a pool that is gone through in a new order each epoch, a slice for each rank; a base class.
+
+    Args:
+        steps: batches in all.
+        seed: of the order and of the draws' seeds.
+        rank: of this process.
+        world_size: number of processes.
+
+    >>> ShuffledBatches(steps=1, seed=0, rank=0, world_size=1).draws(0, np.array([7]), first=0)[0].index
+    7
+    """
 
     def __init__(self, steps: int, seed: int, rank: int, world_size: int) -> None:
         super().__init__(steps)
@@ -91,18 +101,19 @@ class _Shuffled(Batches):
         self._epoch = -1
         self._order = np.empty(0, dtype=np.int64)
 
-    def _permutation(self, size: int, epoch: int) -> np.ndarray:
-        """The epoch's permutation; only the latest is kept (34 MB for 4.2 million rows)."""
+    def order(self, size: int, epoch: int) -> np.ndarray:
+        """The order of `size` things in an epoch, int64 [size]; only the latest is kept (34 MB of 4.2 M)."""
         if epoch != self._epoch:
             self._order, self._epoch = permutation(size, self.seed, epoch), epoch
         return self._order
 
-    def _draws(self, step: int, rows: np.ndarray, first: int) -> list[Draw]:
+    def draws(self, step: int, rows: np.ndarray, first: int) -> list[Draw]:
+        """Rows with seeds of their own; `first` is the place of the first one in the global batch."""
         # The seed depends on the place in the *global* batch: the number of ranks changes nothing.
         return [Draw(row, mix(self.seed, step, first + i)) for i, row in enumerate(rows.tolist())]
 
 
-class RandomBatches(_Shuffled):
+class RandomBatches(ShuffledBatches):
     """Shuffled batches over a pool; an epoch is one pass, reshuffled each time.
 
     The last batch of an epoch is filled up from the epoch's beginning, so that a batch never holds a row
@@ -145,10 +156,10 @@ class RandomBatches(_Shuffled):
         local = self.batch_size // self.world_size
         first = self.rank * local
         positions = (within * self.batch_size + first + np.arange(local)) % self.size
-        return self._draws(step, self._permutation(self.size, epoch)[positions], first)
+        return self.draws(step, self.order(self.size, epoch)[positions], first)
 
 
-class PKBatches(_Shuffled):
+class PKBatches(ShuffledBatches):
     """Batches of P identities with K images each, for batch-hard triplets (Hermans et al., arXiv:1703.07737).
 
     An epoch is one pass over the identities. An identity's images are gone through K at a time over the
@@ -209,12 +220,12 @@ class PKBatches(_Shuffled):
         local = self.identities // self.world_size
         first = self.rank * local
         places = within * self.identities + first + np.arange(local)
-        order = self._permutation(len(self.pids), epoch)
+        order = self.order(len(self.pids), epoch)
         rows = [
             self._instances(int(order[place % len(order)]), epoch, int(place // len(order)))
             for place in places
         ]
-        return self._draws(step, np.concatenate(rows), first * self.instances)
+        return self.draws(step, np.concatenate(rows), first * self.instances)
 
     def _instances(self, identity: int, epoch: int, turn: int) -> np.ndarray:
         """The K rows of an identity; `turn` is 1 where it is drawn again to fill the epoch's last batch."""
@@ -288,12 +299,12 @@ class ImagePKBatches(PKBatches):
         local = self.identities // self.world_size
         first = self.rank * local
         rows = [self._around(step * self.identities + first + place) for place in range(local)]
-        return self._draws(step, np.concatenate(rows), first * self.instances)
+        return self.draws(step, np.concatenate(rows), first * self.instances)
 
     def _around(self, number: int) -> np.ndarray:
         """The K rows of the identity of the image that is drawn as the `number`-th of the training."""
         turn, place = divmod(number, len(self._rows))
-        image = int(self._permutation(len(self._rows), turn)[place])
+        image = int(self.order(len(self._rows), turn)[place])
         identity = int(np.searchsorted(self._starts, image, side="right")) - 1
         others = self._starts[identity] + permutation(int(self._counts[identity]), self.seed, number)
         return self._rows[np.resize([image, *others[others != image]], self.instances)]
