@@ -314,6 +314,18 @@ def test_compiled_without_a_graph_break_gives_the_same(name: str) -> None:
     torch.testing.assert_close(compiled(given, platform), encoder(given, platform), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "name", ["timm, DINOv2", *(pytest.param(name, marks=pytest.mark.slow) for name in ONE_EACH)]
+)
+def test_exported_it_takes_any_number_of_sets(name: str) -> None:
+    encoder = trained(attach(build(name), SMALL))
+    sets = {0: torch.export.Dim("batch")}
+    program = torch.export.export(encoder, (clips()[0],), dynamic_shapes=(sets,)).module()
+    for number in (1, 2, 3, 5):
+        given = torch.randn(number, 3, 3, *SIZE)
+        torch.testing.assert_close(program(given), encoder(given), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["timm Eva, EVA-02", "timm Eva, DINOv3", "timm Eva, mixed"])
 def test_prompts_of_eva_are_not_rotated(name: str) -> None:
     model = build(name)

@@ -59,7 +59,7 @@ class AdaptedBlock(nn.Module):
         if any(mask is not None for mask in (*masks, *map(called.get, MASKS))):
             raise ValueError("attn_mask: adapted blocks take no attention mask")
         positions = called.get(self.backbone.position_argument) if self.backbone.position_argument else None
-        prompts = self._prompts(len(tokens), platform)
+        prompts = self._prompts(tokens.shape[0], platform)
         attended = tokens + self.backbone.attention(self.block, tokens, prompts, positions)  # Eqs. 11, 17
         for name in self.places["attention"]:
             attended += getattr(self, name)(tokens, frames or 1)  # Eq. 16; in place, for memory's sake

@@ -54,7 +54,7 @@ class HuggingFaceCLIP(HuggingFace):
     def embed(self, model: Any, images: Tensor) -> tuple[Tensor, None]:
         tower = tower_of(model)
         patches = flatten_patches(tower.embeddings.patch_embedding(images))
-        tokens = torch.cat([tower.embeddings.class_embedding.expand(len(patches), 1, -1), patches], dim=1)
+        tokens = torch.cat([tower.embeddings.class_embedding.expand(patches.shape[0], 1, -1), patches], dim=1)
         return tower.pre_layrnorm(tokens + tower.embeddings.position_embedding.weight), None
 
     def head(self, model: Any, tokens: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class HuggingFaceViT(HuggingFace):
     def embed(self, model: Any, images: Tensor) -> tuple[Tensor, Sequence[Any] | None]:
         embeddings = model.embeddings
         patches = flatten_patches(embeddings.patch_embeddings.projection(images))
-        tokens = torch.cat([embeddings.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        tokens = torch.cat([embeddings.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         return embeddings.dropout(tokens + embeddings.position_embeddings), None
 
     def head(self, model: Any, tokens: Tensor) -> Tensor:

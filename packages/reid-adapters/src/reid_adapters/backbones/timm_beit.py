@@ -37,7 +37,7 @@ class TimmBeit(Timm):
 
     def embed(self, model: Any, images: Tensor) -> tuple[Tensor, Sequence[Tensor] | None]:
         patches = model.patch_embed(images)
-        tokens = torch.cat([model.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        tokens = torch.cat([model.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         if model.pos_embed is not None:
             tokens = tokens + model.pos_embed
         positions = None if model.rel_pos_bias is None else [model.rel_pos_bias()] * len(model.blocks)

@@ -50,7 +50,7 @@ class TorchvisionViT(Backbone):
 
     def embed(self, model: Any, images: Tensor) -> tuple[Tensor, None]:
         patches = model.conv_proj(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([model.class_token.expand(len(patches), -1, -1), patches], dim=1)
+        tokens = torch.cat([model.class_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         return model.encoder.dropout(tokens + model.encoder.pos_embedding), None
 
     def head(self, model: Any, tokens: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class VOLOEncoder(nn.Module):
         x = self.volo.pos_drop(x + resample_abs_pos_embed_nhwc(self.volo.pos_embed, [height, width]))
         for block in transformers:
             x = block(x)
-        x = torch.cat([self.volo.cls_token.expand(len(x), -1, -1), x.flatten(1, 2)], dim=1)
+        x = torch.cat([self.volo.cls_token.expand(x.shape[0], -1, -1), x.flatten(1, 2)], dim=1)
         for block in self.volo.post_network:
             x = block(x)
         x = self.volo.norm(x)
