@@ -100,7 +100,7 @@ def test_each_stage_has_a_nested_run_with_losses_and_pictures(tracked):
     assert {"id", "triplet", "accuracy"} <= set(nested["finetune/pretrained"].data.metrics)
     pictures = client.list_artifacts(parent.info.run_id, "figures")
     assert {file.path.removeprefix("figures/") for file in pictures} == {
-        *("cmc.png", "summary.png", "attention_image.png", "attention_clip.png"),
+        *("cmc.png", "summary.png", "losses.png", "attention_image.png", "attention_clip.png"),
         *("ranked_image.png", "ranked_video.png", "ranked_image_to_video.png"),
     }
 
