@@ -16,7 +16,7 @@ from typing import Any
 
 import timm
 import torch
-from _record import RESULTS, write_record
+from _record import RESULTS, REVISION, write_record
 from torch import nn
 
 from reid_adapters import VSLAConfig, attach
@@ -35,6 +35,7 @@ EXPORTS = (
     ("openvino", "fp32"),
     ("torchscript", "fp32"),
     ("onnx", "fp16"),
+    ("openvino", "fp16"),
     ("torchscript", "fp16"),
     ("onnx", "int8"),
     ("openvino", "int8"),
@@ -100,7 +101,8 @@ def measure(name: str, format: Any, precision: Any, data: DataSet, folder: Path)
     images = data.manifest.select("train").files
     file = export(model, folder, format, precision, tracklets=clips, calibration=images)
     proof = prove(model, load(file), file, data, batch_size=16)
-    return {"network": name, "format": format, "precision": precision} | proof.to_dict()
+    about = {"network": name, "format": format, "precision": precision, "revision": REVISION}
+    return about | proof.to_dict()
 
 
 def main() -> None:
@@ -121,7 +123,8 @@ def main() -> None:
                 try:
                     line = measure(name, format, precision, data, Path(folder, "exported"))
                 except ValueError as error:
-                    line = {"network": name, "format": format, "precision": precision, "error": str(error)}
+                    line = {"network": name, "format": format, "precision": precision, "revision": REVISION}
+                    line["error"] = str(error)
                 lines.append(line)
                 print({key: line.get(key) for key in ("network", "format", "precision", "error")}, flush=True)
                 print(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from reid_core.models import Preprocessing, export, load, save
+from reid_core.models import Preprocessing, export, exporting, load, save
 from reid_core.models.builders import build
 from reid_gallery.cli import main
 
@@ -41,6 +41,25 @@ def test_int8_without_images_is_refused_before_the_model_is_loaded(tmp_path, cap
     assert main(given) == 1
     said = capsys.readouterr().err
     assert "--calibration" in said and len(said.splitlines()) == 1
+
+
+def test_a_graph_that_ends_its_runtime_is_one_line_and_leaves_nothing(
+    tmp_path, people, save_model, monkeypatch, capsys
+) -> None:
+    (tmp_path / "library").mkdir()
+    stand_in = "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n"
+    (tmp_path / "library" / "openvino.py").write_text(stand_in)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "library"))
+    monkeypatch.setattr(exporting, "_write_onnx", lambda model, example, path: path.write_text("a graph"))
+    monkeypatch.setattr(exporting, "_write_openvino", lambda graph, path, half: path.write_text("a graph"))
+    monkeypatch.setattr(exporting, "quantize_onnx", lambda *_: None)
+    model, out = save_model(tmp_path / "model", 0), tmp_path / "out"
+    given = ["export", str(model), str(out), "--format", "openvino", "--precision", "int8"]
+    assert main([*given, "--calibration", str(people)]) == 1
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1 and str(model) in said
+    assert "ends the process on this graph (SIGSEGV); use --format onnx" in said
+    assert not out.exists() and not list(tmp_path.glob(".export-*"))
 
 
 ARCHITECTURES = {
@@ -79,7 +98,7 @@ def test_architectures_keep_their_features_and_map(tmp_path, people, name, forma
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["onnx", "openvino", "torchscript"])
-def test_a_set_encoder_of_vsla_keeps_its_features(tmp_path, format) -> None:
+def test_a_set_encoder_of_vsla_keeps_its_features_at_any_batch_size(tmp_path, format) -> None:
     adapters = pytest.importorskip("reid_adapters")
     timm = pytest.importorskip("timm")
     from reid_core.models import Embedder
@@ -90,6 +109,10 @@ def test_a_set_encoder_of_vsla_keeps_its_features(tmp_path, format) -> None:
     for parameter in encoder.parameters():  # adapters begin as the identity
         parameter.data += 0.02 * torch.randn_like(parameter)
     model = Embedder(encoder, Preprocessing(SIZE, frames=3))
-    clips = list(np.random.default_rng(0).integers(0, 256, (4, 3, 64, 32, 3), dtype=np.uint8))
     exported = load(export(model, tmp_path, format, tracklets=True))
-    np.testing.assert_allclose(exported.embed(clips), model.embed(clips), atol=1e-4)
+    assert exported.model.shape[0] is None
+    for sets in (1, 2, 3, 5):
+        clips = torch.randn(sets, 3, 3, *SIZE)
+        with torch.inference_mode():
+            expected = encoder(clips)
+        torch.testing.assert_close(exported.model(clips), expected, atol=1e-4, rtol=1e-4)

@@ -22,7 +22,7 @@ import pytest
 import torch
 from torch import nn
 
-from reid_core.video import read_mot, write_mot
+from reid_core.video import Detections, read_mot, write_mot
 from reid_gallery.cli import main
 from reid_gallery.identities.quality import Quality
 
@@ -197,6 +197,62 @@ def test_a_folder_of_other_settings_is_refused(world: Path, whole: Path, tmp_pat
     out = copy_parts(whole, tmp_path / "out")
     assert main([*command(world, out), "--images", "4"]) == 1
     assert "was begun with" in capsys.readouterr().err
+
+
+def test_cameras_and_starts_come_from_a_file(world: Path, whole: Path, tmp_path: Path, capsys: Any) -> None:
+    out, file = copy_parts(whole, tmp_path / "out"), tmp_path / "cameras.csv"
+    first, second = (f"{camera}/a.mp4" for camera in CAMERAS)
+    file.write_text(f"video,camera,start\n{first},north,0\n{second},south,100\n")
+    assert main(command(world, out, "--cameras", str(file))) == 0
+    table = pd.read_parquet(out / "tracklets.parquet")
+    assert dict(zip(table["video"], table["camera"], strict=True)) == {first: "north", second: "south"}
+    begins = table.groupby("camera")["start"].min()
+    assert begins["south"] - begins["north"] == pytest.approx(100) and begins["north"] < FRAMES / 10
+    file.write_text(f"video,camera\n{first},north\n")
+    capsys.readouterr()
+    assert main(command(world, out, "--cameras", str(file))) == 1
+    assert f"names no camera for {second}" in capsys.readouterr().err
+
+
+def test_a_detector_s_weights_find_the_people(
+    world: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """A stand-in for torchvision's detector that finds coats in front of grey."""
+    made = []
+
+    class Coats:
+        def __init__(self, *given: str) -> None:
+            made.append(given)
+
+        def __call__(self, frames: list[np.ndarray]) -> list[Detections]:
+            found = []
+            for frame in frames:
+                coat = np.r_[False, (np.ptp(frame, axis=2) > 60).mean(axis=0) > 0.4, False]
+                edges = np.flatnonzero(coat[1:] != coat[:-1]).reshape(-1, 2)
+                boxes = np.array([(left, 8, right, 56) for left, right in edges], dtype=np.float32)
+                found.append(Detections(boxes, np.full(len(boxes), 0.95, dtype=np.float32)))
+            return found
+
+    monkeypatch.setattr("reid_core.video.PersonDetector", Coats)
+    given, out = command(world, tmp_path / "out"), tmp_path / "out"
+    at = given.index("--boxes")
+    given = given[:at] + given[at + 2 :]
+    weights = ["--weights", "w.pth", "--detector_model", "ssdlite320_mobilenet_v3_large"]
+    assert main([*given, *weights]) == 0
+    assert made == [("w.pth", "ssdlite320_mobilenet_v3_large", "auto")]
+    assert sorted(persons(out).values()) == sorted(persons(whole).values())
+    assert main([*given, "--weights", "other.pth"]) == 1  # tracks of one detector are none of another's
+    assert "was begun with" in capsys.readouterr().err
+
+
+def test_weights_that_are_not_there_are_told_before_any_video(
+    world: Path, tmp_path: Path, capsys: Any
+) -> None:
+    given = command(world, tmp_path / "out")
+    at = given.index("--boxes")
+    assert main([*given[:at], *given[at + 2 :], "--weights", str(tmp_path / "none.pth")]) == 1
+    assert f"there is no file {tmp_path / 'none.pth'}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_too_few_tracklets_to_calibrate_say_what_to_give(

@@ -309,6 +309,31 @@ def test_a_killed_addition_leaves_the_gallery_that_was(
     assert Gallery(made / "g").size == 32
 
 
+@pytest.mark.parametrize("command", ["search", "forget", "index"])
+def test_a_feature_folder_that_was_moved_is_named_with_what_to_do(
+    made: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (made / "f").rename(made / "moved")
+    given = {
+        "search": (made / "g", made / "people" / "002" / "c1_0.png"),
+        "forget": (made / "g", "2"),
+        "index": (made / "moved", "--out", made / "g", "--add"),
+    }
+    assert call(command, *given[command]) == 1
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert f"{made / 'f'} is gone" in said and "Move it there again" in said
+
+
+def test_a_gallery_and_its_features_move_together(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (made / "elsewhere").mkdir()
+    for name in ("f", "g"):
+        (made / name).rename(made / "elsewhere" / name)
+    given = made / "elsewhere" / "g", made / "people" / "002" / "c1_0.png"
+    assert call("search", *given) == 0
+    assert lines(capsys)[0]["answers"][0]["person"] == "2"
+
+
 def test_distractors_and_junk_are_answers_without_a_person(tmp_path: Path) -> None:
     features = random_features(tmp_path / "f", 60, 16, "cosine")
     table = Manifest.load(features / "rows.parquet").table

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reid_core.models import Embedder, Preprocessing, export, load
+from reid_core.models import Embedder, Preprocessing, export, exporting, load
 
 SIZE, DIM, FRAMES = (32, 16), 12, 3
 IMAGES = list(np.random.default_rng(0).integers(0, 256, (5, 40, 20, 3), dtype=np.uint8))
@@ -93,12 +93,53 @@ def test_a_network_that_fixes_the_batch_size_is_refused_and_nothing_is_left(tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
+def test_a_network_that_fixes_the_batch_size_is_no_onnx_either(tmp_path) -> None:
+    class OfOneLength(Network):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + torch.zeros(1, DIM).expand(len(x), -1)
+
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match="OfOneLength as ONNX takes 2 inputs only: .*write x.shape"):
+        export(Embedder(OfOneLength().eval(), Preprocessing(SIZE)), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_an_error_of_calibration_is_a_line_that_names_model_and_format(tmp_path, monkeypatch) -> None:
+    broken = [torch.rand(2, 3, 8, 8)]
+    monkeypatch.setattr(exporting, "_calibration_batches", lambda *_: broken)
+    with pytest.raises(ValueError, match="Network can't be calibrated for onnx in int8 .*") as raised:
+        export(embedder(), tmp_path / "out", "onnx", "int8")
+    assert "\n" not in str(raised.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format, runtime", [("openvino", "openvino"), ("onnx", "onnxruntime")])
+def test_a_runtime_that_ends_the_process_is_an_error_and_nothing_is_left(
+    tmp_path, monkeypatch, format, runtime
+) -> None:
+    """A stand-in for the library kills its process, as OpenVINO does on some graphs."""
+    (tmp_path / f"{runtime}.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(exporting, "_write_onnx", lambda model, example, path: path.write_text("a graph"))
+    monkeypatch.setattr(exporting, "_write_openvino", lambda graph, path, half: path.write_text("a graph"))
+    monkeypatch.setattr(exporting, "quantize_onnx", lambda *_: None)
+    monkeypatch.setattr(exporting, "_check", lambda *_: pytest.fail("opened in this process"))
+    out = tmp_path / "made" / "out"
+    message = (
+        r"Network: (OpenVINO|onnxruntime) [\d.]+ ends the process on this graph \(SIGSEGV\); use --format"
+    )
+    with pytest.raises(ValueError, match=message):
+        export(embedder(), out, format, "int8", calibration=IMAGES)
+    assert not list(out.parent.iterdir())
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
         ({"format": "tflite"}, "format='tflite'.*expected onnx, torchscript, openvino"),
         ({"format": "torchscript", "precision": "int8"}, "for int8 choose onnx or openvino"),
-        ({"precision": "int8"}, "give calibration images"),
+        ({"precision": "int8"}, "Network as onnx in int8 .* give calibration images"),
         ({"tracklets": True}, "this model takes images"),
     ],
     ids=str,

@@ -141,6 +141,13 @@ class Gallery:
         """The feature folders, opened."""
         found = []
         for source in self.facts.sources:
+            place = (self.folder / source.folder).resolve()
+            if not place.is_dir():
+                raise FileNotFoundError(
+                    f"{place} is gone, which has features of {self.folder}: "
+                    f"{GALLERY_FILE} names it {source.folder!r}, seen from the gallery. Move it there again, "
+                    "or gallery and features together; or embed and index again"
+                )
             features, made = open_features(self.folder / source.folder)
             if made.digest != self.facts.digest or len(features.rows) != source.rows:
                 raise ValueError(

@@ -92,7 +92,7 @@ def add_to_gallery(features: str | Path, folder: str | Path) -> Gallery:
             raise ValueError(
                 f"{features} is of another model than {folder}: embed with {gallery.facts.model}"
             )
-        there = [(folder / source.folder).resolve() for source in gallery.facts.sources]
+        there = [(folder / source.folder).resolve() for source, _ in gallery.sources]
         if Path(features).resolve() in there:
             raise ValueError(f"{features} is in {folder} already")
         _add(folder, gallery.facts, gallery.index, found, made, features)

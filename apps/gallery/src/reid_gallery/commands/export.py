@@ -59,7 +59,10 @@ def export(
             )
     embedder = load(model)
     calibrating = [] if images is None else _spread(images.files)
-    file = write_export(embedder, out, format, precision, tracklets=tracklets, calibration=calibrating)
+    try:
+        file = write_export(embedder, out, format, precision, tracklets=tracklets, calibration=calibrating)
+    except ValueError as error:
+        raise ValueError(f"{model}: {error}") from error
     exported = load(file)
     same = Embedder(embedder.model, exported.preprocessing, metric=embedder.metric, flip=embedder.flip)
     # People without tracklets are scored by images, each a clip of one repeated frame.

@@ -87,6 +87,8 @@ def identities(
         "source": str(Path(source).absolute()),
         "model": {"source": model, "preprocessing": preprocessing or {}},
     }
+    if weights is not None:
+        settings["detector"] = {"model": detector_model, "weights": str(Path(weights).absolute())}
     report = find_identities(
         given,
         Path(out),

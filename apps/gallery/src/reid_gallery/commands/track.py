@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from reid_core.options import Options
+
 
 def track(
     video: str,
@@ -11,6 +13,7 @@ def track(
     out: str,
     *,
     model: str,
+    preprocessing: Options | None = None,
     margin: float = 0.0,
     min_confidence: float = 0.0,
     tracker: Literal["bytetrack", "ocsort", "botsort"] | None = None,
@@ -27,6 +30,7 @@ def track(
             confidence; frames and pixels from 1, and from 0 in what is written.
         out: folder to write the tracklets to.
         model: model folder, hub's id or exported file.
+        preprocessing: of an exported file without config.json, such as --preprocessing.max_value 255
         margin: added to a box on each side, as a part of its width and height.
         min_confidence: boxes of less are left out.
         tracker: numbers the tracks in place of the file: bytetrack, ocsort or botsort of trackers.
@@ -42,7 +46,7 @@ def track(
     rows = rows[rows["score"] >= min_confidence].reset_index(drop=True)
     if not Path(video).is_file():
         raise FileNotFoundError(f"{video}: there is no such video")
-    found = embed_video(load(model), video, rows, margin, tracker, device)
+    found = embed_video(load(model, **(preprocessing or {})), video, rows, margin, tracker, device)
     tracks = write_features(found, Path(out))
     print(f"{out}: {len(found.rows)} boxes, {int((~found.valid).sum())} beside the frame, {tracks} tracks")
     return 0

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from reid_core.files import atomic, write_atomically
 from reid_core.models.embedder import Embedder
+from reid_core.models.first_opening import open_apart
 from reid_core.models.folder import CARD_FILE
 from reid_core.models.formats import SUFFIXES, Format, Precision
 from reid_core.models.inference import eval_mode
@@ -47,8 +48,9 @@ def export(
     alone: normalisation, mirror images and unit length stay with the embedder, as config.json says. With
     "fp16", ONNX and TorchScript compute in half precision between float32 inputs and outputs; OpenVINO keeps
     its weights in half precision, and a CPU computes in single. "int8" quantizes weights per channel and
-    activations by their extremes over the calibration images (onnxruntime's static quantization; OpenVINO
-    runs the same graph).
+    activations by their extremes over the calibration images (onnxruntime's static quantization). For
+    OpenVINO these are convolutions but the first, and products of matrices. An int8 file is first opened in
+    a process of its own, so that a crash of its runtime is an error here.
 
     Args:
         embedder: as `load` gives it, or around any module.
@@ -65,7 +67,9 @@ def export(
     Raises:
         ImportError: an extra is missing.
         ValueError: an unknown format or precision, int8 without calibration images or in TorchScript, a
-            network that torch can't export, or an export whose features are not the module's.
+            network that torch can't export or that takes a number of images for a constant, a graph that
+            can't be quantized or that ends its runtime's process, or an export whose features are not the
+            module's. Nothing is written then.
 
     Example:
         >>> import tempfile
@@ -87,10 +91,15 @@ def export(
     batches: list[Tensor] = []
     if precision == "int8":
         batches = _calibration_batches(calibration, preprocessing)
+        if not batches:
+            raise ValueError(
+                f"{type(embedder.model).__name__} as {format} in int8 takes the ranges of activations from "
+                f"images: give calibration images like those it is for, best {CALIBRATION} or more"
+            )
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     model = embedder.model.cpu()
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as name, eval_mode(model):
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as name, eval_mode(model):
         path = Path(name) / f"model{SUFFIXES[format]}"
         example = _example(preprocessing, batch=2)
         if format == "torchscript":
@@ -101,12 +110,15 @@ def export(
             if precision == "fp16" and format == "onnx":
                 halve_onnx(graph)
             if precision == "int8":
-                quantize_onnx(graph, batches)
+                quantize_onnx(graph, batches, format, type(model).__name__)
             if format == "openvino":
                 _write_openvino(graph, path, half=precision == "fp16")
                 graph.unlink()
+        if precision == "int8":
+            open_apart(path, type(model).__name__)
         _check(model, path, preprocessing, precision)
         config = _config(embedder, preprocessing)
+        folder.mkdir(exist_ok=True)
         (folder / CONFIG_FILE).unlink(missing_ok=True)  # an interrupted export leaves none
         for file in Path(name).iterdir():
             with atomic(folder / file.name) as temporary:
@@ -137,11 +149,6 @@ def _calibration_batches(images: Iterable[Any], preprocessing: Preprocessing) ->
         count += len(batch)
         if count >= CALIBRATION:
             break
-    if not batches:
-        raise ValueError(
-            "int8 takes the ranges of activations from images: give calibration images like those that the "
-            f"model is for, best {CALIBRATION} or more"
-        )
     return batches
 
 
@@ -176,6 +183,12 @@ def _write_onnx(model: nn.Module, example: Tensor, path: Path) -> None:
     except Exception as error:  # its causes share no class
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"torch can't export {type(model).__name__} as ONNX ({reason})") from error
+    batch = program.model.graph.inputs[0].shape[0]
+    if isinstance(batch, int):  # torch's exporter then silently makes the graph one of this number alone
+        raise ValueError(
+            f"{type(model).__name__} as ONNX takes {batch} inputs only: in `forward` it makes the number of "
+            "its inputs a constant, as len(x) and int(x.shape[0]) do; write x.shape[0]"
+        )
 
 
 def _write_openvino(graph: Path, path: Path, half: bool) -> None:

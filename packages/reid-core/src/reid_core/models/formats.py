@@ -9,3 +9,10 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript", "openvino": ".xml"}
 """How the file of each format ends."""
+
+RUNTIMES = {
+    "onnx": ("onnxruntime", "onnxruntime"),
+    "torchscript": ("torch", "torch"),
+    "openvino": ("OpenVINO", "openvino"),
+}
+"""What runs each format: its name and its distribution."""

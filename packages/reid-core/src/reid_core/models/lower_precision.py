@@ -10,7 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
+from reid_core.models.formats import Format
 from reid_core.models.runtimes import NEEDS_ONNXRUNTIME
+
+MULTIPLYING = ("Conv", "Gemm", "MatMul")
+"""All that is in 8 bits for OpenVINO: of further quantized operations it makes graphs it can't compile."""
 
 
 def halve_onnx(path: Path) -> None:
@@ -29,14 +33,23 @@ def halve_onnx(path: Path) -> None:
         onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), path)
 
 
-def quantize_onnx(path: Path, batches: Sequence[Tensor]) -> None:
+def quantize_onnx(path: Path, batches: Sequence[Tensor], format: Format, name: str) -> None:
     """Quantize a graph to 8 bits, in place: weights per channel, activations by their extremes.
 
     Args:
         path: an .onnx file in float32.
         batches: what the model is given of calibration images, float32.
+        format: what the graph is to be. OpenVINO needs symmetric activations in products of matrices and
+            unsigned ones in convolutions; the first convolution stays as it is, for of patches without
+            overlap OpenVINO's features are wrong.
+        name: of the model, for errors.
+
+    Raises:
+        ImportError: onnxruntime or onnx is missing.
+        ValueError: onnxruntime can't run the graph on the images, or can't quantize it.
     """
     try:
+        import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
@@ -55,6 +68,17 @@ def quantize_onnx(path: Path, batches: Sequence[Tensor]) -> None:
     logging.getLogger().setLevel(logging.ERROR)  # it speaks through the root logger
     try:
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        options: dict[str, Any] = {}
+        if format == "openvino":
+            nodes = onnx.load(prepared, load_external_data=False).graph.node
+            unsigned = [{"quant_type": QuantType.QUInt8, "symmetric": False}]
+            convolutions = [node for node in nodes if node.op_type == "Conv"]
+            convolved = {node.input[0]: unsigned for node in convolutions[1:]}
+            options = {
+                "op_types_to_quantize": list(MULTIPLYING),
+                "nodes_to_exclude": [node.name for node in convolutions[:1]],
+                "extra_options": {"ActivationSymmetric": True, "TensorQuantOverrides": convolved},
+            }
         quantize_static(
             str(prepared),
             str(quantized),
@@ -62,7 +86,11 @@ def quantize_onnx(path: Path, batches: Sequence[Tensor]) -> None:
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
+            **options,
         )
+    except Exception as error:  # its causes share no class
+        reason = (str(error).splitlines() or [type(error).__name__])[-1]
+        raise ValueError(f"{name} can't be calibrated for {format} in int8 ({reason[:200]})") from error
     finally:
         logging.getLogger().setLevel(level)
     quantized.replace(path)

@@ -172,7 +172,10 @@ def _open_openvino(path: Path) -> ExportedModel:
         model = core.read_model(path)
         compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
-        raise ValueError(f"{path} can't be opened as OpenVINO IR ({_first_line(error)})") from error
+        # Its lines of "Exception from FILE" say where; the next one says what.
+        lines = [line for line in str(error).splitlines() if not line.startswith("Exception from")]
+        reason = next((line for line in lines if line.strip()), _first_line(error))[:200]
+        raise ValueError(f"{path} can't be opened as OpenVINO IR ({reason})") from error
     _check_single(path, model.inputs, model.outputs)
     shape = tuple(
         None if side.is_dynamic else side.get_length() for side in model.input().get_partial_shape()
