@@ -4,6 +4,7 @@ tracklets.
 --part pets needs --pets (vtest.avi, PETS09-S2L1_det.txt and PETS09-S2L1_gt.csv), --weights (the folder with
 person-reidentification-retail-0277.xml) and `pip install trackeval`; none can be part of the repository. The
 truth is of frames 1 to 200; matches with people that its source marks as not to be evaluated are ignored.
+--part track runs `reid-gallery track` with each tracker on the same video and detections.
 --part cameras scores the example who_is_who by the number of cameras. --part million links simulated
 tracklets.
 """
@@ -126,6 +127,28 @@ def measure_pets(pets: Path, weights: Path, folder: Path) -> dict[str, Any]:
     }
 
 
+def measure_track(pets: Path, weights: Path, folder: Path) -> dict[str, Any]:
+    """Boxes with features, and the tracks of each tracker, from the public detections."""
+    from reid_gallery.cli import main as reid_gallery
+
+    truth, found = read_truth(pets / "PETS09-S2L1_gt.csv"), {}
+    for tracker in ("bytetrack", "ocsort", "botsort"):
+        out = folder / tracker
+        command = ["track", str(pets / "vtest.avi"), str(pets / "PETS09-S2L1_det.txt"), str(out)]
+        command += ["--model", str(weights / MODEL), "--tracker", tracker]
+        if reid_gallery([*command, "--preprocessing", json.dumps(INTEL)]):
+            raise SystemExit("reid-gallery track failed")
+        boxes, tracks = (pd.read_parquet(out / f"{name}.parquet") for name in ("boxes", "tracks"))
+        known = boxes[boxes["track"] >= 0]
+        found[tracker] = evaluate(truth, known) | {
+            "boxes": len(boxes),
+            "boxes with a feature": int(boxes["valid"].sum()),
+            "boxes of tracks": len(known),
+            "tracks": len(tracks),
+        }
+    return found
+
+
 def measure_cameras(folder: Path, weights: Path | None, people: int) -> dict[str, Any]:
     """F1 of the example's people by the number of cameras, by 0277's features."""
     sys.path.insert(0, str(ROOT / "examples"))
@@ -217,7 +240,7 @@ def measure_million(folder: Path, tracklets: int) -> dict[str, Any]:
 def main() -> None:
     """Measure the parts asked for and add them to the record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", nargs="+", choices=("pets", "cameras", "million"), required=True)
+    parser.add_argument("--part", nargs="+", choices=("pets", "track", "cameras", "million"), required=True)
     parser.add_argument("--pets", type=Path)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--people", type=int, default=40)
@@ -227,15 +250,16 @@ def main() -> None:
     for part in arguments.part:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            if part == "pets":
+            if part in ("pets", "track"):
                 if arguments.pets is None or arguments.weights is None:
                     raise SystemExit("skipped: give --pets and --weights")
-                measured = measure_pets(arguments.pets, arguments.weights, place)
+                measure = {"pets": measure_pets, "track": measure_track}[part]
+                measured = measure(arguments.pets, arguments.weights, place)
             elif part == "cameras":
                 measured = measure_cameras(place, arguments.weights, arguments.people)
             else:
                 measured = measure_million(place, arguments.tracklets)
-        claim = f"reid-gallery identities: {part}"
+        claim = "reid-gallery track: PETS09" if part == "track" else f"reid-gallery identities: {part}"
         write_record(arguments.output / f"identities_{part}.json", claim, model=MODEL, measured=measured)
         print(json.dumps(measured, indent=2))
 
