@@ -122,6 +122,39 @@ def test_how_many_pairs_are_worked_on_at_a_time_changes_no_distance(monkeypatch)
     assert (whole != pieces).nnz == 0 and whole.nnz == pieces.nnz
 
 
+def test_neighbours_are_searched_on_the_gpu_that_is_named(monkeypatch):
+    features, _ = people(0, 300, 30, 0.5)
+    used = []
+
+    def knn_gpu(resources, queries, rows, k, distances=None, indices=None, metric=faiss.METRIC_L2, device=-1):
+        used.append((resources, device))
+        return faiss.knn(queries, rows, k, metric=metric)
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
+    monkeypatch.setattr(faiss, "StandardGpuResources", lambda: "resources", raising=False)
+    monkeypatch.setattr(faiss, "knn_gpu", knn_gpu, raising=False)
+    there = jaccard_distance(features, 10, 3, progress=False, device="cuda:1")
+    assert used == [("resources", 1)]
+    here = jaccard_distance(features, 10, 3, progress=False)
+    assert (here != there).nnz == 0 and len(used) == 1
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "cuda:x", "gpu"])
+def test_a_gpu_that_faiss_does_not_find_is_refused_before_the_search(device, monkeypatch):
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    with pytest.raises(ValueError, match=f"device='{device}'.* below the 1 GPUs that faiss finds.*faiss-gpu"):
+        jaccard_distance(np.eye(4), 3, 1, device=device)
+
+
+@pytest.mark.gpu
+def test_a_gpu_finds_the_pairs_that_the_cpu_finds(device):
+    if device != "cpu" and not faiss.get_num_gpus():
+        pytest.skip("this faiss finds no GPU: install faiss-gpu")
+    features, _ = people(0, 300, 30, 0.5)
+    here, there = (jaccard_distance(features, 10, 3, progress=False, device=x) for x in ("cpu", device))
+    np.testing.assert_allclose(there.toarray(), here.toarray(), atol=1e-5)
+
+
 def test_lengths_do_not_count():
     features, _ = people(0, 30, 3, 0.3)
     longer = features * np.linspace(0.5, 9, 30, dtype=np.float32)[:, None]

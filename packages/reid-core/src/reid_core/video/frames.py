@@ -184,6 +184,7 @@ def _scale_graph(frame: Any) -> Any:
     from av.filter import Graph
 
     graph = Graph()
+    graph.threads = 1  # slices of one picture are too little work for threads that wait for each other
     graph.link_nodes(
         graph.add_buffer(
             width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base

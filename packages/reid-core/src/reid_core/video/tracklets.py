@@ -176,18 +176,18 @@ def _extract(
     partial.mkdir(parents=True)
     try:
         rows: list[tuple] = []
-        folders: set[Path] = set()
-        crops: list[tuple[np.ndarray, Path]] = []
+        tracks: dict[int, str] = {}
+        crops: list[tuple[np.ndarray, str]] = []
         written: deque[Future[None]] = deque()
         with ThreadPoolExecutor(WRITERS) as pool:
             detected = detect_frames(frames, detect, batch)
             for frame, tracked in track_boxes(detected, config.tracker, config.every):
                 for row, crop in _crops(frame, tracked, config.margin):
-                    file = partial / f"{row[0]:05}" / f"{frame.number:07}.jpg"
-                    if file.parent not in folders:
-                        file.parent.mkdir()
-                        folders.add(file.parent)
-                    crops.append((crop, file))
+                    track = row[0]
+                    if track not in tracks:
+                        tracks[track] = str(partial / f"{track:05}")
+                        os.mkdir(tracks[track])
+                    crops.append((crop, f"{tracks[track]}/{frame.number:07}.jpg"))
                     rows.append(row)
                 if len(crops) >= CROPS_AT_A_TIME:
                     written.append(pool.submit(_write_crops, crops))
@@ -225,10 +225,17 @@ def _crops(frame: Frame, tracked: Any, margin: float) -> Iterator[tuple[tuple, n
         yield row, cv2.cvtColor(frame.image[y0:y1, x0:x1], cv2.COLOR_RGB2BGR)
 
 
-def _write_crops(crops: Sequence[tuple[np.ndarray, Path]]) -> None:
-    for crop, file in crops:
+def _write_crops(crops: Sequence[tuple[np.ndarray, str]]) -> None:
+    for crop, path in crops:
         _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        file.write_bytes(encoded.data)
+        # `open` calls the system six times, and waits after each for Python's lock, which the tracker holds.
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            left = encoded.data
+            while left:
+                left = left[os.write(file, left) :]
+        finally:
+            os.close(file)
 
 
 def _collect(out: Path, names: Sequence[str]) -> Manifest:

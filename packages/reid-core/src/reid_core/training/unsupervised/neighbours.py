@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import faiss
 import numpy as np
@@ -27,7 +30,12 @@ ROUNDING = 1e-4
 
 
 def jaccard_distance(
-    features: np.ndarray, k1: int = K1, k2: int = K2, eps: float = EPS, progress: bool = True
+    features: np.ndarray,
+    k1: int = K1,
+    k2: int = K2,
+    eps: float = EPS,
+    progress: bool = True,
+    device: str = "cpu",
 ) -> sparse.csr_array:
     """Jaccard distance of k-reciprocal encodings, where it is at most eps.
 
@@ -44,13 +52,16 @@ def jaccard_distance(
         k2: nearest encodings averaged; 1 for none.
         eps: distance from 0 to below 1 up to which pairs are kept.
         progress: whether to show progress.
+        device: where neighbours are searched: cpu, or a GPU as torch names it (cuda, cuda:1), which the
+            distribution faiss-gpu needs. Near pairs are always compared on the CPU.
 
     Returns:
         Sparse float32 `[n n]`, symmetric. A distance of 0 is an explicit entry; one that isn't stored is
         greater than eps.
 
     Raises:
-        ValueError: features of another shape, not finite or zero, or settings outside their ranges.
+        ValueError: features of another shape, not finite or zero, settings outside their ranges, or a GPU
+            that faiss doesn't find.
 
     Example:
         >>> people = np.repeat(np.eye(3), 4, axis=0) + 0.01 * np.arange(36).reshape(12, 3) % 0.07
@@ -64,7 +75,7 @@ def jaccard_distance(
             f"k1={k1}, k2={k2}, eps={eps}: expected 1 <= k2 <= k1 <= {len(rows)} (rows of features) and "
             "0 <= eps < 1"
         )
-    neighbours = _nearest(rows, k1, progress)
+    neighbours = _nearest(rows, k1, progress, device)
     reciprocal = _mutual(neighbours)
     near = _mutual(neighbours[:, : round(k1 / 2) + 1])
     common = (reciprocal @ near).multiply(reciprocal).tocoo()
@@ -90,15 +101,31 @@ def _unit_rows(features: np.ndarray) -> np.ndarray:
     return normalize(features)
 
 
-def _nearest(rows: np.ndarray, k: int, progress: bool) -> np.ndarray:
+def _nearest(rows: np.ndarray, k: int, progress: bool, device: str) -> np.ndarray:
     """The k nearest rows of each, nearest first: int32 [n k]."""
+    search = _choose_search(device)
+    at_a_time = QUERIES_AT_A_TIME if device == "cpu" else len(rows)  # a GPU is given all rows at each call
     found = np.empty((len(rows), k), dtype=np.int32)
     with Progress("neighbours", len(rows), enabled=progress) as shown:
-        for start in range(0, len(rows), QUERIES_AT_A_TIME):
-            some = slice(start, min(start + QUERIES_AT_A_TIME, len(rows)))
-            found[some] = faiss.knn(rows[some], rows, k)[1]
+        for start in range(0, len(rows), at_a_time):
+            some = slice(start, min(start + at_a_time, len(rows)))
+            found[some] = search(rows[some], rows, k)[1]
             shown.update(some.stop)
     return found
+
+
+def _choose_search(device: str) -> Callable[..., Any]:
+    """faiss' exact search on a device."""
+    if device == "cpu":
+        return faiss.knn
+    kind, _, index = device.partition(":")
+    gpus = faiss.get_num_gpus()
+    if kind != "cuda" or not (index or "0").isdigit() or int(index or 0) >= gpus:
+        raise ValueError(
+            f"device={device!r}: expected cpu, or cuda:N with N below the {gpus} GPUs that faiss finds; on a "
+            "machine with a GPU install faiss-gpu in place of faiss-cpu"
+        )
+    return partial(faiss.knn_gpu, faiss.StandardGpuResources(), device=int(index or 0))
 
 
 def _links(neighbours: np.ndarray) -> sparse.csr_array:

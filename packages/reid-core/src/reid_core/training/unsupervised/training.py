@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -273,7 +274,9 @@ class _Round:
             if by_colours or s.within_cameras:
                 compared = within_cameras(compared, self.manifest.camids[readable])
             labels = np.full(len(readable), UNKNOWN)
-            labels[readable] = cluster(jaccard_distance(compared, s.k1, s.k2, s.eps), s.eps, s.min_samples)
+            device = local_device(self.config.accelerator) if faiss.get_num_gpus() else "cpu"
+            distances = jaccard_distance(compared, s.k1, s.k2, s.eps, device=device)
+            labels[readable] = cluster(distances, s.eps, s.min_samples)
         found, outliers = int(labels.max()) + 1, int((labels == UNKNOWN).sum())
         self._check(found)
         middles = centroids(features, labels)
