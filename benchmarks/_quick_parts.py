@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,49 @@ def clustering(folder: Path, rows: int = 32_621) -> Measured:
     return {"over_search": compare(found, "ours", "search")}
 
 
+def near_pairs(folder: Path, rows: int = 16_000) -> Measured:
+    """Jaccard distances of encodings, of 16,000 features: ours, and the loop over rows of reid-core 0.1."""
+    from pairs import write_features
+
+    from reid_core.training.unsupervised import jaccard_distance, neighbours
+
+    write_features(folder / "features.npy", rows)
+    kernel, given = neighbours._near_pairs, []
+    neighbours._near_pairs = lambda *encoded: given.append(encoded) or kernel(*encoded)
+    whole = jaccard_distance(np.load(folder / "features.npy"), progress=False)
+    ((encoding, eps, progress),) = given
+    if abs(dense.near_pairs_by_rows(encoding, eps) - whole).max() > 1e-6:
+        raise ValueError("the kernel and the loop over rows differ")
+    found = best(
+        2,
+        ours=lambda: kernel(encoding, eps, progress),
+        by_rows=lambda: dense.near_pairs_by_rows(encoding, eps),
+    )
+    return {"rows_over_ours": compare(found, "by_rows", "ours")}
+
+
+def write_video(path: Path, count: int) -> None:
+    """Frames of 768 x 576 pixels that move."""
+    import av
+    import cv2
+
+    path.parent.mkdir(parents=True)
+    noise = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (576, 768, 3), np.uint8), (0, 0), 3)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 768, 576, "yuv420p", 2_000_000
+        for number in range(count):
+            picture = np.roll(noise, 2 * number, axis=1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def find_five_boxes(images: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The same five boxes in each frame."""
+    boxes = np.arange(5, dtype=np.float32)[:, None] * [140, 60, 140, 60] + [10, 20, 60, 140]
+    return [(boxes.astype(np.float32), np.ones(5, np.float32)) for _ in images]
+
+
 def video(folder: Path) -> Measured:
     """400 frames of 768 x 576: decoding beside OpenCV's, tracklets of 5 boxes beside the steps in a row."""
     import av
@@ -119,15 +163,7 @@ def video(folder: Path) -> Measured:
     from reid_core.video import tracklets as steps
 
     path, count = folder / "videos" / "street.mp4", 400
-    path.parent.mkdir()
-    noise = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (576, 768, 3), np.uint8), (0, 0), 3)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 768, 576, "yuv420p", 2_000_000
-        for number in range(count):
-            picture = np.roll(noise, 2 * number, axis=1)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+    write_video(path, count)
 
     def ours() -> None:
         for frame in read_frames(path):
@@ -138,35 +174,34 @@ def video(folder: Path) -> Measured:
         while capture.read()[0]:
             pass
 
-    start = np.arange(5, dtype=np.float32)[:, None] * [140, 60, 140, 60] + [10, 20, 60, 140]
-
-    def detect(images: Any) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [(start.astype(np.float32), np.ones(5, np.float32)) for _ in images]
-
     def tracked() -> None:
         with tempfile.TemporaryDirectory() as out:
-            extract_tracklets(path.parent, out, detect, progress=False)
+            extract_tracklets(path.parent, out, find_five_boxes, progress=False)
 
-    def in_a_row() -> None:
+    def earlier() -> None:
+        """What reid-core 0.1 did: every picture in memory of its own, and one step after another."""
         with tempfile.TemporaryDirectory() as out, av.open(str(path)) as container:
             from supervision import Detections
 
             tracker = build_tracker("bytetrack", 25)
-            for number, frame in enumerate(container.decode(video=0)):
-                image = frame.to_ndarray(format="rgb24")
-                ((boxes, scores),) = detect([image])
-                found = tracker.update(Detections(xyxy=boxes, confidence=scores))
-                one = steps.Frame(number, 25, image)
-                for row, crop in steps._crops(one, found, 0.05):
-                    file = Path(out) / f"{row[0]:05}" / f"{number:07}.jpg"
-                    file.parent.mkdir(exist_ok=True)
-                    steps._write_crops([(crop, file)])
+            container.streams.video[0].thread_type = "AUTO"
+            pictures = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+            number = 0
+            while chunk := list(islice(pictures, 8)):
+                for image, (boxes, scores) in zip(chunk, find_five_boxes(chunk), strict=True):
+                    found = tracker.update(Detections(xyxy=boxes, confidence=scores))
+                    for row, crop in steps._crops(steps.Frame(number, 25, image), found, 0.05):
+                        _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 95])
+                        file = Path(out) / f"{row[0]:05}" / f"{number:07}.jpg"
+                        file.parent.mkdir(exist_ok=True)
+                        file.write_bytes(encoded.tobytes())
+                    number += 1
 
     decoded = best(5, ours=ours, opencv=opencv)
-    cut = best(2, ours=tracked, in_a_row=in_a_row)
+    cut = best(4, ours=tracked, earlier=earlier)
     return {
         "opencv_over_ours": compare(decoded, "opencv", "ours"),
-        "row_over_tracklets": compare(cut, "in_a_row", "ours"),
+        "earlier_over_tracklets": compare(cut, "earlier", "ours"),
         "frames_per_second": {
             "decoded": round(count / decoded["ours"][0]),
             "tracklets": round(count / cut["ours"][0]),
@@ -255,7 +290,10 @@ def first_line(folder: Path) -> Measured:
 
 
 def dino(folder: Path) -> Measured:
-    """DINO's loss and its gradient, 2 global and 8 local views of 8 images, K = 65,536, in one thread."""
+    """DINO's loss and its gradient, 2 global and 8 local views of 8 images, K = 65,536, in one thread.
+
+    lightly's is timed beside it where it is installed (`benchmarks/peers.txt`).
+    """
     from reid_pretrain import DINOLoss
 
     torch.set_num_threads(1)
@@ -274,58 +312,18 @@ def dino(folder: Path) -> Measured:
         (student / 0.1).log_softmax(-1).backward(gradient)
         student.grad = None
 
-    return {"over_softmaxes": compare(best(25, ours=ours, softmaxes=softmaxes), "ours", "softmaxes")}
+    beside = {"over_softmaxes": compare(best(25, ours=ours, softmaxes=softmaxes), "ours", "softmaxes")}
+    try:
+        from lightly.loss import DINOLoss as LightlyLoss
+    except ImportError:
+        return beside
+    peer = LightlyLoss(output_dim=prototypes, teacher_temp=0.04, student_temp=0.1)
+
+    def lightly() -> None:
+        peer(list(teacher), list(student.split(images))).backward()
+        student.grad = None
+
+    return beside | {"lightly_over_ours": compare(best(5, ours=ours, lightly=lightly), "lightly", "ours")}
 
 
-def doubling(folder: Path) -> Measured:
-    """CPU time of twice the data over that of the data: ours, and the search that it can't do without."""
-    import faiss
-
-    from reid_core.training.unsupervised import jaccard_distance
-    from reid_eval import evaluate, k_reciprocal
-
-    whole = _market(folder)
-    half = tuple(array[::2] for array in whole)
-    wide = tuple(array if side % 2 == 0 else array[::2] for side, array in enumerate(whole))
-    some = np.random.default_rng(0).standard_normal((16_000, 256), dtype=np.float32)
-    some[1::2] = some[::2] + 0.5 * some[1::2]
-    rows = torch.nn.functional.normalize(torch.from_numpy(np.concatenate(whole[:2])))
-    found = best(
-        2,
-        both=lambda: evaluate(*whole),
-        neither=lambda: evaluate(*half),
-        queries=lambda: evaluate(*wide),
-        reranked=lambda: k_reciprocal(whole[0], whole[1]),
-        reranked_half=lambda: k_reciprocal(half[0], half[1]),
-        nearest=lambda: _nearest(rows, 21),
-        nearest_half=lambda: _nearest(rows[::2].contiguous(), 21),
-        pairs=lambda: jaccard_distance(some, progress=False),
-        pairs_half=lambda: jaccard_distance(some[:8000], progress=False),
-        search=lambda: faiss.knn(some, some, 30),
-        search_half=lambda: faiss.knn(some[:8000], some[:8000], 30),
-    )
-
-    def growth(one: str, other: str) -> float:
-        return round(found[one][1] / found[other][1], 2)
-
-    return {
-        "evaluation, q and g": growth("both", "neither"),
-        "evaluation, g alone": growth("both", "queries"),
-        "reranking_over_its_search": round(
-            growth("reranked", "reranked_half") / growth("nearest", "nearest_half"), 2
-        ),
-        "clustering_over_its_search": round(
-            growth("pairs", "pairs_half") / growth("search", "search_half"), 2
-        ),
-    }
-
-
-PARTS = (evaluation, reranking, clustering, video, items, first_line, dino, doubling)
-
-
-def measure(name: str) -> Measured:
-    """Run a part in a folder of its own."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    part = next(part for part in PARTS if part.__name__ == name)
-    with tempfile.TemporaryDirectory() as folder:
-        return part(Path(folder))
+PARTS = (evaluation, reranking, clustering, near_pairs, video, items, first_line, dino)
