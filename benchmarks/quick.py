@@ -12,13 +12,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from _paper_costs import lines as cost_lines
 from _quick_growth import PARTS as GROWTH
 from _quick_parts import PARTS as BESIDE
-from _record import RESULTS, ROOT, write_record
+from _record import BUSY, RESULTS, REVISION, ROOT, write_record
 
 PARTS = (*BESIDE, *GROWTH)
 PAGE = ROOT / "docs" / "performance.md"
@@ -62,7 +63,7 @@ class Goal(NamedTuple):
 
 
 RATIO, SECONDS = "cpu", "wall"
-HEAD = ("work", "beside", "ours, s", "theirs, s", "goal", "measured", "")
+HEAD = ("work", "beside", "ours, s", "theirs, s", "goal", "measured", "", "revision, load average before")
 GOALS = [
     Goal("evaluation, Market-1501", "evaluation", ("over_product", RATIO), AT_MOST, 1.3, "the bare product"),
     Goal(
@@ -114,7 +115,7 @@ GOALS = [
 
 def run_part(name: str) -> dict[str, Any]:
     """A part's numbers, from a process of its own; what went wrong where it gave none."""
-    command = [sys.executable, __file__, "--measure", name]
+    command, load = [sys.executable, __file__, "--measure", name], round(os.getloadavg()[0], 1)
     try:
         done = subprocess.run(
             command,
@@ -126,7 +127,11 @@ def run_part(name: str) -> dict[str, Any]:
         )
     except subprocess.SubprocessError as error:
         return {"error": str(error)}
-    return {**json.loads(done.stdout.splitlines()[-1]), "load": round(os.getloadavg()[0], 1)}
+    return {
+        **json.loads(done.stdout.splitlines()[-1]),
+        **{"load": load, "busy": load > BUSY * (os.cpu_count() or 1)},
+        **{"date": date.today().isoformat(), "revision": REVISION},
+    }
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -142,21 +147,30 @@ def rows(record: dict[str, Any]) -> list[tuple[str, ...]]:
     table = []
     for goal in GOALS:
         value = goal.read(record["measured"])
+        part = record["measured"].get(goal.part, {})
         verdict = "not measured" if value is None else "met" if goal.met(value) else "**missed**"
+        when = f"{part.get('revision', '')}, load {part.get('load', '')}" + ", busy" * part.get("busy", False)
         target = f"{goal.bound} {goal.target:g}"
         table.append(
-            (goal.work, goal.beside, *goal.seconds(record["measured"]), target, f"{value or ''}", verdict)
+            (
+                goal.work,
+                goal.beside,
+                *goal.seconds(record["measured"]),
+                target,
+                f"{value or ''}",
+                verdict,
+                when,
+            )
         )
     return table
 
 
 def write_page(record: dict[str, Any]) -> None:
     """Put the table into docs/performance.md, between its marks."""
-    run, machine = record["run"], record["machine"]
-    busy = " The machine was busy: others ran beside it." if run["busy"] else ""
+    machine = record["machine"]
     lines = [
-        f"`make bench-quick`, {record['date']}, {machine['cores']} cores of {machine['cpu']}, load average "
-        f"{run['load_before']} before; revision {record['revision']}.{busy}",
+        f"`make bench-quick`, {record['date']}, {machine['cores']} cores of {machine['cpu']}.",
+        "Busy: others ran beside it; seconds are longer than on a quiet machine, and ratios less certain.",
         *([f"Note: {record['note']}."] if "note" in record else []),
         "",
         f"| {' | '.join(HEAD)} |",
