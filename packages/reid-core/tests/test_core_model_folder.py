@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import huggingface_hub
@@ -24,13 +23,12 @@ from reid_core.models import (
     Preprocessing,
     ReIDModel,
     build_backbone,
-    builders,
     embedder,
     folder,
     load,
     save,
 )
-from reid_core.models.builders import GROUP, OWN, build, find_builder
+from reid_core.models.builders import build
 from reid_core.models.parts import BranchedModel, ClassFeature, MGNExtractor, TransReIDExtractor
 
 SIZE = (64, 32)
@@ -299,58 +297,6 @@ def test_pickled_weights_are_not_looked_at(tiny, name) -> None:
 def test_a_folder_s_preprocessing_is_its_own(tiny) -> None:
     with pytest.raises(ValueError, match="channels can't be given"):
         load(tiny, channels="BGR")
-
-
-def test_an_installed_distribution_declares_a_builder(tiny, tmp_path, monkeypatch) -> None:
-    """As vills does for its resampler."""
-    declare(tmp_path / "site", "vills-like", "resampled = vills_like:build")
-    (tmp_path / "site" / "vills_like.py").write_text(
-        "from reid_core.models.retrieval import bnneck\n\n\ndef build(depth):\n"
-        "    return bnneck('vit_nano_patch8', (64, 32), {'depth': depth})\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    model = random_model()
-    save(tmp_path / "a", model, "resampled", {"depth": 1}, Preprocessing(SIZE), **FACTS)
-    assert np.array_equal(load(tmp_path / "a").embed(IMAGES, device="cpu"), embed(model))
-
-
-def test_a_builder_of_two_distributions_is_refused(tmp_path, monkeypatch) -> None:
-    declare(tmp_path, "a", "bnneck = json:loads")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match="'bnneck' is declared twice, as .* and json:loads: uninstall one"):
-        find_builder("bnneck")
-
-
-def test_a_builder_whose_package_is_broken_is_said(tmp_path, monkeypatch) -> None:
-    declare(tmp_path, "a", "gone = not_installed.models:build")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match="'gone' is declared as not_installed.models:build, but: No module"):
-        build("gone", {})
-
-
-def test_a_builder_that_returns_no_module_is_refused(tmp_path, monkeypatch) -> None:
-    declare(tmp_path, "a", "parsed = json:loads")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match="builder 'parsed' returned dict; expected an nn.Module"):
-        build("parsed", {"s": "{}"})
-
-
-def declare(site: Path, distribution: str, line: str) -> None:
-    """Install a distribution's metadata."""
-    metadata = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[{GROUP}]\n{line}\n")
-
-
-def test_own_builders_are_found_without_metadata(tiny, monkeypatch) -> None:
-    monkeypatch.setattr(builders, "entry_points", lambda group: ())
-    assert load(tiny).dim == 128
-
-
-def test_own_builders_are_declared() -> None:
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    assert project["entry-points"][GROUP] == {point.name: point.value for point in OWN}
 
 
 def test_a_hub_id_is_fetched(tiny, monkeypatch) -> None:

@@ -183,10 +183,10 @@ def _write_onnx(model: nn.Module, example: Tensor, path: Path) -> None:
     except Exception as error:  # its causes share no class
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"torch can't export {type(model).__name__} as ONNX ({reason})") from error
-    batch = program.model.graph.inputs[0].shape[0]
-    if isinstance(batch, int):  # torch's exporter then silently makes the graph one of this number alone
+    shape = program.model.graph.inputs[0].shape
+    if shape is not None and isinstance(shape[0], int):  # torch silently makes it a graph of that number
         raise ValueError(
-            f"{type(model).__name__} as ONNX takes {batch} inputs only: in `forward` it makes the number of "
+            f"{type(model).__name__} as ONNX takes {shape[0]} inputs only: `forward` makes the number of "
             "its inputs a constant, as len(x) and int(x.shape[0]) do; write x.shape[0]"
         )
 
