@@ -66,9 +66,9 @@ def export(
 
     Raises:
         ImportError: an extra is missing.
-        ValueError: an unknown format or precision, int8 without calibration images or in TorchScript, a
-            network that torch can't export or that takes a number of images for a constant, a graph that
-            can't be quantized or that ends its runtime's process, or an export whose features are not the
+        ValueError: an unknown format or precision, int8 without calibration images or in TorchScript, or a
+            network that torch can't export or that makes its number of inputs a constant. So is a graph that
+            can't be quantized or that ends its runtime's process, and an export whose features are not the
             module's. Nothing is written then.
 
     Example:
