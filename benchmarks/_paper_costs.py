@@ -13,6 +13,8 @@ DENOISE_IMAGES = 3_898_086
 """Images of CION-AL, the data set that CION cleans."""
 EPOCHS = 100
 """Passes over the images that are counted here, for both: those of VILLS' pre-training."""
+FEATURE_DIM = 768
+"""Of ViT-B's features, and of those that denoising is measured with."""
 HOUR = 3600
 
 
@@ -66,6 +68,16 @@ def costs() -> list[tuple[str, str, str]]:
                 f"`gpu_h100/speed.json`: {rate:g} images and frames a second on one {gpu}",
             )
         )
+        step = parts[part]["results"][f"{name}, bfloat16"]["seconds"]
+        loading = parts["loading"]["results"][part]
+        rows.append(
+            (
+                f"loading its batches as fast as that GPU trains, {name}",
+                f"{loading['cores'] * loading['seconds'] / step:.1f} cores per GPU",
+                f"`gpu_h100/speed.json`: {loading['seconds']:g} s a batch on {loading['cores']} cores, "
+                f"{step:g} s a step",
+            )
+        )
     denoise = read("denoise")["measured"]
     largest = denoise["speed"][-1]
     hours = DENOISE_IMAGES / largest["images"] * largest["cpu_s"] / HOUR
@@ -74,6 +86,13 @@ def costs() -> list[tuple[str, str, str]]:
             f"denoising {DENOISE_IMAGES:,} images",
             f"{hours:.1f} core hours: {denoise['cion_al']['seconds']} s on 2 cores; one machine",
             f"`denoise.json`: {largest['images']:,} images in {largest['seconds']:.0f} s, linear in them",
+        )
+    )
+    rows.append(
+        (
+            f"features of those images on disk, {FEATURE_DIM} half-precision numbers each",
+            f"{DENOISE_IMAGES * FEATURE_DIM * 2 / 1e9:.1f} GB",
+            "`denoise.json` has such features",
         )
     )
     rate = read("data_loading")["images_per_second"]["ours"]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from _paper_costs import lines as cost_lines
+from _peer_table import lines as peer_lines
 from _quick_growth import PARTS as GROWTH
 from _quick_parts import PARTS as BESIDE
 from _record import BUSY, RESULTS, REVISION, ROOT, write_record
@@ -176,6 +177,13 @@ def write_page(record: dict[str, Any]) -> None:
         f"| {' | '.join(HEAD)} |",
         f"|{' --- |' * len(HEAD)}",
         *(f"| {' | '.join(row)} |" for row in rows(record)),
+        "",
+        "### Beside others",
+        "",
+        "From the files in `benchmarks/results`. A peer is the package of that name, or our transcription of",
+        "its code. open-metric-learning ranks the first 100 answers, the others all.",
+        "",
+        *peer_lines(),
         "",
         "### What the papers' full runs cost",
         "",
