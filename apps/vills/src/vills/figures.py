@@ -140,13 +140,15 @@ def _has_class_attention(encoder: Any) -> bool:
 def draw_attention(models: Mapping[str, Any], pictures: Tensor, clip: bool = False) -> Figure:
     """Attention of the class token and of each of the resampler's tokens over images, or a clip's frames.
 
+    Models stand below one another token by token.
+
     Args:
-        models: encoders with their resamplers, in eval mode, by the names that their rows begin with.
+        models: encoders with their resamplers, in eval mode, by the names that their rows end with.
         pictures: uint8 [n 3 h w].
         clip: whether they are the frames of one clip.
     """
     images = eval_transform((pictures.shape[2], pictures.shape[3]))(pictures)
-    maps: dict[str, np.ndarray] = {}
+    rows: dict[str, dict[str, np.ndarray]] = {}
     for name, model in models.items():
         found = {}
         if _has_class_attention(model.encoder):
@@ -155,7 +157,10 @@ def draw_attention(models: Mapping[str, Any], pictures: Tensor, clip: bool = Fal
             queries = model.query_attention(images[None])[0] if clip else model.query_attention(images)
             each = queries if clip else queries.transpose(0, 1)  # [L n h w]
             found |= {f"resampler token {number}": one.numpy() for number, one in enumerate(each, start=1)}
-        maps |= {f"{name}\n{row}".strip(): values for row, values in found.items()}
+        for row, values in found.items():
+            rows.setdefault(row, {})[name] = values
+    # before and after are neighbours
+    maps = {f"{row}\n{name}".strip(): values for row, each in rows.items() for name, values in each.items()}
     if not maps:
         raise ValueError(
             f"{', '.join(models)}: neither a class token nor resampler tokens whose attention could be drawn"

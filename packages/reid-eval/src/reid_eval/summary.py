@@ -23,8 +23,8 @@ HEIGHT_INCHES = 3.6
 def summary_figure(tasks: Mapping[str, Mapping[str, Retrieval]], answers: int = 6) -> Figure:
     """Draw mAP with its 95 % intervals as bars, beside a query that is neither the best nor the worst.
 
-    The query is of the first task: that of median gain of the last model over the first, or of median average
-    precision where there is one model. Its first answers are drawn for both.
+    The query is of the first task, and typical: its average precision is nearest to the mean, for the first
+    and the last model together. Its first answers are drawn for both.
 
     Args:
         tasks: task -> model -> what it did; the models of a task in the same order, the main one last.
@@ -42,8 +42,8 @@ def summary_figure(tasks: Mapping[str, Mapping[str, Retrieval]], answers: int = 
     left, right = parts
     _draw_bars(left, tasks)
     results = [models[name].result for name in names]
-    gains = results[-1].ap - (results[0].ap if len(results) > 1 else 0)
-    query = int(results[-1].valid_queries[np.argsort(gains, kind="stable")[len(gains) // 2]])
+    distances = np.sum([abs(result.ap - result.mAP) for result in results], axis=0)
+    query = int(results[-1].valid_queries[np.argmin(distances)])
     grid = right.subplots(len(names), columns, squeeze=False)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
@@ -61,8 +61,9 @@ def summary_figure(tasks: Mapping[str, Mapping[str, Retrieval]], answers: int = 
             mark_answer(axes, bool(correct))
     for column, axes in enumerate(grid[0]):
         axes.set_title("query" if column == 0 else str(column), fontsize=9)
-    median = "gain" if len(names) > 1 else "average precision"
-    right.suptitle(f"{task}: the query of median {median}, and its first answers", fontsize=10)
+    right.suptitle(
+        f"{task}: a typical query (its AP is nearest to the mean), and its first answers", fontsize=10
+    )
     right.supxlabel("green, ✓: the query's person      orange, dashed, ✗: another person", fontsize=9)
     return figure
 
