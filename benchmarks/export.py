@@ -2,7 +2,8 @@
 
 Networks have random weights (normalisation's statistics included, adapters moved off the identity), images
 are of synthetic people at 64 x 64. Differences of fp16 and int8 are of these weights alone. A finished line
-is kept: the same command resumes after being cut off; --only NAME and --precision measure a part.
+is kept: the same command resumes after being cut off; --only NAME and --precision measure a part. --table
+prints the README's table from what is measured.
 """
 
 from __future__ import annotations
@@ -105,14 +106,36 @@ def measure(name: str, format: Any, precision: Any, data: DataSet, folder: Path)
     return about | proof.to_dict()
 
 
+def format_table(lines: list[dict[str, Any]]) -> str:
+    """Of fp16 and int8: mAP's difference in points, and how many times as fast as torch it is."""
+    columns = [(format, precision) for format, precision in EXPORTS if precision != "fp32"]
+    known = {(line["network"], line["format"], line["precision"]): line for line in lines}
+    rows = [["", *(f"{format} {precision}" for format, precision in columns)], ["---"] * (len(columns) + 1)]
+    for name in NETWORKS:
+        row = [name]
+        for column in columns:
+            line = known.get((name, *column))
+            if line is None or "error" in line:
+                row.append("not measured" if line is None else "refused")
+                continue
+            torch_speed, speed = line["images_per_second"]
+            row.append(f"{100 * line['mAP']['difference']:+.2f}, x {speed / torch_speed:.1f}")
+        rows.append(row)
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
 def main() -> None:
     """Measure what is not measured yet, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=list(NETWORKS))
     parser.add_argument("--precision", choices=["fp32", "fp16", "int8"])
+    parser.add_argument("--table", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS / "export.json")
     arguments = parser.parse_args()
     lines = json.loads(arguments.out.read_text())["exports"] if arguments.out.is_file() else []
+    if arguments.table:
+        print(format_table(lines))
+        return
     done = {(line["network"], line["format"], line["precision"]) for line in lines}
     with tempfile.TemporaryDirectory() as folder:
         data = write_people(Path(folder, "people"))
