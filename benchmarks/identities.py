@@ -128,13 +128,15 @@ def measure_pets(pets: Path, weights: Path, folder: Path) -> dict[str, Any]:
 
 
 def measure_track(pets: Path, weights: Path, folder: Path) -> dict[str, Any]:
-    """Boxes with features, and the tracks of each tracker, from the public detections."""
+    """Boxes with features, and the tracks of each tracker, from the public detections of frames with truth."""
     from reid_gallery.cli import main as reid_gallery
 
     truth, found = read_truth(pets / "PETS09-S2L1_gt.csv"), {}
+    lines = (pets / "PETS09-S2L1_det.txt").read_text().splitlines()
+    (folder / "det.txt").write_text("\n".join(line for line in lines if int(line.split(",")[0]) <= LAST))
     for tracker in ("bytetrack", "ocsort", "botsort"):
         out = folder / tracker
-        command = ["track", str(pets / "vtest.avi"), str(pets / "PETS09-S2L1_det.txt"), str(out)]
+        command = ["track", str(pets / "vtest.avi"), str(folder / "det.txt"), str(out)]
         command += ["--model", str(weights / MODEL), "--tracker", tracker]
         if reid_gallery([*command, "--preprocessing", json.dumps(INTEL)]):
             raise SystemExit("reid-gallery track failed")
