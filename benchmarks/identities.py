@@ -128,7 +128,7 @@ def measure_pets(pets: Path, weights: Path, folder: Path) -> dict[str, Any]:
 
 
 def measure_track(pets: Path, weights: Path, folder: Path) -> dict[str, Any]:
-    """Boxes with features, and the tracks of each tracker, from the public detections of frames with truth."""
+    """Features and tracks by each tracker, from the public detections of the frames that have truth."""
     from reid_gallery.cli import main as reid_gallery
 
     truth, found = read_truth(pets / "PETS09-S2L1_gt.csv"), {}
