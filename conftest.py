@@ -157,3 +157,24 @@ def host_reads() -> Callable[[], AbstractContextManager[list[str]]]:
                     torch.cuda.set_sync_debug_mode(mode)
 
     return listen
+
+
+@pytest.fixture(scope="session")
+def released_adapters() -> Callable[[int, int, int], dict[str, Any]]:
+    """Random weights of adapters by the names of VSLA-CLIP's release, from blocks, width and bottleneck."""
+    torch = pytest.importorskip("torch")
+
+    def make(layers: int, width: int, bottleneck: int) -> dict[str, Any]:
+        state: dict[str, Any] = {}
+        for number in range(layers):
+            block = f"image_encoder.transformer.resblocks.{number}"
+            for adapter in ("dat", "dat_cross"):
+                for name, shape in (("down", (bottleneck, width)), ("up", (width, bottleneck))):
+                    state[f"{block}.{adapter}.{name}.weight"] = 0.1 * torch.randn(shape)
+                    state[f"{block}.{adapter}.{name}.bias"] = 0.1 * torch.randn(shape[0])
+            attention = torch.nn.MultiheadAttention(bottleneck, bottleneck // 64)
+            for name, value in attention.state_dict().items():
+                state[f"{block}.dat_cross.temporal_block.temporal_attn.{name}"] = value
+        return state
+
+    return make

@@ -107,20 +107,13 @@ def test_the_sampler_s_batches_stay_the_same_from_version_to_version():
     assert hashlib.sha256(np.array(draws).tobytes()).hexdigest()[:16] == "a42fdd2c4f032826"
 
 
-def authors_state() -> dict[str, torch.Tensor]:
+@pytest.fixture
+def authors_state(released_adapters) -> dict[str, torch.Tensor]:
     """A state dict as the authors' code writes it, of tiny.yaml's CLIP with adapters and prompts."""
     torch.manual_seed(3)
     visual = build_architecture(architecture(config_of("tiny")), SIZE).visual
     state = {f"image_encoder.{name}": value for name, value in visual.state_dict().items()}
-    for number in range(LAYERS):
-        block = f"image_encoder.transformer.resblocks.{number}"
-        for adapter in ("dat", "dat_cross"):
-            for name, shape in (("down", (BOTTLENECK, WIDTH)), ("up", (WIDTH, BOTTLENECK))):
-                state[f"{block}.{adapter}.{name}.weight"] = 0.1 * torch.randn(shape)
-                state[f"{block}.{adapter}.{name}.bias"] = 0.1 * torch.randn(shape[0])
-        attention = torch.nn.MultiheadAttention(BOTTLENECK, BOTTLENECK // 64)
-        for name, value in attention.state_dict().items():
-            state[f"{block}.dat_cross.temporal_block.temporal_attn.{name}"] = value.detach()
+    state |= released_adapters(LAYERS, WIDTH, BOTTLENECK)
     state["cv_embed"] = torch.randn(DEPTH, PROMPTS, 2, WIDTH)
     state["classifier.weight"] = torch.randn(8, WIDTH)
     return {f"module.{name}": value for name, value in state.items()}
@@ -195,9 +188,10 @@ def authors_scores(query, gallery, pids, camids) -> dict[str, float]:
     return {"mAP": float(np.mean(precisions)), "rank_1": float(np.mean(firsts))}
 
 
-def test_released_weights_are_scored_as_the_authors_pipeline_scores_them(tiny, tmp_path, capsys):
-    state = authors_state()
-    torch.save(state, tmp_path / "model.pth")
+def test_released_weights_are_scored_as_the_authors_pipeline_scores_them(
+    tiny, authors_state, tmp_path, capsys
+):
+    torch.save(authors_state, tmp_path / "model.pth")
     command = [*tiny.on_disk, "--name", "released", "--released", str(tmp_path / "model.pth")]
     command += [
         "--data.frames",
@@ -219,7 +213,9 @@ def test_released_weights_are_scored_as_the_authors_pipeline_scores_them(tiny, t
             features.append(
                 torch.stack(
                     [
-                        authors_feature(state, authors_frames(part, clip), int(part.camids[clip[0]] == 2))
+                        authors_feature(
+                            authors_state, authors_frames(part, clip), int(part.camids[clip[0]] == 2)
+                        )
                         for clip in clips
                     ]
                 )
@@ -244,10 +240,9 @@ def test_released_weights_need_no_training_split_and_imply_the_release_s_setting
     assert stages[1].section.levels == ("pooled", "projected") and stages[1].section.sampling == "first"
 
 
-def test_released_weights_of_another_model_are_refused(tiny, tmp_path, capsys):
-    state = authors_state()
-    state["module.image_encoder.proj"] = torch.zeros(3, 3)
-    torch.save(state, tmp_path / "model.pth")
+def test_released_weights_of_another_model_are_refused(tiny, authors_state, tmp_path, capsys):
+    authors_state["module.image_encoder.proj"] = torch.zeros(3, 3)
+    torch.save(authors_state, tmp_path / "model.pth")
     command = [*tiny.on_disk, "--name", "refused", "--released", str(tmp_path / "model.pth")]
     assert main(["evaluate", *command]) == 1
     assert "released: " in (said := capsys.readouterr().err) and "proj [64, 32], not [3, 3]" in said

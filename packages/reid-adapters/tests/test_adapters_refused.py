@@ -38,10 +38,21 @@ def hugging_face(name: str, config: str, **options: Any) -> Any:
     return getattr(transformers, name)(getattr(transformers, config)(**{**sizes, **options}))
 
 
+class OtherBlock(nn.Module):
+    """A block that is not timm's."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+
+
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "attention and MLP in one": (
         lambda: timm_vit(block_fn=timm.models.vision_transformer.ParallelScalingBlock),
         "ParallelScalingBlocks, whose attention and MLP run at once",
+    ),
+    "blocks of other code": (
+        lambda: timm_vit(block_fn=OtherBlock),
+        "OtherBlocks, which are not timm's own",
     ),
     "windows": (
         lambda: timm.models.SwinTransformer(embed_dim=8, depths=(1,), num_heads=(1,)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,41 +16,41 @@ from reid_adapters.prompts import IDPromptLearner
 WIDTH, LAYERS, BOTTLENECK = 64, 3, 128
 
 
+Released = Callable[..., dict[str, Tensor]]
+
+
 def clip() -> CLIP:
     vision = {"layers": LAYERS, "width": WIDTH, "patch_size": 8, "image_size": 32}
     return CLIP(16, vision, {"width": 32, "layers": 1, "heads": 2}, quick_gelu=True).eval()
 
 
-def released(prompts: bool = True) -> dict[str, Tensor]:
-    """A state dict as the released code writes it, of a 32 x 16 model with 5 identities and 2 platforms."""
-    torch.manual_seed(3)
-    model = clip()
-    state = {f"image_encoder.{name}": value for name, value in model.visual.state_dict().items()}
-    state["image_encoder.positional_embedding"] = torch.randn(1 + 4 * 2, WIDTH)
-    for number in range(LAYERS):
-        block = f"image_encoder.transformer.resblocks.{number}"
-        for adapter in ("dat", "dat_cross"):
-            for name, shape in (("down", (BOTTLENECK, WIDTH)), ("up", (WIDTH, BOTTLENECK))):
-                state[f"{block}.{adapter}.{name}.weight"] = 0.1 * torch.randn(shape)
-                state[f"{block}.{adapter}.{name}.bias"] = 0.1 * torch.randn(shape[0])
-        attention = torch.nn.MultiheadAttention(BOTTLENECK, BOTTLENECK // 64)
-        for name, value in attention.state_dict().items():
-            state[f"{block}.dat_cross.temporal_block.temporal_attn.{name}"] = value
-    for name, value in model.state_dict().items():
-        if name.startswith(("transformer.", "ln_final.")) or name in (
-            "positional_embedding",
-            "text_projection",
-        ):
-            state[f"text_encoder.{name}"] = value
-    if prompts:
-        state["cv_embed"] = torch.randn(2, 4, 2, WIDTH)
-        state["prompt_learner.cls_ctx"] = torch.randn(5, 4, 32)
-        state["prompt_learner.prefix_prompt"] = torch.randn(1, 8, 32)
-        state["prompt_learner.suffix_prompt"] = torch.randn(1, 8, 32)
-        state["prompt_learner.token_prefix"] = torch.randn(1, 1, 32)
-        state["prompt_learner.token_suffix"] = torch.randn(1, 56, 32)
-    state["classifier.weight"] = torch.randn(5, WIDTH)
-    return state
+@pytest.fixture
+def released(released_adapters: Released) -> Released:
+    """Makes a state dict as the released code writes it, of a 32 x 16 model, 5 identities and 2 platforms."""
+
+    def make(prompts: bool = True) -> dict[str, Tensor]:
+        torch.manual_seed(3)
+        model = clip()
+        state = {f"image_encoder.{name}": value for name, value in model.visual.state_dict().items()}
+        state["image_encoder.positional_embedding"] = torch.randn(1 + 4 * 2, WIDTH)
+        state |= released_adapters(LAYERS, WIDTH, BOTTLENECK)
+        for name, value in model.state_dict().items():
+            if name.startswith(("transformer.", "ln_final.")) or name in (
+                "positional_embedding",
+                "text_projection",
+            ):
+                state[f"text_encoder.{name}"] = value
+        if prompts:
+            state["cv_embed"] = torch.randn(2, 4, 2, WIDTH)
+            state["prompt_learner.cls_ctx"] = torch.randn(5, 4, 32)
+            state["prompt_learner.prefix_prompt"] = torch.randn(1, 8, 32)
+            state["prompt_learner.suffix_prompt"] = torch.randn(1, 8, 32)
+            state["prompt_learner.token_prefix"] = torch.randn(1, 1, 32)
+            state["prompt_learner.token_suffix"] = torch.randn(1, 56, 32)
+        state["classifier.weight"] = torch.randn(5, WIDTH)
+        return state
+
+    return make
 
 
 def transcription(
@@ -96,7 +97,7 @@ def transcription(
     return {name: level.unflatten(0, (-1, frames)).mean(1) for name, level in levels.items()}
 
 
-def test_the_released_model_is_reproduced(tmp_path: Path) -> None:
+def test_the_released_model_is_reproduced(released: Released, tmp_path: Path) -> None:
     state = released()
     torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "best.pth")
     encoder, report = load_released(clip().visual, tmp_path / "best.pth", image_size=(32, 16))
@@ -112,7 +113,7 @@ def test_the_released_model_is_reproduced(tmp_path: Path) -> None:
     assert encoder.level_widths() == {name: level.shape[1] for name, level in levels.items()}
 
 
-def test_the_released_prompts_are_reproduced() -> None:
+def test_the_released_prompts_are_reproduced(released: Released) -> None:
     state = released()
     learner = IDPromptLearner(clip(), 5)
     report = load_released_prompts(learner, state)
@@ -124,7 +125,7 @@ def test_the_released_prompts_are_reproduced() -> None:
     assert set(report.unused) == {"cv_embed", "classifier.weight"}
 
 
-def test_what_does_not_match_is_reported() -> None:
+def test_what_does_not_match_is_reported(released: Released) -> None:
     state = released(prompts=False)
     state["image_encoder.proj"] = torch.zeros(3, 3)
     del state["image_encoder.ln_post.bias"]
@@ -172,7 +173,7 @@ def test_position_embeddings_of_another_grid_are_resampled() -> None:
     assert torch.equal(ours.visual.positional_embedding[0], state["visual.positional_embedding"][0])
 
 
-def test_bad_files_are_named(tmp_path: Path) -> None:
+def test_bad_files_are_named(released: Released, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load_released(clip().visual, tmp_path / "none.pth")
     (tmp_path / "bad.pth").write_bytes(b"PK")
