@@ -53,7 +53,9 @@ def test_several_runs_are_lines_of_one_panel_per_kind_of_stage(folders, tmp_path
     figure = draw_curves({folder.name: read_curves(folder) for folder in folders})
     lines = {axes.get_title(): [line.get_label() for line in axes.lines] for axes in figure.axes}
     assert lines == {"finetune": ["a, scratch"], "pretrain": ["a", "b"]}
-    styles = [(line.get_color(), line.get_linestyle()) for line in figure.axes[1].lines]
+    styles = [
+        (line.get_color(), line.get_linestyle()) for line in figure.axes[list(lines).index("pretrain")].lines
+    ]
     assert len({colour for colour, _ in styles}) == len({dash for _, dash in styles}) == 2
     save_curves(figure, tmp_path / "figures" / "losses.png")
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["losses.png"]

@@ -29,7 +29,7 @@ def read_curves(run_folder: Path | str, metric: str = LOSS) -> dict[str, Curve]:
         metric: its name, such as "loss" or "lr".
 
     Returns:
-        Stage -> (optimiser steps, values), for stages that have logged it.
+        Stage -> (optimiser steps, values), for stages that have logged it, in the order of their ends.
 
     Raises:
         FileNotFoundError: no run folder.
@@ -38,9 +38,10 @@ def read_curves(run_folder: Path | str, metric: str = LOSS) -> dict[str, Curve]:
     if not run_folder.is_dir():
         raise FileNotFoundError(f"{run_folder}: there is no such run folder; give runs/EXPERIMENT/NAME")
     logs: dict[Path, dict[str, Curve]] = {}
+    done = {stage: about for stage, folder in run_links(run_folder) if (about := record(folder)) is not None}
     found = {}
-    for stage, folder in run_links(run_folder):
-        about = (record(folder) or {}).get("log")
+    for stage in sorted(done, key=lambda stage: str(done[stage]["finished"])):
+        about = done[stage].get("log")  # of older stages it is not known
         if about is None:
             continue
         log = run_folder.parents[1] / about["run"]
@@ -78,6 +79,7 @@ def draw_curves(runs: Mapping[str, Mapping[str, Curve]], metric: str = LOSS) -> 
         ['pretrain', 'finetune']
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     panels: dict[str, dict[str, Curve]] = {}
     for run, stages in runs.items():
@@ -96,6 +98,7 @@ def draw_curves(runs: Mapping[str, Mapping[str, Curve]], metric: str = LOSS) -> 
             marker = "o" if len(steps) == 1 else ""
             axes.plot(steps, values, label=label, marker=marker, **style)
         axes.set(title=group, xlabel="optimiser step")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         if any(curves):
