@@ -105,7 +105,8 @@ def _decode(av: Any, container: Any, stream: Any, account: _Account) -> Iterator
     number = 0
     for packet in container.demux():
         if packet.pts is not None:
-            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            base = packet.time_base  # a Fraction: its own product is slow enough to show
+            end = (packet.pts + (packet.duration or 0)) * base.numerator / base.denominator
             account.end = max(account.end, end)
         if packet.stream is not stream:
             continue
