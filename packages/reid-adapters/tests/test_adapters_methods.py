@@ -36,6 +36,7 @@ from reid_adapters import (
     merge,
     save_pretrained,
 )
+from reid_adapters.backbones.attention import self_attention
 
 LORA = LoRAConfig(rank=2, targets=("attention", "mlp"))
 CONFIGS: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -165,6 +166,31 @@ def test_a_merged_encoder_is_exported(method: str) -> None:
     encoder = merge(trained(attach(build("torch's"), CONFIGS[method][0])))
     program = torch.export.export(encoder, (clips(),))
     torch.testing.assert_close(program.module()(clips()), encoder(clips()))
+
+
+def test_lora_adds_s_b_a_once_to_all_projections_of_torch_s_attention() -> None:
+    model, tokens = build("torch's"), torch.randn(3, 5, 32)
+    plain = copy.deepcopy(model.transformer.resblocks[0].attn)
+    encoder = trained(attach(model, LoRAConfig(rank=2, alpha=6)))
+    layer = model.transformer.resblocks[0].block.attn
+    updated = {"in_proj_weight": (plain.in_proj_weight, layer)}
+    updated["out_proj.weight"] = (plain.out_proj.weight, layer.base_layer.out_proj)
+    weights = {  # W + alpha / r B A (Hu et al., Eq. 3)
+        name: weight + 6 / 2 * lora.lora_B["default"].weight @ lora.lora_A["default"].weight
+        for name, (weight, lora) in updated.items()
+    }
+    expected = torch.func.functional_call(plain, weights, (tokens,) * 3, {"need_weights": False})[0]
+    found = self_attention(layer, tokens)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    parts = [
+        one
+        for name, one in encoder.named_parameters()
+        if "resblocks.0.block.attn" in name and "lora_" in name
+    ]
+    ours, theirs = (torch.autograd.grad(out.pow(2).sum(), parts) for out in (found, expected))
+    assert len(parts) == 4
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_no_change_of_weights_can_t_be_merged() -> None:

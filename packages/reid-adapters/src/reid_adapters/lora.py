@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from reid_adapters.backbones import Backbone, Change
+from reid_adapters.backbones.attention import merge_updates
 from reid_adapters.config import LoRAConfig
 from reid_adapters.method import Method
 
@@ -66,7 +67,8 @@ def inject_lora(model: nn.Module, backbone: Backbone, config: LoRAConfig) -> lis
 def drifts(config: LoRAConfig, module: nn.Module, name: str) -> bool:
     """Whether a weight is of torch's MultiheadAttention.
 
-    peft adds updates to its weights and subtracts them again, which rounds.
+    `self_attention` leaves them alone; a backbone that calls peft's layer itself has updates added to the
+    weights and subtracted again, which rounds.
 
     Example:
         >>> drifts(LoRAConfig(), nn.MultiheadAttention(8, 2), "in_proj_weight")
@@ -82,7 +84,7 @@ def merge(blocks: nn.Module) -> None:
             if hasattr(child, "lora_A") and hasattr(child, "get_base_layer"):
                 layer: Any = child
                 if hasattr(layer, "unload_and_optionally_merge_module"):  # around torch's MultiheadAttention
-                    inside = layer.unload_and_optionally_merge_module(True, False, None)
+                    inside = merge_updates(layer)
                 else:
                     layer.merge()
                     inside = layer.get_base_layer()
