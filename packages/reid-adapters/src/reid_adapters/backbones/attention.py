@@ -14,10 +14,10 @@ def self_attention(attention: Any, tokens: Tensor) -> Tensor:
     """What torch's attention gives for tokens [n l width] that attend to themselves, without its copies.
 
     torch lays queries, keys and values out anew before the product and the result after it: a fifth of a
-    step's time on a GPU. peft merges LoRA's updates into the weights and takes them out again in each pass:
-    that rounds, needs the gradients of whole weights, and adds the output projection's update twice
-    (https://github.com/huggingface/peft/pull/3774). Here they are beside the weights (Hu et al., ICLR 2022,
-    Eq. 3).
+    step's time on a GPU. peft merges LoRA's updates into the weights and takes them out again in each pass.
+    That rounds, needs the gradients of whole weights, and adds the output projection's update twice
+    (https://github.com/huggingface/peft/pull/3774). Here the updates are beside the weights (Hu et al.,
+    ICLR 2022, Eq. 3).
 
     Args:
         attention: torch's MultiheadAttention with batch_first, or peft's LoRA around it.
