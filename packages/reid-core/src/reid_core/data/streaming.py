@@ -76,7 +76,8 @@ class ShardBatches(RandomBatches):
         self.streams, self.window = streams, window
         _, self._shards = np.unique(np.asarray(shards), return_inverse=True)
 
-    def _permutation(self, size: int, epoch: int) -> np.ndarray:
+    def order(self, size: int, epoch: int) -> np.ndarray:
+        """As of `ShuffledBatches`, in which each shard's rows are near each other."""
         if epoch != self._epoch:
             self._order, self._epoch = self._stream_order(size, epoch), epoch
         return self._order
