@@ -142,7 +142,7 @@ def test_each_table_runs_and_has_numbers_of_its_metrics(ablate, monkeypatch, nam
     for line, row in zip(lines, TABLES[name].rows, strict=True):
         for metric, heading in zip(TABLES[name].metrics, TABLES[name].headings, strict=True):
             assert line[heading], f"{row.title} has no {metric}"
-            assert line[f"{heading} (paper)"] == row.printed(metric)
+            assert line[f"{heading} (paper)"] == row.format_number(metric)
 
 
 @pytest.mark.slow
