@@ -45,9 +45,10 @@ def read_curves(run_folder: Path | str, metric: str = LOSS) -> dict[str, Curve]:
         if about is None:
             continue
         log = run_folder.parents[1] / about["run"]
-        curves = logs.setdefault(log, _read_log(log, metric) if log not in logs else {})
-        if about["key"] in curves:
-            found[stage] = curves[about["key"]]
+        if log not in logs:
+            logs[log] = _read_log(log, metric)
+        if about["key"] in logs[log]:
+            found[stage] = logs[log][about["key"]]
     return found
 
 
