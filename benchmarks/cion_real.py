@@ -4,8 +4,8 @@ Needs --cuhk01, --pku and --weights (folders with the data sets and the extracto
 a camera are a tracklet, twenty people's tracklets a video; a tenth of the tracklets is switched and three
 tenths are split. `cion denoise` is not told the training people's names: each level's F1 is by the paper's
 criteria, by criteria chosen without labels, and by those that the test people's labels give. With --pretrain,
-a small ResNet is pre-trained on the training people as tracklets come and denoised, and fine-tuned on either
-data set, whose test people it has not seen. Called again, it resumes.
+a ResNet of --backbone is pre-trained on the training people as tracklets come and denoised, and fine-tuned on
+either data set, whose test people it has not seen. Called again, it resumes.
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ def pretrain(seed: int, videos: Path, arguments: argparse.Namespace) -> dict[str
     """One `cion run`: scores of each variant and target, and of the backbones before; seconds by stage."""
     options = [*choose_extractor("0277", videos, arguments.weights), "--denoise.criteria", "auto"]
     options += ["--seed", str(seed), "--variants", json.dumps(arguments.variants)]
-    folder = call("run", "-".join([*arguments.variants, f"seed{seed}"]), videos, arguments, options)
+    options += ["--model.backbone", arguments.backbone]
+    name = "-".join([arguments.backbone, *arguments.variants, f"seed{seed}"])
+    folder = call("run", name, videos, arguments, options)
     stages = read_stages(folder)
     targets = {"cuhk01": read("cuhk01", arguments.cuhk01), "pku_reid": read("pku_reid", arguments.pku, **PKU)}
     return {
@@ -163,6 +165,7 @@ def main() -> None:
     parser.add_argument("--extractors", nargs="*", default=extractors, choices=extractors)
     parser.add_argument("--pretrain", action="store_true", help="on identities by 0277's features")
     parser.add_argument("--variants", nargs="+", default=["none", "dino", "raw", "cross_video"])
+    parser.add_argument("--backbone", default="test_resnet", help="such as resnet18_ibn")
     arguments = parse_folders(parser, "cion_real")
     roots = (arguments.cuhk01, arguments.pku)
     files = {
