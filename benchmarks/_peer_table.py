@@ -17,7 +17,7 @@ class Row(NamedTuple):
     part: str
     peer: tuple[str, str, str] | None = None  # comparison, side, whose it is
     limit: tuple[str, str, str] | None = None
-    memory: str = ""
+    memory: str = "extra_mb"  # of the part, in MB by side
     by_clock: bool = False
 
 
@@ -29,11 +29,8 @@ def pick(record: Any, *path: str) -> Any:
 
 
 def quick_rows() -> list[tuple[str, ...]]:
-    """What `make bench-quick` measures; memory is of benchmarks/evaluate.py and pairs.py."""
-    measured, tasks = read("quick")["measured"], read("evaluate_cpu")["tasks"]
-    plain, dense = tasks["market1501"], tasks["market1501, argsort of the matrix"]
-    again = tasks["market1501 re-ranked, dense"]
-    pairs = read("pairs")["measured"]
+    """What `make bench-quick` measures."""
+    measured = read("quick")["measured"]
     search = ("over_search", "search", "faiss' search")
     table = [
         Row(
@@ -41,20 +38,16 @@ def quick_rows() -> list[tuple[str, ...]]:
             "evaluation",
             ("transreid_over_ours", "transreid", "TransReID's, our transcription"),
             ("over_product", "product", "the bare product"),
-            f"{plain['extra_mb']}, {dense['extra_mb']:,} MB (`evaluate_cpu.json`)",
         ),
         Row(
             "re-ranking, Market-1501's size",
             "reranking",
             limit=("over_nearest", "nearest", "product and top k"),
-            memory=f"{pick(measured, 'reranking', 'extra_mb')}, {again['extra_mb']:,} MB (published "
-            "matrices, our transcription: `evaluate_cpu.json`)",
         ),
         Row(
             "clustering, 32,621 x 2,048",
             "clustering",
             limit=search,
-            memory=f"{pairs['peak_gib']} GiB at 50,000 x 768 (`pairs.json`)",
         ),
         Row(
             "near pairs, 16,000 rows",
@@ -64,7 +57,11 @@ def quick_rows() -> list[tuple[str, ...]]:
         ),
         Row("decoding 400 frames", "video", ("opencv_over_ours", "opencv", "OpenCV")),
         Row(
-            "their tracklets", "video", ("earlier_over_tracklets", "earlier", "reid-core 0.1"), by_clock=True
+            "their tracklets",
+            "video",
+            ("earlier_over_tracklets", "earlier", "reid-core 0.1"),
+            memory="tracklets_extra_mb",
+            by_clock=True,
         ),
         Row("256 training images", "items", ("by_hand_over_ours", "by_hand", "cv2, our loop")),
         Row(
@@ -90,7 +87,8 @@ def quick_rows() -> list[tuple[str, ...]]:
         first = row.peer or row.limit
         ours = tell((first[0], "ours", "")) if first else NONE
         busy = ", busy" if part.get("busy") else ""
-        rows.append((row.work, ours, tell(row.peer), tell(row.limit), row.memory, f"`quick.json`{busy}"))
+        memory = ", ".join(f"{held:,}" for held in part.get(row.memory, {}).values())
+        rows.append((row.work, ours, tell(row.peer), tell(row.limit), f"{memory} MB", f"`quick.json`{busy}"))
     return rows
 
 

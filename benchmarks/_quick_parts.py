@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import random
 import subprocess
@@ -44,6 +46,19 @@ def compare(found: dict[str, Seconds], one: str, other: str) -> Measured:
     }
 
 
+def extra_mb(**calls: Callable[[], Any]) -> dict[str, int]:
+    """What each call adds to the memory that the process holds, at its most, in MB; each has run before."""
+    found = {}
+    for name, call in calls.items():
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # else a call is given what an earlier one has left
+        Path("/proc/self/clear_refs").write_text("5")  # the most so far is forgotten
+        before = sizes.memory("VmRSS")
+        call()
+        found[name] = round(sizes.memory("VmHWM") - before)
+    return found
+
+
 def _market(folder: Path, scale: float = 1.0) -> tuple[np.ndarray, ...]:
     sizes.make("market1501", folder, scale)
     return sizes.load("market1501", folder)
@@ -73,6 +88,9 @@ def evaluation(folder: Path) -> Measured:
     return {
         "over_product": compare(found, "ours", "product"),
         "transreid_over_ours": compare(found, "transreid", "ours"),
+        "extra_mb": extra_mb(
+            ours=lambda: evaluate(*case), transreid=lambda: dense.argsort_of_the_matrix(case, "cpu")
+        ),
     }
 
 
@@ -81,15 +99,10 @@ def reranking(folder: Path) -> Measured:
     from reid_eval import evaluate, k_reciprocal
 
     case = _market(folder)
-    few = tuple(array[:300] for array in case)
-    k_reciprocal(few[0], few[1])  # libraries load, threads start
-    Path("/proc/self/clear_refs").write_text("5")
-    before = sizes.memory("VmRSS")
-    evaluate(*case, reranking=k_reciprocal(case[0], case[1]))
-    extra = sizes.memory("VmHWM") - before
     rows = torch.nn.functional.normalize(torch.from_numpy(np.concatenate(case[:2])))
     found = best(2, ours=lambda: k_reciprocal(case[0], case[1]), nearest=lambda: _nearest(rows, 21))
-    return {"over_nearest": compare(found, "ours", "nearest"), "extra_mb": round(extra)}
+    extra = extra_mb(ours=lambda: evaluate(*case, reranking=k_reciprocal(case[0], case[1])))
+    return {"over_nearest": compare(found, "ours", "nearest"), "extra_mb": extra}
 
 
 def clustering(folder: Path, rows: int = 32_621) -> Measured:
@@ -108,7 +121,8 @@ def clustering(folder: Path, rows: int = 32_621) -> Measured:
         ours=lambda: jaccard_distance(features, progress=False),
         search=lambda: faiss.knn(features, features, 30),
     )
-    return {"over_search": compare(found, "ours", "search")}
+    extra = extra_mb(ours=lambda: jaccard_distance(features, progress=False))
+    return {"over_search": compare(found, "ours", "search"), "extra_mb": extra}
 
 
 def near_pairs(folder: Path, rows: int = 16_000) -> Measured:
@@ -124,12 +138,11 @@ def near_pairs(folder: Path, rows: int = 16_000) -> Measured:
     ((encoding, eps, progress),) = given
     if abs(dense.near_pairs_by_rows(encoding, eps) - whole).max() > 1e-6:
         raise ValueError("the kernel and the loop over rows differ")
-    found = best(
-        2,
-        ours=lambda: kernel(encoding, eps, progress),
-        by_rows=lambda: dense.near_pairs_by_rows(encoding, eps),
-    )
-    return {"rows_over_ours": compare(found, "by_rows", "ours")}
+    calls = {
+        "ours": lambda: kernel(encoding, eps, progress),
+        "by_rows": lambda: dense.near_pairs_by_rows(encoding, eps),
+    }
+    return {"rows_over_ours": compare(best(2, **calls), "by_rows", "ours"), "extra_mb": extra_mb(**calls)}
 
 
 def write_video(path: Path, count: int) -> None:
@@ -206,6 +219,8 @@ def video(folder: Path) -> Measured:
             "decoded": round(count / decoded["ours"][0]),
             "tracklets": round(count / cut["ours"][0]),
         },
+        "extra_mb": extra_mb(ours=ours, opencv=opencv),
+        "tracklets_extra_mb": extra_mb(ours=tracked, earlier=earlier),
     }
 
 
@@ -216,6 +231,7 @@ def items(folder: Path) -> Measured:
 
     from reid_core.data import Manifest
     from reid_core.data.datasets import ImageDataset, collate
+    from reid_core.data.lmdb_images import image_bytes
     from reid_core.data.packing import pack
     from reid_core.data.samplers import Draw
     from reid_core.data.transforms import IMAGENET_MEAN, IMAGENET_STD, train_transform
@@ -259,16 +275,24 @@ def items(folder: Path) -> Measured:
     def read(dataset: ImageDataset) -> Callable[[int], Any]:
         return lambda number: dataset[Draw(number, number)]
 
-    found = best(
-        9,
-        ours=batches(read(files), collate),
-        by_hand=batches(by_hand, torch.stack),
-        shards=batches(read(shards), collate),
-    )
+    def read_bytes(dataset: ImageDataset) -> Callable[[], None]:
+        paths = [str(file) for file in dataset.manifest.files]
+
+        def run() -> None:
+            for path in paths:
+                image_bytes(path)
+
+        return run
+
+    calls = {"ours": batches(read(files), collate), "by_hand": batches(by_hand, torch.stack)}
+    found = best(20, **calls, shards=batches(read(shards), collate))
+    alone = best(20, ours=read_bytes(files), shards=read_bytes(shards))
     return {
         "by_hand_over_ours": compare(found, "by_hand", "ours"),
         "files_over_shards": compare(found, "ours", "shards"),
+        "bytes_over_shards": compare(alone, "ours", "shards"),
         "images_per_second": {name: round(count / wall) for name, (wall, _) in found.items()},
+        "extra_mb": extra_mb(**calls),
     }
 
 
@@ -312,7 +336,10 @@ def dino(folder: Path) -> Measured:
         (student / 0.1).log_softmax(-1).backward(gradient)
         student.grad = None
 
-    beside = {"over_softmaxes": compare(best(25, ours=ours, softmaxes=softmaxes), "ours", "softmaxes")}
+    beside = {
+        "over_softmaxes": compare(best(25, ours=ours, softmaxes=softmaxes), "ours", "softmaxes"),
+        "extra_mb": extra_mb(ours=ours),
+    }
     try:
         from lightly.loss import DINOLoss as LightlyLoss
     except ImportError:
@@ -323,7 +350,10 @@ def dino(folder: Path) -> Measured:
         peer(list(teacher), list(student.split(images))).backward()
         student.grad = None
 
-    return beside | {"lightly_over_ours": compare(best(5, ours=ours, lightly=lightly), "lightly", "ours")}
+    return beside | {
+        "lightly_over_ours": compare(best(5, ours=ours, lightly=lightly), "lightly", "ours"),
+        "extra_mb": extra_mb(ours=ours, lightly=lightly),
+    }
 
 
 PARTS = (evaluation, reranking, clustering, near_pairs, video, items, first_line, dino)

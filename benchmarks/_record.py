@@ -14,12 +14,52 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
-BUSY = 0.5
-"""Load average per core, before a benchmark begins, above which its result is marked as disturbed."""
-STARTED, LOAD_BEFORE = time.perf_counter(), os.getloadavg()[0]
+BUSY = 0.1
+"""Share of the machine's cores that others used meanwhile, above which a result is marked as disturbed."""
+
+
+class Meter:
+    """What this process, its children and everybody else on the machine use, from now on.
+
+    Attributes:
+        seconds: by the clock.
+        cpu_seconds: of this process and of its children that have ended.
+        others: share of all cores' time that others used, the machine's host among them.
+        busy: whether that is more than BUSY.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter(), _own_cpu(), _all_cpu()
+
+    def stop(self) -> Meter:
+        """Fill in the attributes."""
+        now = time.perf_counter(), _own_cpu(), _all_cpu()
+        self.seconds, self.cpu_seconds, everybody = (
+            end - begin for end, begin in zip(now, self._began, strict=True)
+        )
+        cores = self.seconds * (os.cpu_count() or 1)
+        self.others = max(0.0, everybody - self.cpu_seconds) / cores
+        self.busy = self.others > BUSY
+        return self
+
+
+def _own_cpu() -> float:
+    return sum(os.times()[:4])
+
+
+def _all_cpu() -> float:
+    """CPU seconds since the machine started, of everybody: all but idling and waiting for disks."""
+    spent = psutil.cpu_times()._asdict()
+    within_user = ("guest", "guest_nice")
+    return sum(spent.values()) - sum(spent.get(name, 0.0) for name in ("idle", "iowait", *within_user))
+
+
+WHOLE_RUN = Meter()
 
 
 def _git(*words: str) -> str:
@@ -100,12 +140,11 @@ def describe_command() -> str:
 
 
 def describe_run() -> dict[str, Any]:
-    """Seconds and CPU seconds of this process and its children, load averages, whether others ran."""
-    times = os.times()
+    """Seconds and CPU seconds of this process and its children, the share of the cores that others used."""
+    used = WHOLE_RUN.stop()
     return {
-        "seconds": round(time.perf_counter() - STARTED, 1),
-        "cpu_seconds": round(times.user + times.system + times.children_user + times.children_system, 1),
-        "load_before": round(LOAD_BEFORE, 1),
-        "load_after": round(os.getloadavg()[0], 1),
-        "busy": BUSY * (os.cpu_count() or 1) < LOAD_BEFORE,
+        "seconds": round(used.seconds, 1),
+        "cpu_seconds": round(used.cpu_seconds, 1),
+        "others": round(used.others, 2),
+        "busy": used.busy,
     }
