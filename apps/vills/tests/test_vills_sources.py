@@ -119,7 +119,9 @@ def test_tracklets_out_of_raw_video_are_a_source(tiny, tmp_path, videos):
 
 
 def test_raw_video_is_tracked_by_a_stage_and_pre_trained_on(tiny, tmp_path, videos, monkeypatch):
-    monkeypatch.setattr("reid_core.video.PersonDetector", lambda weights: lambda frames: list(bright(frames)))
+    monkeypatch.setattr(
+        "reid_core.video.PersonDetector", lambda weights, device: lambda frames: list(bright(frames))
+    )
     (tmp_path / "detector.pth").write_bytes(b"weights")
     options = ["--data.pretrain", "[]", "--name", "tracked", *ONE_STEP, "--data.raw.root", str(videos)]
     with pytest.raises(FileNotFoundError, match=r"data.raw.detector: there is no file ''"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from functools import cache
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -16,6 +17,8 @@ from reid_core.data.datasets import TrackletDataset
 from reid_core.data.decoding import read_image
 from reid_core.data.manifest import Manifest
 from reid_core.data.storage import StorageGone
+from reid_core.processes import Runtime
+from reid_core.recipe import track_videos
 from reid_core.synthetic import World
 from reid_core.video import (
     Detections,
@@ -212,6 +215,17 @@ def test_processes_share_the_videos(videos, whole, tmp_path):
     for part in (0, 1):
         manifest = extract_tracklets(videos, tmp_path, detect, WHOLE, part=part, parts=2, progress=False)
     assert manifest.digest == whole[1].digest
+
+
+def test_each_process_of_a_stage_tracks_a_share_and_all_get_the_whole(videos, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr("reid_core.video.PersonDetector", lambda weights, device: detect)
+    job = SimpleNamespace(folder=tmp_path, runtime=Runtime(accelerator="cpu"))
+    found = []
+    for rank in (2, 1, 0):
+        monkeypatch.setattr("reid_core.recipe.tracklets.ranks", lambda runtime, rank=rank: (rank, 3))
+        found.append(track_videos(job, videos, tmp_path / "weights.pth", WHOLE))
+    assert 0 < len(found[0]) < len(whole[1]) and found[2].digest == whole[1].digest
+    assert found[2].root == tmp_path / "crops"
 
 
 def test_a_folder_begun_with_other_settings_is_refused(videos, whole):

@@ -22,8 +22,7 @@ from reid_core.recipe import Job
 from reid_lse import Found, SavedMasks, crop_regions
 from reid_pretrain import block_mask, index_views
 from vills.config import PretrainConfig
-from vills.sources import RAW, Pooled
-from vills.stages.tracklets import load_tracklets
+from vills.sources import Pooled
 
 
 def load_pool(job: Job, pooled: Pooled) -> Pool:
@@ -37,12 +36,7 @@ def load_pool(job: Job, pooled: Pooled) -> Pool:
         ValueError: neither an image nor a video is left.
     """
     pool = build_pool(
-        PoolPart(
-            load_tracklets(job) if one.source == RAW else job.manifest(one.source, *one.splits),
-            one.images,
-            one.videos,
-            one.repeat,
-        )
+        PoolPart(job.manifest(one.source, *one.splits), one.images, one.videos, one.repeat)
         for one in pooled.parts
     )
     images = pool.images if pooled.images else pool.images[:0]

@@ -15,11 +15,11 @@ from reid_core.processes import process_rank
 from reid_core.recipe import Recipe, Stage, check_batches, flatten_results, part
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
-from reid_core.recipe.stage import Parts
 from reid_core.tracking.tracker import Tracker
 from reid_eval import GALLERIES, PROTOCOLS, SPLITS
 from vills.config import (
     Config,
+    RawVideo,
     Shapes,
     areas,
     evaluation_shapes,
@@ -30,8 +30,8 @@ from vills.config import (
 from vills.model import check_model
 from vills.modes import Evaluation
 from vills.sources import (
-    RAW,
     TEST_SPLITS,
+    TRACKLETS,
     count_pool,
     find_lacks,
     find_pool,
@@ -44,20 +44,19 @@ from vills.stages.finetune import FineTuning, finetune
 from vills.stages.lse import RegionCache, check_areas, extract_regions
 from vills.stages.pretrain import PreTraining, pretrain
 from vills.stages.tracklets import DETECTOR, VIDEOS, Tracking, track_persons
-from vills.stages.tracklets import STAGE as TRACKLETS
 
 
 def _stages(config: Config) -> list[Stage]:
     """The stages, in order."""
     before, tune = config.pretrain, config.finetune
     pool = find_pool(config)
-    reads: dict[str, Parts] = {PREPARE: pool_reads(config)}
-    tracked = _tracklets(config) if any(one.source == RAW for one in pool.parts) else []
-    reads |= {stage.name: None for stage in tracked}
+    reads = pool_reads(config)
     segmented = replace(pool, parts=[replace(one, repeat=1) for one in pool.parts])
     wanted = areas(config)
     labelled = [name for name, splits in sources(config).needed.items() if "train" in splits]
-    result = [sources(config).stage(), *tracked]
+    result = [sources(config).stage()]
+    if config.data.raw is not None and TRACKLETS in reads:
+        result.append(_tracklets(config.data.raw))
     if wanted and not all(one.regions for one in pool.parts):
         work = partial(extract_regions, ray=config.lse.ray)
         result.append(Stage("lse", work, RegionCache(segmented, replace(config.lse, ray=None)), reads))
@@ -108,14 +107,11 @@ def _stages(config: Config) -> list[Stage]:
     return result
 
 
-def _tracklets(config: Config) -> list[Stage]:
-    """The stage that tracks raw video, where there is some."""
-    raw = config.data.raw
-    if raw is None:
-        return []
+def _tracklets(raw: RawVideo) -> Stage:
+    """The stage that tracks raw video."""
     files, folders = {DETECTOR: Path(raw.detector)}, {VIDEOS: Path(raw.root)}
     section = Tracking(raw.confidence, raw.min_frames)
-    return [Stage(TRACKLETS, track_persons, section, {}, files, folders)]
+    return Stage(TRACKLETS, track_persons, section, {}, files, folders, collective=True)
 
 
 def _fine_tuning(config: Config, variant: str) -> FineTuning:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reid_core.data.manifest import Manifest
-from reid_core.recipe.rows import part
+from reid_core.recipe.rows import PREPARE, part
 from reid_core.recipe.sources import Source, Sources
-from vills.config import Config
+from reid_core.recipe.stage import Parts
+from vills.config import Config, PoolSource
 
-RAW = "data.raw"
-"""The source that no reader reads: raw video, which a stage of its own makes tracklets of."""
+TRACKLETS = "tracklets"
+"""The source that no reader reads: the stage of that name makes it of raw video."""
 TEST_SPLITS = ("query", "gallery")
 LABELLED_SPLITS = ("train", *TEST_SPLITS)
 
@@ -23,7 +24,7 @@ class Part:
     """A source in pre-training's pool.
 
     Attributes:
-        source: its name.
+        source: its name, or that of the stage that makes it.
         splits: those pre-trained on; none for all rows.
         images: whether single rows are images; of a labelled source, whether all are.
         videos: whether tracklets are videos.
@@ -118,7 +119,7 @@ def find_pool(config: Config) -> Pooled:
         if source is not None
     ]
     if videos and data.raw is not None:
-        parts.append(Part(RAW, (), images=False, videos=True, repeat=1, regions=False))
+        parts.append(Part(TRACKLETS, (), images=False, videos=True, repeat=1, regions=False))
     return Pooled(parts, images, videos, before.track_frames)
 
 
@@ -139,13 +140,11 @@ def region_folders(config: Config) -> dict[str, Path]:
         ... )
         {'data.pretrain.0.regions': PosixPath('b')}
     """
-    data, name = config.data, config.pretrain.regions
-    named = {"data.image": data.image, "data.video": data.video}
-    named |= {f"data.pretrain.{number}": source for number, source in enumerate(data.pretrain)} | {RAW: None}
+    name, prepared = config.pretrain.regions, sources(config).by_name
     folders: dict[str, Path] = {}
     for one in find_pool(config).parts:
-        source = named[one.source]
-        if source is None or not (source.regions or name):
+        source = prepared.get(one.source)
+        if not isinstance(source, PoolSource) or not (source.regions or name):
             continue
         given = {"": source.regions} if isinstance(source.regions, str) else source.regions
         if name is not None and name not in given:
@@ -157,25 +156,26 @@ def region_folders(config: Config) -> dict[str, Path]:
     return folders
 
 
-def pool_reads(config: Config) -> list[str]:
-    """Parts of what `prepare` yields that the pool holds.
+def pool_reads(config: Config) -> dict[str, Parts]:
+    """Stages that make what the pool holds, with the parts of each one's output.
 
     Args:
         config: the whole configuration.
 
     Example:
-        >>> from vills.config import DataConfig, PoolSource
-        >>> pool_reads(
-        ...     Config(data=DataConfig(image=PoolSource("market1501"), pretrain=[PoolSource("folder")]))
-        ... )
-        ['data.image/train', 'data.pretrain.0/*']
+        >>> from vills.config import DataConfig, PoolSource, RawVideo
+        >>> data = DataConfig(image=PoolSource("market1501"), pretrain=[PoolSource("folder")], raw=RawVideo())
+        >>> pool_reads(Config(data=data))
+        {'prepare': ['data.image/train', 'data.pretrain.0/*'], 'tracklets': None}
     """
-    read = [one for one in find_pool(config).parts if one.source != RAW]
-    return [part(one.source, split) for one in read for split in one.splits or ("*",)]
+    parts, prepared = find_pool(config).parts, sources(config).by_name
+    read = [one for one in parts if one.source in prepared]
+    names = [part(one.source, split) for one in read for split in one.splits or ("*",)]
+    return {PREPARE: names, **{one.source: None for one in parts if one not in read}}
 
 
 def count_pool(config: Config, rows: Callable[..., Manifest]) -> dict[str, Count]:
-    """What pre-training draws from each source but raw video; batches of 0 leave images or videos out.
+    """What pre-training draws from each source that `prepare` reads; batches of 0 leave images or videos out.
 
     Args:
         config: the whole configuration.
@@ -184,8 +184,8 @@ def count_pool(config: Config, rows: Callable[..., Manifest]) -> dict[str, Count
     Returns:
         Source -> its images and videos, without repetitions.
     """
-    pool, counts = find_pool(config), {}
-    for one in (each for each in pool.parts if each.source != RAW):
+    pool, prepared, counts = find_pool(config), sources(config).by_name, {}
+    for one in (each for each in pool.parts if each.source in prepared):
         manifest = rows(one.source, *one.splits)
         tracklets = manifest.tracklets() if one.videos else []
         images = len(manifest) - sum(map(len, tracklets)) if one.images else 0

@@ -86,7 +86,7 @@ def _tracklets(config: Config) -> Stage:
     if settings.raw is None:
         return Stage("tracklets", find_tracklets, section, {PREPARE: [part(VIDEOS)]})
     detector, raw = {"detector": Path(settings.detector)}, {"raw": Path(settings.raw)}
-    return Stage("tracklets", find_tracklets, section, {PREPARE: []}, detector, raw)
+    return Stage("tracklets", find_tracklets, section, {PREPARE: []}, detector, raw, collective=True)
 
 
 def _identities(config: Config) -> list[Stage]:

@@ -20,7 +20,7 @@ from reid_pretrain import VILLS
 from vills.config import ModelConfig, PretrainConfig, Shapes
 from vills.data import Grids, VillsDataset, collate, load_pool
 from vills.model import TEACHER_FILE, build_model, load_teacher, save_teacher
-from vills.sources import RAW, Pooled
+from vills.sources import Pooled
 from vills.stages.lse import load_masks
 
 
@@ -78,9 +78,7 @@ def pretrain(job: Job) -> dict[str, Any]:
         save_teacher(objective.teacher.model, schedule.steps, job.digest, folder / TEACHER_FILE)
     unreadable = folder / "unreadable.txt"
     return {
-        "sources": [
-            "raw video" if one.source == RAW else job.title(one.source) for one in section.pool.parts
-        ],
+        "sources": [job.title(one.source) for one in section.pool.parts],
         "images": len(pool.images),
         "videos": len(pool.videos),
         "steps": schedule.steps,

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from reid_core.data.manifest import Manifest
-from reid_core.recipe import Job
+from reid_core.recipe import Job, track_videos
 
-STAGE = "tracklets"
 VIDEOS, DETECTOR = "raw", "detector"
-CROPS_FOLDER = "crops"
 
 
 @dataclass(frozen=True)
@@ -27,11 +24,11 @@ class Tracking:
 
 
 def track_persons(job: Job) -> dict[str, Any]:
-    """Cut the tracklets of persons out of all videos; interrupted and called again, it resumes.
+    """Cut the tracklets of persons out of all videos.
 
     Args:
         job: its section is a `Tracking`; it watches the folder of videos and has the detector's weights; its
-            folder gets crops/, as `reid_core.video.extract_tracklets` writes it.
+            folder gets crops/, as `reid_core.recipe.track_videos` writes it.
 
     Returns:
         Numbers of images and tracklets.
@@ -39,12 +36,11 @@ def track_persons(job: Job) -> dict[str, Any]:
     Raises:
         ValueError: no person is seen long enough.
     """
-    from reid_core.video import PersonDetector, TrackletConfig, extract_tracklets
+    from reid_core.video import TrackletConfig
 
     section: Tracking = job.section
     limits = TrackletConfig(confidence=section.confidence, min_frames=section.min_frames)
-    detector = PersonDetector(job.files[DETECTOR])
-    found = extract_tracklets(job.watched[VIDEOS], job.folder / CROPS_FOLDER, detector, limits)
+    found = track_videos(job, job.watched[VIDEOS], job.files[DETECTOR], limits)
     tracklets = len(found.tracklets())
     if not tracklets:
         raise ValueError(
@@ -52,13 +48,3 @@ def track_persons(job: Job) -> dict[str, Any]:
             f"{section.confidence}; lower data.raw.min_frames or data.raw.confidence"
         )
     return {"images": len(found), "tracklets": tracklets}
-
-
-def load_tracklets(job: Job) -> Manifest:
-    """What the stage has found.
-
-    Args:
-        job: of a stage that reads "tracklets".
-    """
-    folder = job.inputs[STAGE] / CROPS_FOLDER
-    return Manifest.load(folder / "manifest.parquet", folder)

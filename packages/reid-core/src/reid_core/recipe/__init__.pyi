@@ -9,6 +9,7 @@ from .sources import Source, Sources, Synthetic
 from .stage import Job, Stage
 from .store import StageError
 from .tables import Row, Table, ablate
+from .tracklets import track_videos
 
 __all__ = [
     "Busy",
@@ -30,4 +31,5 @@ __all__ = [
     "part",
     "run",
     "save_features",
+    "track_videos",
 ]

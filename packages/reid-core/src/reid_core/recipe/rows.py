@@ -1,4 +1,4 @@
-"""What `prepare` leaves: a manifest file per source, and the names of its parts."""
+"""Rows that stages leave: of the sources that `prepare` reads, and of tracked video; names of their parts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 PREPARE = "prepare"
 ALL_ROWS = "*"
+CROPS_FOLDER = "crops"
+"""What a stage makes of raw video, with its manifest, below its own folder."""
 
 
 def part(source: str, split: str = ALL_ROWS) -> str:
@@ -69,3 +71,14 @@ def load_rows(prepared: Path, source: str, root: Path, splits: Iterable[str] = (
 
     saved = Manifest.load(manifest_file(prepared, source), root)
     return saved.select(*splits) if splits else saved
+
+
+def load_tracked(folder: Path) -> Manifest:
+    """Rows of the tracklets that a stage has cut out of raw video.
+
+    Args:
+        folder: of the stage.
+    """
+    from reid_core.data.manifest import Manifest
+
+    return Manifest.load(folder / CROPS_FOLDER / "manifest.parquet")

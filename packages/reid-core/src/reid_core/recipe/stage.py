@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reid_core.files import digest, file_digest
-from reid_core.recipe.rows import PREPARE, load_rows, part
+from reid_core.recipe.rows import PREPARE, load_rows, load_tracked, part
 
 if TYPE_CHECKING:
     from reid_core.data.manifest import Manifest
@@ -99,10 +99,11 @@ class Job:
     watched: Mapping[str, Path] = field(default_factory=dict)
 
     def manifest(self, source: str, *splits: str) -> Manifest:
-        """Rows of a data source that the stage `prepare` has read, at the place where the data lie now.
+        """Rows of a data source, at the place where the data lie now.
 
         Args:
-            source: its name, such as "data.image".
+            source: its name, such as "data.image", which the stage `prepare` has read; of raw video, the name
+                of the stage that has tracked it.
             splits: those wanted; none for all rows.
 
         Returns:
@@ -111,6 +112,8 @@ class Job:
         Raises:
             ValueError: a split that the stage has not said it reads.
         """
+        if source in self.inputs:
+            return load_tracked(self.inputs[source])
         declared = self.parts[PREPARE]
         undeclared = [
             name
@@ -125,8 +128,10 @@ class Job:
         """What a data source is called in a model card: its data set's name, and whether it is synthetic.
 
         Args:
-            source: its name, such as "data.image".
+            source: its name, such as "data.image"; one that `prepare` does not read is raw video.
         """
+        if source not in self.roots:
+            return "raw video"
         name = load_rows(self.inputs[PREPARE], source, self.roots[source]).name
         written = self.roots[source].is_relative_to(self.inputs[PREPARE])
         return f"synthetic world in the layout of {name}" if written else name

@@ -2,7 +2,7 @@ from .detector import Detections, Detector, PersonDetector
 from .frames import UnreadableVideo, read_frames
 from .mot import MotError, read_mot, write_mot
 from .tracking import TRACKERS, build_tracker, detect_frames, track_boxes
-from .tracklets import TrackletConfig, extract_tracklets, find_videos, unreadable_videos
+from .tracklets import TrackletConfig, collect_tracklets, extract_tracklets, find_videos, unreadable_videos
 
 __all__ = [
     "Detections",
@@ -13,6 +13,7 @@ __all__ = [
     "TrackletConfig",
     "UnreadableVideo",
     "build_tracker",
+    "collect_tracklets",
     "detect_frames",
     "extract_tracklets",
     "find_videos",

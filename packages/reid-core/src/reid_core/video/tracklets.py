@@ -147,7 +147,21 @@ def extract_tracklets(
                 unreadable += 1
                 write_atomically(out / name / UNREADABLE_FILE, f"{error}\n")
             shown.update(number + 1, message)
-    manifest = _collect(out, names)
+    return collect_tracklets(root, out)
+
+
+def collect_tracklets(videos: str | Path, out: str | Path) -> Manifest:
+    """The manifest of what all calls of `extract_tracklets` have finished so far, written anew.
+
+    Args:
+        videos: folder of videos, at any depth.
+        out: folder that was written to; it gets manifest.parquet.
+
+    Returns:
+        One row per crop, as `extract_tracklets` gives them.
+    """
+    out = Path(out)
+    manifest = _join_boxes(out, find_videos(Path(videos)))
     manifest.save(out / MANIFEST_FILE)
     return manifest
 
@@ -238,7 +252,7 @@ def _write_crops(crops: Sequence[tuple[np.ndarray, str]]) -> None:
             os.close(file)
 
 
-def _collect(out: Path, names: Sequence[str]) -> Manifest:
+def _join_boxes(out: Path, names: Sequence[str]) -> Manifest:
     """The manifest of all finished videos."""
     parts = []
     first = 0

@@ -97,7 +97,7 @@ def pretrain(job: Job) -> dict[str, Any]:
     fit(objective, dataset, batches, collate, schedule, folder, section.seed, job.logger, job.digest)
     if process_rank() == 0:
         source = GIVEN if GIVEN in job.roots and "tracklets" not in job.inputs else VIDEOS
-        data = [f"{job.title(source) if source in job.roots else 'raw video'} (unlabeled)"]
+        data = [f"{job.title(source)} (unlabeled)"]
         trained: Any = objective.teacher.backbone
         save_network(folder, ClassFeature(trained), section.network, data, job.digest)
     return {

@@ -13,10 +13,12 @@ from cion.stages.finetune import TRUTH_FILE, true_identities
 from reid_core.data.manifest import UNKNOWN, Manifest
 from reid_core.data.samplers import permutation
 from reid_core.files import atomic
-from reid_core.recipe import Job
+from reid_core.processes import process_rank
+from reid_core.recipe import Job, track_videos
+from reid_core.recipe.rows import CROPS_FOLDER
 
 VIDEOS = "data.videos"
-VIDEOS_FILE, IDENTITIES_FILE, CROPS_FOLDER = "videos.parquet", "truth.npy", "crops"
+VIDEOS_FILE, IDENTITIES_FILE = "videos.parquet", "truth.npy"
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Tracking:
 
 
 def find_tracklets(job: Job) -> dict[str, Any]:
-    """Track raw video, or take a source's tracklets, with faults if asked for.
+    """Track raw video, in all processes, or take a source's tracklets, with faults if asked for.
 
     Args:
         job: its section is a `Tracking`; its folder gets videos.parquet, crops/ of raw video, and truth.npy,
@@ -45,13 +47,12 @@ def find_tracklets(job: Job) -> dict[str, Any]:
     section: Tracking = job.section
     settings, truth = section.tracklets, None
     if "raw" in job.watched:
-        from reid_core.video import PersonDetector, TrackletConfig, extract_tracklets
+        from reid_core.video import TrackletConfig
 
-        detector, limits = (
-            PersonDetector(job.files["detector"]),
-            TrackletConfig(min_frames=settings.min_frames),
-        )
-        videos = extract_tracklets(job.watched["raw"], job.folder / CROPS_FOLDER, detector, limits)
+        limits = TrackletConfig(min_frames=settings.min_frames)
+        videos = track_videos(job, job.watched["raw"], job.files["detector"], limits)
+        if process_rank() > 0:
+            return {}
     else:
         videos = job.manifest(VIDEOS)
         if (videos.table["tracklet"] != UNKNOWN).any() and (videos.pids != UNKNOWN).any():
