@@ -32,7 +32,16 @@ def tiny(tmp_path_factory):
         inputs = {name: folder / name for name in one.reads} | {"prepare": prepared}
         roots = RECIPE.sources(chosen).roots(prepared)
         return Job(
-            one.section, inputs, one.files, folder, "", chosen.runtime, None, roots, one.reads, one.watched
+            section=one.section,
+            inputs=inputs,
+            files=one.files,
+            folder=folder,
+            digest="",
+            runtime=chosen.runtime,
+            logger=None,
+            roots=roots,
+            parts=one.reads,
+            watched=one.watched,
         )
 
     return SimpleNamespace(

@@ -71,7 +71,11 @@ def sources(config):
 
 
 TOY = Recipe(
-    "toy", "toy.cli", sources, stages, results=lambda summaries: {"product": summaries["multiply"]["product"]}
+    name="toy",
+    module="toy.cli",
+    sources=sources,
+    stages=stages,
+    results=lambda summaries: {"product": summaries["multiply"]["product"]},
 )
 
 

@@ -97,7 +97,10 @@ def test_an_interrupted_stage_resumes_in_its_own_folder(toy, config):
 
 def test_a_stage_that_reads_no_data_runs_without_them(toy, config):
     alone = Recipe(
-        "toy", "toy.cli", toy.sources, lambda config: [*toy.stages(config), Stage("alone", peek_at_roots, {})]
+        name="toy",
+        module="toy.cli",
+        sources=toy.sources,
+        stages=lambda config: [*toy.stages(config), Stage("alone", peek_at_roots, {})],
     )
     assert run(alone, config, "alone") == {"alone": {"roots": 0}}
 

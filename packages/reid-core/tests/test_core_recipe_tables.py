@@ -14,10 +14,10 @@ def test_a_run_and_a_tables_row_with_too_many_unreadable_images_are_marked(toy, 
     counted = {"mAP": 0.5, "num_unreadable_gallery": 2, "num_gallery": 100}
     score = Stage("score", lambda job: counted, {}, {"prepare": [part("data", "query")]})
     recipe = Recipe(
-        "toy",
-        "toy.cli",
-        toy.sources,
-        lambda config: [toy.sources(config).stage(), score],
+        name="toy",
+        module="toy.cli",
+        sources=toy.sources,
+        stages=lambda config: [toy.sources(config).stage(), score],
         results=lambda summaries: {"mAP": 0.5} if "score" in summaries else {},
     )
     found = ablate(recipe, config, Table("k", "Tab. 9", [Row("one")], ["mAP"]))

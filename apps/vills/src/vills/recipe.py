@@ -267,14 +267,14 @@ def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries
 
 
 RECIPE = Recipe(
-    "vills",
-    "vills.cli",
-    sources,
-    _stages,
-    _check,
-    _check_data,
-    lambda summaries: flatten_results(summaries.get("evaluate", {})),
-    lambda config: next(iter(config.variants), ""),
-    _publish,
-    trials,
+    name="vills",
+    module="vills.cli",
+    sources=sources,
+    stages=_stages,
+    check=_check,
+    check_data=_check_data,
+    results=lambda summaries: flatten_results(summaries.get("evaluate", {})),
+    main=lambda config: next(iter(config.variants), ""),
+    publish=_publish,
+    trials=trials,
 )

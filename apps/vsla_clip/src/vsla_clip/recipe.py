@@ -228,14 +228,14 @@ def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries
 
 
 RECIPE = Recipe(
-    "vsla-clip",
-    "vsla_clip.cli",
-    sources,
-    _stages,
-    _check,
-    _check_data,
-    _results,
-    lambda _: ALL,
-    _publish,
-    trials,
+    name="vsla-clip",
+    module="vsla_clip.cli",
+    sources=sources,
+    stages=_stages,
+    check=_check,
+    check_data=_check_data,
+    results=_results,
+    main=lambda _: ALL,
+    publish=_publish,
+    trials=trials,
 )

@@ -265,13 +265,13 @@ def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries
 
 
 RECIPE = Recipe(
-    "cion",
-    "cion.cli",
-    sources,
-    _stages,
-    _check,
-    _check_data,
-    results,
-    lambda config: variants(config)[-1].name,
-    _publish,
+    name="cion",
+    module="cion.cli",
+    sources=sources,
+    stages=_stages,
+    check=_check,
+    check_data=_check_data,
+    results=results,
+    main=lambda config: variants(config)[-1].name,
+    publish=_publish,
 )

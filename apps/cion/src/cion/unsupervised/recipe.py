@@ -90,13 +90,13 @@ def _publish(config: Config, folder: Callable[[str], Path], summaries: Summaries
 
 
 RECIPE = Recipe(
-    "cion-unsupervised",
-    "cion.cli",
-    sources,
-    _stages,
-    _check,
-    _check_data,
-    lambda summaries: flatten_results(summaries.get("evaluate", {})),
-    lambda _: "target",
-    _publish,
+    name="cion-unsupervised",
+    module="cion.cli",
+    sources=sources,
+    stages=_stages,
+    check=_check,
+    check_data=_check_data,
+    results=lambda summaries: flatten_results(summaries.get("evaluate", {})),
+    main=lambda _: "target",
+    publish=_publish,
 )

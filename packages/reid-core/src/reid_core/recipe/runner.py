@@ -45,7 +45,7 @@ def _nothing(*_: Any) -> None:
     return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What an app declares: its stages, what they read, and what can be checked before them.
 
@@ -273,17 +273,17 @@ class _Session:
             nested.params(settings if isinstance(settings, dict) else {})
             nested.tags({"digest": state["key"]})
             job = Job(
-                stage.section,
-                {name: self.folders[name] for name in stage.reads},
-                stage.files,
-                folder,
-                state["key"],
-                self.config.runtime,
-                nested,
+                section=stage.section,
+                inputs={name: self.folders[name] for name in stage.reads},
+                files=stage.files,
+                folder=folder,
+                digest=state["key"],
+                runtime=self.config.runtime,
+                logger=nested,
                 # a stage that reads no data can be run without them
-                self.sources.roots(self.folders[PREPARE]) if PREPARE in self.folders else {},
-                stage.reads,
-                stage.watched,
+                roots=self.sources.roots(self.folders[PREPARE]) if PREPARE in self.folders else {},
+                parts=stage.reads,
+                watched=stage.watched,
             )
             self.tracker.wait_until_imported()
             self.done[stage.name] = nested.key

@@ -70,7 +70,7 @@ class Stage:
         return digest({"stage": self.name, **content})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """What a stage's work gets.
 
