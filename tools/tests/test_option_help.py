@@ -1,18 +1,49 @@
-"""Every option of every command says what it is."""
+"""Every option of every command says what it is, a number its unit, and a name all names that there are."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Collection, Iterator
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import pytest
 from jsonargparse import ArgumentParser, capture_parser
 
 from reid_core.cli.recipes import COMMON, App, build_parser
+from reid_core.video.tracking import TRACKERS
+from reid_eval.protocols import PROTOCOLS
+from reid_lse.areas import AREAS
+from reid_lse.models import KEYPOINTS, SEGMENTERS
+from vsla_clip.config import METHODS
 
 FEWEST_WORDS = 3
+UNITS = (
+    *("pixels", "seconds", "epoch", "epochs", "step", "steps", "rounds"),
+    *("image", "images", "crops", "clip", "clips", "frame", "frames", "pictures", "views", "tracklets"),
+    *("videos", "batches", "shards", "rows", "tokens", "patches", "prompts", "prototypes", "clusters"),
+    *("identities", "links", "queries", "answers", "galleries", "neighbours", "encodings", "camera"),
+    *("channel", "channels", "columns", "layers", "heads", "machines", "devices", "processes", "threads"),
+    *("from 0 to 1", "between 0 and 1", "share", "shares", "probability", "confidence", "rate", "rates"),
+    *("factor", "weight", "weight decay", "temperature", "momentum", "margin", "norm", "distance"),
+    *("number of", "number that seeds"),
+)
+"""What a number may be of; shares, rates, factors and weights have no unit and are said to be that."""
+UNIT = re.compile(rf"\b({'|'.join(UNITS)})\b", re.IGNORECASE)
+NAMES: dict[str, Collection[str]] = {
+    "protocol": PROTOCOLS,
+    "keypoints": KEYPOINTS,
+    "segmenter": SEGMENTERS,
+    "areas": AREAS,
+    "tracker": TRACKERS,
+    "method": METHODS,
+    "backbone": (),
+}
+"""Last part of an option's name -> the names that it may have; none where there are too many to print."""
+LISTED = re.compile(r"`reid-(data list|models list|eval run --help|lse extract --help)`|some of lse's")
+"""Where else names are listed."""
 RECIPES = {
     "vills": "vills.cli:APP",
     "cion": "cion.cli:APP",
@@ -66,6 +97,46 @@ def options(parser: Any) -> Iterator[tuple[str, str]]:
             yield name, "" if action.help in (None, argparse.SUPPRESS) else str(action.help)
 
 
+def is_number(kind: Any) -> bool:
+    """Whether a type is a number, several of them, or such a one or None."""
+    if get_origin(kind) in (Union, UnionType, tuple, list):
+        return any(map(is_number, get_args(kind))) and str not in get_args(kind)
+    return kind in (int, float)
+
+
+def unitless(parsers: Iterator[tuple[str, Any]]) -> set[str]:
+    """Options that are numbers and don't say what of."""
+    return {
+        f"{command} {name}: {text!r}"
+        for command, parser in parsers
+        for name, text in options(parser)
+        if is_number(kinds(parser)[name]) and not UNIT.search(" ".join(text.split()))
+    }
+
+
+def kinds(parser: Any) -> dict[str, Any]:
+    """Type of each option by its name."""
+    return {
+        (action.option_strings or [action.dest])[0]: getattr(action, "_typehint", None) or action.type
+        for action in parser._actions
+    }
+
+
+def unnamed(parsers: Iterator[tuple[str, Any]]) -> set[str]:
+    """Options whose value is one of several names, which the help neither has nor says where they are."""
+    found = set()
+    for command, parser in parsers:
+        for name, text in options(parser):
+            known = NAMES.get(name.rpartition(".")[2].lstrip("-"))
+            kind = kinds(parser)[name]
+            if known is None or kind not in (str, str | None, list[str]) or LISTED.search(text):
+                continue
+            spoken = text + "_video" * ("_video" in text)
+            if missing := [one for one in known if one.removesuffix("_video") not in spoken] or not known:
+                found.add(f"{command} {name}: {missing}")
+    return found
+
+
 def short(parsers: Iterator[tuple[str, Any]]) -> set[str]:
     """Options without help, or with less than FEWEST_WORDS words of it."""
     return {
@@ -76,22 +147,34 @@ def short(parsers: Iterator[tuple[str, Any]]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("app", RECIPES)
-def test_every_option_of_a_recipe_is_explained(app: str) -> None:
-    assert short(recipe_parsers(RECIPES[app])) == set()
+@pytest.fixture(scope="module", params=[*RECIPES, *PROGRAMS, "reid-gallery"])
+def parsers(request: pytest.FixtureRequest) -> list[tuple[str, Any]]:
+    """Commands of a program with their parsers."""
+    if request.param in RECIPES:
+        return list(recipe_parsers(RECIPES[request.param]))
+    return list(member_parsers(request.param) if request.param in PROGRAMS else gallery_parsers())
 
 
-@pytest.mark.parametrize("command", PROGRAMS)
-def test_every_option_of_a_package_is_explained(command: str) -> None:
-    assert short(member_parsers(command)) == set()
+def test_every_option_is_explained(parsers: list[tuple[str, Any]]) -> None:
+    assert short(iter(parsers)) == set()
 
 
-def test_every_option_of_the_gallery_is_explained() -> None:
-    assert short(gallery_parsers()) == set()
+def test_every_number_says_what_of(parsers: list[tuple[str, Any]]) -> None:
+    assert unitless(iter(parsers)) == set()
 
 
-def test_an_option_without_help_would_be_found() -> None:
+def test_every_name_is_listed_or_its_list_is_named(parsers: list[tuple[str, Any]]) -> None:
+    assert unnamed(iter(parsers)) == set()
+
+
+def test_poor_help_would_be_found() -> None:
     parser = ArgumentParser()
     parser.add_argument("--bare", type=int)
-    parser.add_argument("--well", type=int, help="how many of them there are")
-    assert short(iter([("run", parser)])) == {"run --bare: ''"}
+    parser.add_argument("--size", type=int | None, help="how large it is")
+    parser.add_argument("--width", type=tuple[int, int], help="width in pixels")
+    parser.add_argument("--tracker", type=str, help="bytetrack or another tracker")
+    parser.add_argument("--backbone", type=str, help="the backbone's name")
+    given = [("run", parser)]
+    assert short(iter(given)) == {"run --bare: ''"}
+    assert unitless(iter(given)) == {"run --bare: ''", "run --size: 'how large it is'"}
+    assert {found.split(":")[0] for found in unnamed(iter(given))} == {"run --tracker", "run --backbone"}

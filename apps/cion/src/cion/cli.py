@@ -24,20 +24,24 @@ def zoo_parser() -> ArgumentParser:
         choices=["list", "config", "export", "load"],
         help="list the models, print their settings, export a model folder, or check that weights load",
     )
-    parser.add_argument("name", type=str | None, nargs="?", default=None, help="model, as `list` shows it")
+    parser.add_argument(
+        "name", type=str | None, nargs="?", default=None, help="name of the model, as `list` shows it"
+    )
     parser.add_argument(
         "--recipe",
         choices=["paper", "released"],
         default="paper",
-        help="config: whose values, where they differ",
+        help="config: the paper's or the released code's values, where they differ",
     )
-    parser.add_argument("--weights", type=str | None, help="export, load: the backbone's checkpoint")
+    parser.add_argument("--weights", type=str | None, help="export, load: checkpoint file of the backbone")
     parser.add_argument(
         "--accept-terms", action="store_true", help="export: ReIDZoo's conditions (CION A.3) are accepted"
     )
-    parser.add_argument("--out", type=str | None, help="folder to write; config: all of them")
+    parser.add_argument("--out", type=str | None, help="folder to write; config: gets one file per model")
     parser.add_argument("--data", type=str, default="", help="export: what it was trained on, for the card")
-    parser.add_argument("--results", type=str | None, help="export: results.json of a run, for the card")
+    parser.add_argument(
+        "--results", type=str | None, help="export: evaluate/results.json of a run, for the card"
+    )
     parser.add_argument("--tracking_uri", type=str | None, help="export: MLflow store to register it with")
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     return parser

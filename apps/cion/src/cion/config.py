@@ -24,11 +24,11 @@ class Network:
     """A backbone."""
 
     backbone: str = "resnet50_ibn"
-    """Any that `reid-models list` prints (ReIDZoo's 32), or a name of timm's."""
+    """Backbone by name: any that `reid-models list` prints (ReIDZoo's 32), or one of timm's."""
     options: Options = field(default_factory=dict)
     """Options of the backbone's constructor, such as pool: gem."""
     image_size: Size = (256, 128)
-    """Height and width of an image, and of a global view (CION 4.1)."""
+    """Height and width of an image and of a global view, in pixels (CION 4.1: 256x128)."""
 
 
 @dataclass
@@ -46,15 +46,16 @@ class FinetuneConfig:
     token and the global feature alone on other backbones; or MGN on a ResNet, in the paper's or fast-reid's
     form."""
     image_size: Size | None = None
-    """Height and width; null for the pre-training's (384x128 with CION's MGN)."""
+    """Height and width in pixels; null for the pre-training's (CION's MGN: 384x128)."""
     identities: int = 16
-    """P, identities per batch over all ranks (Hermans et al. 2017)."""
+    """P, identities per batch over all ranks (Luo et al. 2019: 16)."""
     instances: int = 4
-    """K, images per identity."""
+    """K, images per identity in a batch (Luo et al. 2019: 4)."""
     margin: float | None = 0.3
-    """Margin of the triplet loss; null for the soft margin (TransReID)."""
+    """Margin of the triplet loss, in the features' distance (Luo et al. 2019: 0.3); null for the soft margin
+    (TransReID)."""
     label_smoothing: float = 0.1
-    """Part of the target spread over all classes (Luo et al. 2019)."""
+    """Share of the target that is spread over all classes, from 0 to 1 (Luo et al. 2019: 0.1)."""
     normalize: bool = False
     """Whether bag of tricks' triplet loss compares features of unit length."""
     descriptor: Literal["after", "before"] = "after"
@@ -62,14 +63,14 @@ class FinetuneConfig:
     jigsaw_shift: int = 5
     """Patches that TransReID's jigsaw moves to the end (the paper's 5; the released code's 4)."""
     side_information: bool = False
-    """Whether TransReID's tokens are told their camera, by a learned vector times 3.0 (He et al. 2021, eq. 6
-    and section 4.2): for test people before the training's cameras, and images whose camera is known."""
+    """Whether a learned vector of the image's camera, times 3.0, is added to TransReID's tokens (He et al.
+    2021, eq. 6 and section 4.2); test images must come from the training's cameras."""
     frozen_epochs: float = 0.0
-    """First epochs in which the backbone does not learn, with fastreid_mgn."""
+    """First epochs in which the backbone does not learn, with fastreid_mgn (CION's release: 10)."""
     mean: Channels = (0.485, 0.456, 0.406)
-    """Of the channels (ImageNet's; TransReID: 0.5)."""
+    """Mean of each channel, of pixels from 0 to 1 (ImageNet's; TransReID: 0.5)."""
     std: Channels = (0.229, 0.224, 0.225)
-    """Deviation of the channels (ImageNet's; TransReID: 0.5)."""
+    """Standard deviation of each channel, of pixels from 0 to 1 (ImageNet's; TransReID: 0.5)."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     train: Training = field(
         default_factory=lambda: Training(epochs=120.0, warmup_epochs=10.0, lr=3.5e-4, min_lr=1e-6)
@@ -132,6 +133,7 @@ class EvaluateConfig:
     """Retrieval of the target's test people."""
 
     protocol: str | None = None
-    """Gallery rows that count, by a data set's name (reid_eval.PROTOCOLS); null for the target's own."""
+    """Gallery rows that count, by a data set's name (`reid-eval run --help` lists them); null for the
+    target's own."""
     flip: bool = False
     """Whether a descriptor is the mean of that of the image and that of its mirror image."""

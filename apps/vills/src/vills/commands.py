@@ -16,7 +16,10 @@ def attention_parser() -> ArgumentParser:
     """Options of `vills attention`."""
     parser = partial(Parser, description="Attention of class token and queries (Fig. 3, Fig. S1).")()
     parser.add_argument(
-        "--models", type=dict[str, str], required=True, help="what a row is called -> its model folder"
+        "--models",
+        type=dict[str, str],
+        required=True,
+        help="name of a row of pictures -> model folder",
     )
     parser.add_argument("--images", type=list[str], default=[], help="image files to draw attention over")
     parser.add_argument("--clips", type=list[str], default=[], help="folders of a clip's frames")
@@ -69,9 +72,12 @@ def curves_parser() -> ArgumentParser:
     parser = partial(Parser, description="Accuracy per epoch of fine-tuning (Fig. S2).")()
     parser.add_argument("runs", type=str, nargs="+", help="run folders, runs/EXPERIMENT/NAME")
     parser.add_argument(
-        "--metric", type=str, default="image/rank_1", help="mode and metric, such as video/mAP"
+        "--metric",
+        type=str,
+        default="image/rank_1",
+        help="task (image, video or image_to_video) and metric, such as video/mAP",
     )
-    parser.add_argument("--out", type=str, required=True, help="picture to write")
+    parser.add_argument("--out", type=str, required=True, help="picture to write: .png, .pdf or .svg")
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     return parser
 

@@ -20,7 +20,7 @@ class PoolSource(Source):
     """A data set that may be pre-trained on."""
 
     repeat: int = 1
-    """Times that pre-training's pool holds it, so that a small data set isn't drowned by a large one."""
+    """How many times pre-training's pool holds it, so that a small data set counts beside a large one."""
     regions: str | dict[str, str] = ""
     """Folder that `reid-lse extract` wrote of its images, or several by name, such as {ism: A, parsing: B};
     empty for those of the stage lse."""
@@ -33,11 +33,11 @@ class RawVideo:
     root: str = ""
     """Folder of videos, at any depth."""
     detector: str = ""
-    """Weights of torchvision's fasterrcnn_resnet50_fpn_v2."""
+    """File of weights of torchvision's fasterrcnn_resnet50_fpn_v2."""
     confidence: float = 0.8
-    """Least mean score of a kept track's boxes (VILLS 4.1)."""
+    """Least mean score of a kept track's boxes, from 0 to 1 (VILLS 4.1: 0.8)."""
     min_frames: int = 8
-    """Shortest tracklet that is kept (VILLS trains on 8 frames)."""
+    """Frames of the shortest tracklet that is kept (VILLS trains on 8)."""
 
 
 @dataclass
@@ -47,10 +47,10 @@ class DataConfig:
     root: str = ""
     """Folder for each source that names none of its own."""
     image: PoolSource | None = None
-    """Labelled images: train, query and gallery. None leaves images out; with neither these nor videos, a run
+    """Labelled images: train, query and gallery. null leaves images out; with neither these nor videos, a run
     ends with pre-training."""
     video: PoolSource | None = None
-    """Labelled tracklets: train, query and gallery. None leaves videos out."""
+    """Labelled tracklets: train, query and gallery. null leaves videos out."""
     mix: Source | None = None
     """Query images and gallery tracklets (image_video), in place of the query and gallery of image and video,
     which are then trained on alone."""
@@ -59,7 +59,7 @@ class DataConfig:
     pretrain: list[PoolSource] = field(default_factory=list)
     """Further unlabeled sources: single images are pre-trained on as images, sub-folders as videos."""
     raw: RawVideo | None = None
-    """Raw video to pre-train on besides; None for none. Of much video, several processes of
+    """Raw video to pre-train on besides; null for none. Of much video, several processes of
     `reid-data tracklets` make a manifest that is one of `pretrain`."""
     pretrain_splits: list[str] = field(default_factory=lambda: ["train"])
     """Splits of image and video that are pre-trained on, without their labels; [] keeps them out (VILLS 4.1
@@ -73,16 +73,17 @@ class ModelConfig:
     """The shared encoder and the resampler (VILLS Eqs. 6 and 7)."""
 
     backbone: str = "vit_nano_conv8"
-    """A backbone of reid_core.models.backbones, or a timm name."""
+    """Backbone by name: any that `reid-models list` prints, or one of timm's (VILLS supplement 2: ViT-S and
+    ViT-B)."""
     options: Options = field(default_factory=dict)
-    """Options of the backbone's constructor, such as depth."""
+    """Options of the backbone's constructor, such as depth (blocks)."""
     drop_path: float = 0.0
-    """Stochastic depth (DINO: 0.1 for the student's ViT)."""
+    """Probability, from 0 to 1, that the student skips a block, largest in the last (DINO: 0.1)."""
     tokens: int = 4
     """L, the resampler's queries: one for the whole person and one for each of three areas (not specified
     in the paper). 0 for no resampler: the class token, of a video its mean over frames (Table 2b)."""
     resampler_depth: int = 1
-    """Layers of the resampler ("a small transformer layer", VILLS supplement 2)."""
+    """Layers of the resampler (VILLS supplement 2: "a small transformer layer")."""
     resampler_heads: int = 4
     """Attention heads of the resampler (not specified in the paper)."""
 
@@ -92,17 +93,20 @@ class LSEConfig:
     """Local semantic extraction (VILLS Eqs. 1-5); masks are made once and kept."""
 
     keypoints: str = "prior"
-    """Keypoint predictor of reid-lse, or a file of keypoints; the paper's is Keypoint R-CNN."""
+    """Keypoint predictor of reid-lse: prior, blazepose, keypointrcnn_resnet50_fpn (the paper's model),
+    vitpose, sapiens2 or rtmpose; or a file of keypoints."""
     keypoint_options: Options = field(default_factory=dict)
-    """Of the predictor, such as checkpoint."""
+    """Options of the predictor, such as checkpoint."""
     segmenter: str = "crf"
-    """Interactive segmentation model of reid-lse; the paper's is SAM (sam_vit_b, sam_vit_l, sam_vit_h)."""
+    """Segmenter of reid-lse: crf, grabcut, the paper's SAM (sam_vit_b, sam_vit_l or sam_vit_h), or another
+    that `reid-lse extract --help` lists."""
     segmenter_options: Options = field(default_factory=dict)
-    """Of the segmenter, such as checkpoint, precision and pack of SAM."""
+    """Options of the segmenter, such as checkpoint, precision and pack (crops per canvas) of SAM."""
     areas: list[str] = field(default_factory=lambda: ["head", "torso", "legs"])
-    """Areas that masks are made of, A of Eq. 5; the paper's best number is three."""
+    """Areas that masks are made of, A of Eq. 5 (the paper's best number: three): head, torso, legs, left_arm,
+    right_arm, left_leg, right_leg, upper, lower, feet."""
     size: Size = (128, 64)
-    """Height and width in pixels that images are segmented at and masks are kept at."""
+    """Height and width, in pixels, at which images are segmented and masks are kept."""
     ray: str | None = None
     """Address of a Ray cluster that segments (auto, local, ray://HOST:10001); changes no result."""
 
@@ -114,46 +118,48 @@ class PretrainConfig:
     train: Training = field(default_factory=dino_training)
     """Length and optimiser; an epoch is one pass over the images of the pool (else its videos)."""
     image_batch: int = 128
-    """Images per step over all ranks (VILLS supplement 2: 128 for ViT-S, beside 8 GPUs). Read as those of a
-    step and not of a GPU, so that any number of GPUs gives one result."""
+    """Images per step over all ranks (VILLS supplement 2: 128 for ViT-S, 64 for ViT-B, with 8 GPUs; read as
+    the batch of all, so that any number of GPUs gives one result)."""
     video_batch: int = 32
-    """Videos per step over all ranks (VILLS supplement 2: 32 for ViT-S)."""
+    """Videos per step over all ranks (VILLS supplement 2: 32 for ViT-S, 16 for ViT-B)."""
     batch_per_device: bool = False
-    """The other reading: both batches are of each device. Scale `train.lr` with it."""
+    """Whether both batches are of each device, the other reading; scale `train.lr` with it."""
     image_size: Size = (256, 128)
-    """Height and width of an image (VILLS supplement 2)."""
+    """Height and width of an image in pixels (VILLS supplement 2: 256x128)."""
     frame_size: Size = (64, 44)
-    """Height and width of a video's frame (VILLS supplement 2)."""
+    """Height and width of a video's frame in pixels (VILLS supplement 2: 64x44)."""
     frames: int = 8
-    """Frames of a video, drawn at random (VILLS supplement 2)."""
+    """Frames of a video, drawn at random (VILLS supplement 2: 8)."""
     track_frames: int | None = None
     """Frames of a video that they are drawn from and that are segmented, spread evenly; null for all."""
     areas: list[str] | None = None
     """Areas whose regions the student sees, some of lse's; null for all of them, [] for none."""
     regions: str | None = None
-    """Which folder of a source that names several (Table 2a); null for the first."""
+    """Name of the region folder that is used where a source has several (Table 2a); null for the first."""
     region_size: Size = (128, 64)
-    """Height and width of an image's local region (VILLS supplement 2)."""
+    """Height and width of an image's local region in pixels (VILLS supplement 2: 128x64)."""
     frame_region_size: Size = (32, 22)
-    """Height and width of a frame's local region: half the frame's, as for images (paper: not specified)."""
+    """Height and width of a frame's local region in pixels: half the frame's, as for images (not specified in
+    the paper)."""
     views: int = 2
-    """Global views of an image or video (DINO: 2)."""
+    """Global views per image or video (DINO: 2)."""
     crop_scale: tuple[float, float] = (0.4, 1.0)
-    """Part of the area that a global view keeps (DINO: 0.4 to 1)."""
+    """Least and largest share of the area that a global view keeps (DINO: 0.4 to 1)."""
     jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1)
-    """Brightness, contrast, saturation and hue (DINO)."""
+    """Largest changes of brightness, contrast and saturation, as shares, and of hue, as a share of the colour
+    circle (DINO)."""
     grey: float = 0.2
-    """Probability of losing the colour (DINO)."""
+    """Probability, from 0 to 1, that a view loses its colour (DINO: 0.2)."""
     blur: float = 0.5
-    """Probability of the blur (DINO: 1.0 and 0.1 for its two global views)."""
+    """Probability, from 0 to 1, that a view is blurred (DINO: 1.0 and 0.1 for its two global views)."""
     mask_ratio: float = 0.3
-    """Mean share of hidden patches (iBOT)."""
+    """Mean share of patches, from 0 to 1, that are hidden from the student (iBOT: 0.3)."""
     mask_spread: float = 0.2
-    """Half the range of that share (iBOT)."""
+    """Half the range of that share, from 0 to 1 (iBOT: 0.2)."""
     mask_probability: float = 0.5
-    """Probability that a view has hidden patches at all (iBOT)."""
+    """Probability, from 0 to 1, that a view has hidden patches at all (iBOT: 0.5)."""
     freeze_prototypes_epochs: float = 1.0
-    """Epochs in which the prototypes don't learn (DINO: 1)."""
+    """First epochs in which the prototypes don't learn (DINO: 1)."""
     objective: VILLSConfig = field(default_factory=VILLSConfig)
     """Heads, temperatures and the weights of the losses."""
     checkpoint: str | None = None
@@ -165,7 +171,8 @@ class FinetuneConfig(Augmentation):
     """Supervised fine-tuning of the teacher's encoder and resampler (VILLS supplement 1)."""
 
     init: Literal["pretrained", "scratch", "both"] = "pretrained"
-    """Where weights come from; both trains twice with the same budget, for comparison."""
+    """Where weights come from: pretrained, scratch (random weights), or both, which trains twice with the
+    same budget, for comparison."""
     checkpoint: str | None = None
     """A teacher.pt in place of this run's own; pre-training is then left out."""
     train: Training = field(
@@ -175,27 +182,29 @@ class FinetuneConfig(Augmentation):
     )
     """Length and optimiser. An epoch has as many batches as there are images (else clips) for one pass."""
     identities: int = 16
-    """P, identities per batch over all ranks (Hermans et al. 2017)."""
+    """P, identities per batch over all ranks (Luo et al. 2019: 16)."""
     image_instances: int = 4
-    """K, images per identity; 0 trains without images."""
+    """K, images per identity in a batch (Luo et al. 2019: 4); 0 trains without images."""
     clip_instances: int = 2
-    """Clips per identity; 0 trains without clips."""
+    """Clips per identity in a batch; 0 trains without clips."""
     image_size: Size | None = None
-    """Height and width; null as in pre-training."""
+    """Height and width of an image in pixels; null as in pre-training."""
     frame_size: Size | None = None
-    """Height and width of a clip's frame; null as in pre-training."""
+    """Height and width of a clip's frame in pixels; null as in pre-training."""
     frames: int | None = None
-    """Frames of a clip; null as in pre-training."""
+    """Frames per clip; null as in pre-training."""
     encoder_lr_scale: float = 1.0
-    """Learning rate of the encoder and resampler, as a factor of that of the head."""
+    """Factor of the learning rate of the encoder and resampler; the head has `train.lr`."""
     margin: float | None = None
-    """Margin of the triplet loss; null for the soft margin."""
+    """Margin of the triplet loss, in the features' distance; null for the soft margin."""
     normalize: bool = False
     """Whether the triplet loss compares features of unit length."""
     label_smoothing: float = 0.1
-    """Label smoothing of the identity loss (Luo et al. 2019)."""
+    """Share of the identity loss's target that is spread over all classes, from 0 to 1 (Luo et al. 2019:
+    0.1)."""
     evaluate_every: int | None = None
-    """Epochs after each of which the model is kept for evaluation (supplement 4); null for the last alone."""
+    """Epochs between two models that are kept for evaluation (VILLS supplement 4); null keeps the last
+    alone."""
 
 
 @dataclass
@@ -205,20 +214,22 @@ class EvaluateConfig:
     metric: Literal["cosine", "euclidean"] = "cosine"
     """Distance between descriptors."""
     protocol: str | None = None
-    """Gallery rows that count, by a data set's name (reid_eval.PROTOCOLS); null for each source's own."""
+    """Gallery rows that count, by a data set's name (`reid-eval run --help` lists them); null for each
+    source's own."""
     galleries: int | None = None
-    """Galleries of one image per person that results are the mean over; 0 for the whole gallery, null for the
-    data set's own number (reid_eval.GALLERIES; PRCC: 10)."""
+    """Number of galleries of one image per person that results are the mean over; 0 for the whole gallery,
+    null for the data set's own number (PRCC: 10)."""
     far: list[float] = field(default_factory=list)
-    """False accept rates at which the true accept rate is given (Table 1d: 1e-4, 1e-3 and 1e-2)."""
+    """False accept rates, between 0 and 1, at which the true accept rate is given (VILLS Table 1d: 1e-4, 1e-3
+    and 1e-2)."""
     flip: bool = False
     """Whether a descriptor is the mean of that of the input and that of its mirror image."""
     frames: int | None = None
-    """Frames of a clip, spread evenly over its tracklet; null as in fine-tuning."""
+    """Frames per clip, spread evenly over its tracklet; null as in fine-tuning."""
     ranked_queries: int = 6
-    """Queries in the picture of ranked lists."""
+    """Number of queries in the picture of ranked lists."""
     top: int = 10
-    """Answers shown for each of them."""
+    """Answers per query in that picture."""
 
 
 @dataclass

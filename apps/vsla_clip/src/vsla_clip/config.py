@@ -73,23 +73,26 @@ class DataConfig:
     root: str = ""
     """Folder of the data set as released, where video names none."""
     video: Source = field(default_factory=lambda: Source("g2a_vreid"))
-    """Data set with tracklets: g2a_vreid, mars, ls_vid, ilids_vid, pku_reid, ..., or a manifest file."""
+    """Data set with tracklets: a reader that `reid-data list` prints, such as g2a_vreid, mars, ls_vid,
+    ilids_vid or pku_reid, or a manifest file."""
     synthetic: Synthetic | None = None
     """Write a synthetic world first; without a root, a video whose name is a written layout reads it."""
     size: Size = (256, 128)
-    """Height and width of a frame (5.2)."""
+    """Height and width of a frame in pixels (VSLA-CLIP 5.2: 256x128)."""
     frames: int = 8
-    """T, frames of a clip, one of each equal part of the tracklet (5.2). Their order changes nothing."""
+    """T, frames per clip, one of each equal part of the tracklet (VSLA-CLIP 5.2: 8). Their order changes
+    nothing."""
     mean: Channels = CLIP_MEAN
-    """Of the channels (the paper names none; the release: ImageNet's)."""
+    """Mean of each channel, of pixels from 0 to 1 (CLIP's; the paper names none, the release has
+    ImageNet's)."""
     std: Channels = CLIP_STD
-    """Deviation of the channels, likewise."""
+    """Standard deviation of each channel, of pixels from 0 to 1."""
     interpolation: Interpolation = "bilinear"
-    """Of frames that are resized (the paper names none; the release: bicubic)."""
+    """How frames are resized (the paper names none; the release: bicubic)."""
     padding: int = 10
-    """Zeros around a frame before it is cropped (5.2)."""
+    """Pixels of zeros on each side of a frame before it is cropped (VSLA-CLIP 5.2: 10)."""
     erasing: float = 0.5
-    """Probability of random erasing (5.2 names no number; CLIP-ReID: 0.5)."""
+    """Probability of random erasing, from 0 to 1 (VSLA-CLIP 5.2 names no number; CLIP-ReID: 0.5)."""
 
 
 @dataclass
@@ -97,7 +100,8 @@ class Captioned:
     """A world of people whose captions say what they wear, to train a small CLIP on (Radford et al.)."""
 
     world: Options = field(default_factory=dict)
-    """Dials of reid_core.synthetic.World; a seed of its own, so that nobody is in the data set too."""
+    """Settings of reid_core.synthetic.World; give it a seed of its own, so that nobody is in the data set
+    too."""
     images: int = 1
     """Images per person and camera."""
     batch: int = 128
@@ -111,14 +115,16 @@ class CLIPConfig:
     """The CLIP to begin with."""
 
     name: str = "ViT-B-16-quickgelu"
-    """Architecture by open_clip's name; the quickgelu one is OpenAI's."""
+    """Architecture by open_clip's name (`open_clip.list_models()` gives them all; VSLA-CLIP 5.2: ViT-B/16);
+    the quickgelu one is OpenAI's."""
     small: Options | None = None
     """In place of a name: embed_dim, vision_cfg and text_cfg of open_clip.CLIP. The vision_cfg's image_size
     is data.size."""
     pretrained: str | None = None
-    """Weights by open_clip's tag, such as openai."""
+    """Weights by open_clip's tag, such as openai (`open_clip.list_pretrained()` gives them all)."""
     checkpoint: str | None = None
-    """File of weights laid over them: ViFi-CLIP's, or any CLIP's state dict of OpenAI's names."""
+    """File of weights that replace them: ViFi-CLIP's (VSLA-CLIP 5.2), or any CLIP's state dict with OpenAI's
+    names."""
     captioned: Captioned | None = None
     """Train it from random weights on captioned synthetic people first."""
 
@@ -128,15 +134,15 @@ class Stage1Config:
     """Prompts of identities are learned against the frozen towers (4.2, Eq. 3)."""
 
     id_tokens: int = 4
-    """M, tokens of an identity (CLIP-ReID: 4)."""
+    """M, tokens per identity (CLIP-ReID: 4)."""
     shared_tokens: int = 16
-    """n, tokens shared by all, half on either side (released code: 8 and 8)."""
+    """n, tokens shared by all identities, half on either side (released code: 8 and 8)."""
     words: tuple[str, str] = ("", ".")
-    """Fixed words before and after the tokens (released code)."""
+    """Fixed words before and after the tokens (released code: none, and a full stop)."""
     batch: int = 64
     """Clips per step over all ranks (CLIP-ReID: 64)."""
     batch_per_device: bool = False
-    """The other reading: the batch is of each device. Scale `train.lr` with it."""
+    """Whether the batch is of each device, the other reading; scale `train.lr` with it."""
     train: Training = field(
         default_factory=lambda: Training(
             optimizer="adam",  # 5.2
@@ -145,7 +151,8 @@ class Stage1Config:
             weight_decay=1e-4,  # CLIP-ReID
         )
     )
-    """Length and optimiser (5.2: Adam, 3.5e-4). An epoch is one pass over the training tracklets."""
+    """Length and optimiser (VSLA-CLIP 5.2: Adam, 3.5e-4). An epoch is one pass over the training
+    tracklets."""
 
 
 @dataclass
@@ -153,16 +160,17 @@ class Stage2Config:
     """The image encoder, or what is attached to it, is trained against the prompts' features (Eq. 10)."""
 
     identities: int = 8
-    """P, identities per batch over all ranks (5.2)."""
+    """P, identities per batch over all ranks (VSLA-CLIP 5.2: 8)."""
     instances: int = 4
-    """K, clips of each (5.2: 32 clips of 8 identities)."""
+    """K, clips per identity in a batch (VSLA-CLIP 5.2: 32 clips of 8 identities)."""
     batch_per_device: bool = False
-    """The other reading: the identities are of each device. Scale `train.lr` with it."""
+    """Whether the identities are of each device, the other reading; scale `train.lr` with it."""
     epoch: Literal["tracklets", "sampler"] = "tracklets"
-    """One pass over the tracklets (7,080 steps in 120 epochs on G2A-VReID), or the release's pass of the
-    sampler, in which each person has their tracklets in groups of K, and one group at least (13,920)."""
+    """What an epoch is: one pass over the tracklets (7,080 steps in 120 epochs on G2A-VReID), or the
+    release's pass of the sampler, in which each person has at least one group of K tracklets (13,920
+    steps)."""
     losses: LossConfig = field(default_factory=LossConfig)
-    """Weights of the losses (5.2)."""
+    """Weights of the losses (VSLA-CLIP 5.2)."""
     train: Training = field(
         default_factory=lambda: Training(
             optimizer="adam",  # 5.2
@@ -171,9 +179,9 @@ class Stage2Config:
             weight_decay=1e-4,  # CLIP-ReID
         )
     )
-    """Length and optimiser (5.2: Adam, 1e-4 for adapters, a tenth at 60 and 90)."""
+    """Length and optimiser (VSLA-CLIP 5.2: Adam, 1e-4 for adapters, a tenth at epochs 60 and 90)."""
     full_lr: float = 5e-6
-    """Learning rate in place of the training's own where the whole image encoder is trained (5.2)."""
+    """Learning rate in place of `train.lr` where the whole image encoder is trained (VSLA-CLIP 5.2: 5e-6)."""
 
 
 @dataclass
@@ -181,13 +189,15 @@ class EvaluateConfig:
     """Retrieval of tracklets."""
 
     protocol: str | None = None
-    """Gallery rows that count, by a data set's name (reid_eval.PROTOCOLS); null for the data set's own."""
+    """Gallery rows that count, by a data set's name (`reid-eval run --help` lists them); null for the data
+    set's own."""
     frames: int | None = None
-    """Frames of a clip; null as in training."""
+    """Frames per clip; null as in training."""
     sampling: Literal["even", "first"] = "even"
-    """The middle of each equal part of the tracklet, or the first of each (the release)."""
+    """Which frame of each equal part of the tracklet is taken: its middle (even) or its first (the
+    release)."""
     levels: tuple[Level, ...] = ("projected",)
-    """Features that are compared, one behind the other (Eq. 6; the release: pooled and projected)."""
+    """Features that are concatenated and compared (Eq. 6: projected; the release: pooled and projected)."""
 
 
 @dataclass
@@ -197,10 +207,10 @@ class Config(RecipeConfig):
     experiment: str = "vsla_clip"
     """MLflow experiment, and folder below runs."""
     recipe: Literal["paper", "released"] = "paper"
-    """Whose settings are the defaults where they differ: the paper's, or those of the authors' release
-    (vsla_clip.published). `vsla-clip config --recipe released` prints them all."""
+    """Whose settings are the defaults where they differ: the paper's, or those of the authors' release;
+    `vsla-clip config --recipe released` prints them all."""
     released: str | None = None
-    """A checkpoint of the authors' code to evaluate, as they do: nothing is trained."""
+    """Checkpoint file of the authors' code to evaluate as they do; nothing is trained."""
     method: str = "vsla_clip"
     """What stage two trains: frozen, baseline, ft_clip, ifa, ifa_vsa, vsla_clip, vsla_clip_pbp, lora,
     adaptformer, vpt or ia3."""

@@ -82,12 +82,13 @@ class VSLAConfig:
     """Video Set-Level Adapter (VSLA-CLIP 4.3): IFA beside each MLP, CFAA beside each attention.
 
     Args:
-        bottleneck: the paper's alpha, channels between down- and up-projection; a multiple of 64 with CFAA.
+        bottleneck: the paper's alpha, channels between down- and up-projection (VSLA-CLIP Tab. 4: 256); a
+            multiple of 64 with CFAA.
         ifa: attach the intra-frame adapter (Eqs. 13-14).
         cfaa: attach the cross-frame attention adapter (Eq. 16).
         init: "zero" starts the up-projections at zero, so that attaching changes nothing before training;
             "torch" leaves torch's own initial weights, as the authors' released code does.
-        activation: of IFA: the paper prints GELU, the released code computes CLIP's QuickGELU.
+        activation: nonlinearity of IFA: the paper prints GELU, the released code computes CLIP's QuickGELU.
         tune_norms: train the base's LayerNorms too.
         tune_biases: train the base's biases too.
 
@@ -125,8 +126,8 @@ class PBPConfig:
 
     Args:
         platforms: names in the order of the platform ids given to the encoder.
-        depth: the paper's d, layers with prompts of their own, counted from the first.
-        length: the paper's l, prompts per layer.
+        depth: the paper's d, layers with prompts of their own, counted from the first (VSLA-CLIP Fig. 4: 3).
+        length: the paper's l, prompts per layer (VSLA-CLIP Fig. 4: 16).
 
     Raises:
         ValueError: a count below one, or a platform named twice.
@@ -154,9 +155,10 @@ class LoRAConfig:
     """Low-rank adaptation (Hu et al., ICLR 2022) through the peft library, for comparison.
 
     Args:
-        rank: of the low-rank updates of the weights.
-        alpha: updates are scaled by alpha / rank.
-        dropout: of the updates' input; 0 on torch's MultiheadAttention, which open_clip uses.
+        rank: number of columns of each low-rank update of the weights.
+        alpha: factor of the updates, which are scaled by alpha / rank.
+        dropout: share of the updates' inputs, from 0 to 1, that is dropped in training; 0 on torch's
+            MultiheadAttention, which open_clip uses.
         targets: which projections of each block: "attention" (in and out) and "mlp" (both layers).
 
     Raises:
@@ -186,8 +188,8 @@ class AdaptFormerConfig:
     """AdaptFormer (Chen et al., NeurIPS 2022, Eqs. 4-5): a scaled bottleneck beside each MLP, for comparison.
 
     Args:
-        bottleneck: channels between down- and up-projection; the paper's 64.
-        scale: s, of what is added; the paper's 0.1.
+        bottleneck: channels between down- and up-projection (AdaptFormer: 64).
+        scale: s, factor of what is added (AdaptFormer: 0.1).
 
     Raises:
         ValueError: a bottleneck below one.
@@ -210,7 +212,7 @@ class VPTConfig:
     """VPT-deep (Jia et al., ECCV 2022, Eq. 7): prompts in front of each layer, for comparison.
 
     Args:
-        length: prompts per layer; the paper searches 1 to 200 for each task.
+        length: prompts per layer (VPT searches 1 to 200 for each task).
 
     Raises:
         ValueError: a length below one.
@@ -245,14 +247,14 @@ class LossConfig:
     """Weights and settings of stage two's losses (VSLA-CLIP Eq. 10, section 5.2); weight 0 leaves a loss out.
 
     Args:
-        v2sce: weight of the visual to semantic cross-entropy; the paper's 1.
+        v2sce: weight of the visual to semantic cross-entropy (Eq. 10: 1).
         triplet: beta, weight of the triplet loss (5.2: 1).
         id: gamma, weight of the identity loss (5.2: 0.25).
         i2t: delta, weight of the image-to-text loss (5.2: 1).
         t2i: epsilon, weight of the text-to-image loss (5.2: 1).
-        margin: of the triplet loss, theta.
-        smoothing: part of the identity loss's target that is spread over all classes.
-        scale: of cosine similarities; None for the released code's inner products.
+        margin: theta, margin of the triplet loss in the features' distance (5.2: 0.3).
+        smoothing: share of the identity loss's target, from 0 to 1, that is spread over all classes.
+        scale: factor of cosine similarities (CLIP: 100); null for the released code's inner products.
         id_levels: features with an identity loss behind a neck each, whose sum is taken; the released code
             has pooled and projected (the projected alone is the paper's reading: it names one loss).
         triplet_levels: likewise of the triplet loss; the released code has all three.

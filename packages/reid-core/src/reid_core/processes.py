@@ -21,17 +21,17 @@ class Machine:
     """What the work runs on; nothing here changes a result."""
 
     accelerator: str = "auto"
-    """Lightning's accelerator: auto, cpu, gpu."""
+    """Lightning's accelerator: auto, cpu, gpu (or cuda), mps."""
     devices: int = 1
     """Devices on each machine; for more than one, start with torchrun."""
     num_nodes: int = 1
     """Number of machines."""
     strategy: str = "auto"
-    """Lightning's strategy: auto, ddp_find_unused_parameters_true, fsdp."""
+    """Lightning's strategy, such as auto, ddp, ddp_find_unused_parameters_true or fsdp."""
     workers: int = 0
-    """Processes that load data on each rank."""
+    """Processes that load data on each rank; 0 loads in the training process."""
     threads: int | None = None
-    """Threads of torch; null for its own choice. The same number gives the same bits."""
+    """Threads of torch; null for torch's own choice. The same number gives the same bits."""
 
 
 @dataclass

@@ -35,8 +35,9 @@ def run(
         manifest: Parquet with tracklet and video, and path for `inspect`; -1 for an image without a tracklet
         out: Parquet file to write: the manifest with the column identity, -1 for discarded images
         level: last level to apply
-        order: of the videos, as given or by feature similarity
-        linking: how near tracklets become one; closure is the paper's
+        order: order of the videos: as given, or by feature similarity
+        linking: how near tracklets become one identity: closure (the paper's; all that are connected), mutual
+            (each the other's nearest) or average (by mean distance)
         cannot_link: pairs of tracklets that are never one person, *.npy int [p 2], or the word simultaneous
             for those that the column frame shows at one time in one video
         must_link: pairs of tracklets that are one person, *.npy int [p 2]
@@ -106,10 +107,10 @@ def calibrate(
         pids: choose by the labelled people in the manifest's column pid, -1 for unknown
         cannot_link: pairs that are never one person, or simultaneous, as of run
         center_cameras: subtract each camera's mean feature before comparing, as of run
-        linking: how tracklets will be linked by run
-        half_range: places apart at most, as run will count noise
-        metric: how run will compare features
-        seed: of the random draws of tracklets
+        linking: how run will link tracklets, see its help
+        half_range: tracklets to either side that run will compare with one (CION 4.1: 1000)
+        metric: how run will compare features: cosine, or another name that scipy.spatial.distance.cdist takes
+        seed: number that seeds the random draws of tracklets
     """
     from dataclasses import asdict
     from tempfile import TemporaryDirectory
@@ -155,8 +156,8 @@ def inspect(
         out: HTML file to write
         report: JSON file that `run` wrote; by default identities with .json in place of its ending
         root: folder of the paths; by default the one saved in the manifest, or the identities' own
-        count: identities and links shown
-        images: pictures in a strip
+        count: number of identities, and of links, that are shown
+        images: pictures per strip
     """
     from reid_denoise.files import ROOT, read_table
     from reid_denoise.inspection import write_inspection

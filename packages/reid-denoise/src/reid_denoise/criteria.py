@@ -24,10 +24,14 @@ class Criteria:
     """CION's three settings, with its values as defaults (section 4.1), and the distance that they speak of.
 
     Args:
-        consistency: sigma_cst; an image this far from its identity's centroid, or farther, is noise
-        discrimination: sigma_drm; two identities whose centroids are this near, or nearer, are one
-        half_range: r_s; tracklets to either side that are compared with one, in the order of the videos
-        metric: cosine, on normalised features, or any other of scipy's distances, on features as they are
+        consistency: sigma_cst, a distance; an image this far from its identity's centroid, or farther, is
+            noise (CION 4.1: 0.2)
+        discrimination: sigma_drm, a distance; two identities whose centroids are this near, or nearer, are
+            one (CION 4.1: 0.18)
+        half_range: r_s, tracklets to either side that are compared with one, in the order of the videos (CION
+            4.1: 1000)
+        metric: cosine, on normalised features (CION 4.1), or another name that scipy.spatial.distance.cdist
+            takes, such as euclidean, on features as they are
 
     Raises:
         ValueError: a threshold out of the metric's range, a negative half_range, or no such metric.

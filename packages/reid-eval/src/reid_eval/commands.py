@@ -39,10 +39,11 @@ def rerank(
 
     Args:
         evaluation: what and where to.
-        k1: neighbours of the encoding
-        k2: nearest encodings averaged; 1 for none
-        weight: of the original distance, from 0 to 1; the paper's lambda
-        indices: *.npy to write the gallery rows of each query's first answers to, int64 [q top], -1 for none
+        k1: neighbours of the encoding (Zhong et al. 2017: 20)
+        k2: nearest encodings that are averaged (Zhong et al. 2017: 6); 1 for none
+        weight: lambda, share of the original distance, from 0 to 1 (Zhong et al. 2017: 0.3)
+        indices: file to write the gallery rows of each query's first answers to, *.npy, int64 [q top], -1 for
+            none
     """
     from reid_eval.evaluation import evaluate
     from reid_eval.publishing import arguments, options, publish, read, save_indices
@@ -83,8 +84,8 @@ def compare(first: str, second: str, level: float = LEVEL, seed: int = 0) -> Non
     Args:
         first: JSON file that `run --json` wrote
         second: JSON file of the other result
-        level: of the confidence intervals
-        seed: of the resampling of queries
+        level: confidence level of the intervals, between 0 and 1
+        seed: number that seeds the resampling of queries
     """
     from reid_eval.publishing import print_comparison
 

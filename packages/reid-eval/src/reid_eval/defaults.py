@@ -27,18 +27,23 @@ class Evaluation:
     """What to evaluate, and where to write what was found.
 
     Args:
-        query: features of the query rows, *.npy
-        gallery: features of the gallery rows, *.npy
-        manifest: Parquet with path, pid, split, and camid, tracklet, frame, clothes, platform as needed
-        protocol: which pairs count, by data set
-        mode: a row of features is an image, a tracklet (video), or an image asking for tracklets (mix)
+        query: file of features of the query rows, *.npy, float [q d]
+        gallery: file of features of the gallery rows, *.npy, float [g d]
+        manifest: Parquet file with path, pid, split, and camid, tracklet, frame, clothes, platform as needed
+        protocol: which pairs count, by data set: market1501, market1501_500k, msmt17, cuhk03, mars, ls_vid,
+            ltcc, ltcc_cloth_changing, prcc, prcc_same_clothes, g2a_vreid, image_video, mix, pku_reid, viper,
+            cuhk01, cuhk01_single_shot, prid2011, ilids_vid, briar, people, manifest (own data), luperson,
+            luperson_nl, cion_al, synth_pedes, folder or lmdb
+        mode: what a row of features is: an image, a tracklet (video), or an image that asks for tracklets
+            (mix)
         metric: how features are compared
-        far: false accept rates to report TAR at; [] leaves out TAR and ROC
+        far: false accept rates, between 0 and 1, to report the true accept rate (TAR) at; [] leaves out TAR
+            and ROC
         report: HTML file to write, with figures and the best and worst queries
-        json: file to write the whole result to, for `compare`
+        json: JSON file to write the whole result to, for `compare`
         root: folder of the manifest's paths; by default the one saved in it, or its own
-        top: answers kept of each query
-        device: where features are compared, such as cuda
+        top: answers that are kept per query
+        device: where features are compared: cpu, cuda or cuda:1
         query_valid: *.npy, bool, False where a query holds no feature; by default q.valid.npy beside q.npy
         gallery_valid: *.npy, bool, the same of the gallery
         unreadable: rows without a feature count as misses (miss) or enter nothing (leave_out)

@@ -47,15 +47,15 @@ def extract(
     write to one folder (`parts`).
 
     Args:
-        images: folder of images, or Parquet with a column path
+        images: folder of images, or Parquet file with a column path
         out: folder to write to
         extraction: how masks are made.
         batch: images that are segmented together
         workers: threads that read images, and that crf and grabcut work in; as many as cores by default
-        shard: images per file
-        ray: address of a Ray cluster to work on ("local" starts one here), which sees the images' folder too
-        part: this call makes every parts-th file, from number part on
-        parts: how many calls share the work
+        shard: images per Parquet file
+        ray: address of a Ray cluster to work on, which sees the images' folder too; local starts one here
+        part: number of this process, from 0, among those that share the work; it makes every parts-th file
+        parts: number of processes that share the work
 
     Returns:
         Summary of what the folder then holds.

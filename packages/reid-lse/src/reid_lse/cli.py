@@ -98,7 +98,7 @@ def build_parser() -> ArgumentParser:
                 "--allow_unreadable",
                 type=float,
                 default=ALLOWED,
-                help="share of the images that may be unreadable; more makes the exit status 1",
+                help="share of the images, from 0 to 1, that may be unreadable; more makes the exit status 1",
             )
         command.add_argument("--traceback", action="store_true", help="show where an error came from")
         commands.add_subcommand(name, command, help=what)

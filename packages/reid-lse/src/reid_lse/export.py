@@ -15,10 +15,11 @@ def export(
 
     Args:
         masks: folder that `reid-lse extract` wrote
-        out: coco *.json, table *.csv or *.parquet, a folder for labels and crops, where image x.jpg is x.png
+        out: file to write (coco: *.json; table: *.csv or *.parquet), or folder for labels and crops, where
+            image x.jpg becomes x.png
         format: coco, labels (a PNG of areas' numbers per image), crops (a PNG per area) or table
         root: folder of the images, for crops; by default the one they were in when extracted
-        size: height and width of crops in pixels; by default 128 64
+        size: height and width of crops in pixels, such as '[128, 64]', the default
 
     Returns:
         Number of images.

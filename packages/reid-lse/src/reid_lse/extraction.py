@@ -13,15 +13,20 @@ class Extraction:
     """How masks are made.
 
     Args:
-        keypoints: prior, blazepose or another predictor, or a file of keypoints (COCO's *.json, *.parquet)
-        keypoint_options: of the predictor, such as --keypoint_options.checkpoint FILE
-        segmenter: crf, grabcut, sam_vit_b or another segmenter's name
-        segmenter_options: of the segmenter, such as --segmenter_options.pack 32
-        areas: which areas, such as [head,torso,legs], or own ones, such as '{"face": ["nose"]}'
-        threshold: confidence over which a keypoint is a prompt (tau of Eq. 4)
-        literal: Eq. 4 taken literally, keypoints under the threshold are negative prompts
-        min_quality: areas of a lower quality are not valid
-        device: where the models run, such as cuda
+        keypoints: predictor (prior, blazepose, keypointrcnn_resnet50_fpn, vitpose, sapiens2 or rtmpose), or a
+            file of keypoints (COCO's *.json, *.parquet)
+        keypoint_options: options of the predictor, such as --keypoint_options.checkpoint FILE
+        segmenter: crf, grabcut, sam_vit_b, sam_vit_l, sam_vit_h, sam2.1_hiera_tiny, sam2.1_hiera_small,
+            sam2.1_hiera_base_plus, sam2.1_hiera_large (these four and edgetam also with _video at the end,
+            for tracklets), sam_hq_vit_b, sam_hq_vit_l, sam_hq_vit_h, edgetam, sam3_tracker or label_maps
+        segmenter_options: options of the segmenter, such as --segmenter_options.pack 32
+        areas: names out of head, torso, legs, left_arm, right_arm, left_leg, right_leg, upper, lower, feet,
+            such as [head,torso,legs], or own ones, such as '{"face": ["nose"]}'
+        threshold: confidence, from 0 to 1, over which a keypoint is a prompt (tau of VILLS Eq. 4, which has
+            no number)
+        literal: take VILLS Eq. 4 literally: keypoints under the threshold are negative prompts
+        min_quality: estimated IoU, from 0 to 1, below which an area is not valid
+        device: where the models run: cpu, cuda or cuda:1
     """
 
     keypoints: str = "prior"

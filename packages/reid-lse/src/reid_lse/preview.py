@@ -12,7 +12,7 @@ def preview(images: str, out: str, extraction: Extraction, count: int = 16) -> i
     """Draw crops with their keypoints, prompts, masks and regions into one PNG.
 
     Args:
-        images: folder of images, or Parquet with a column path
+        images: folder of images, or Parquet file with a column path
         out: *.png to write
         extraction: how masks are made.
         count: images to draw, evenly spread over all

@@ -43,7 +43,7 @@ def fetch_weights(name: str) -> Path:
     """Fetch the published weights of a keypoint predictor or segmenter, if they are not there yet.
 
     Args:
-        name: of a predictor or segmenter, such as blazepose or sam_vit_b
+        name: predictor or segmenter, such as blazepose or sam_vit_b; `reid-lse extract --help` lists them
 
     Returns:
         The file or folder that they are in.

@@ -16,8 +16,8 @@ class VILLSConfig:
     """Settings of VILLS' objective.
 
     Attributes:
-        prototypes: K of the feature and masking heads (DINO: 65,536; not specified in the paper).
-        head_hidden: width of the heads' MLPs (DINO: 2,048).
+        prototypes: K, prototypes of the feature and masking heads (DINO: 65,536; not specified in the paper).
+        head_hidden: channels of the heads' hidden layers (DINO: 2,048).
         head_bottleneck: channels before the prototypes (DINO: 256).
         embedding: channels of the alignment space (not specified in the paper; DINO's bottleneck).
         feature_weight: lambda_1 of Eq. 12, weight of the feature loss (4.3.2: 1).
@@ -26,12 +26,14 @@ class VILLSConfig:
         alignment_weight: lambda_4 of Eq. 12, weight of the video-image alignment (4.3.2: 2).
         student_temperature: softmax temperature of the student's outputs (DINO: 0.1).
         teacher_temperature: softmax temperature of the teacher's outputs (DINO: 0.04).
-        centre_momentum: of the running mean that centres the teacher's outputs (DINO: 0.9).
-        alignment_temperature: where the learnt temperature of the alignment begins (CLIP: 0.07).
+        centre_momentum: share that the running mean of the teacher's outputs keeps at each step (DINO: 0.9).
+        alignment_temperature: softmax temperature at which the learnt one of the alignment begins (CLIP:
+            0.07).
         alignment_heads: "own" aligns videos and frames in a space of its own, by a head for each; "all" by
             the outputs of the feature and the masking heads, the mean of both (Eq. 11's "all heads").
-        momentum: of the teacher at the first step, 1 at the last by a cosine (DINO: 0.996).
-        freeze_prototypes_steps: steps in which the prototypes don't learn (DINO: the first epoch).
+        momentum: share of its weights that the teacher keeps at the first step; a cosine leads to 1 at the
+            last (DINO: 0.996).
+        freeze_prototypes_steps: first steps in which the prototypes don't learn (DINO: those of one epoch).
 
     Example:
         >>> VILLSConfig(prototypes=1024).koleo_weight
@@ -60,17 +62,19 @@ class CIONConfig:
     """Settings of CION's objective.
 
     Attributes:
-        prototypes: K of the head (DINO: 65,536).
-        head_hidden: width of the head's MLP (DINO: 2,048).
+        prototypes: K, prototypes of the head (DINO: 65,536).
+        head_hidden: channels of the head's hidden layers (DINO: 2,048).
         head_bottleneck: channels before the prototypes (DINO: 256).
         head_batch_norm: whether the head's MLP has batch norms (DINO and CION: no); short trainings from
             random weights need them.
-        weighting: "paper" (Eq. 9) or "released", see `IdentityGuidedLoss`.
+        weighting: how the loss's terms are averaged: "paper" takes the mean of all of Eq. 9, "released" does
+            as the authors' code, see `IdentityGuidedLoss`.
         student_temperature: softmax temperature of the student's outputs (DINO: 0.1).
         teacher_temperature: softmax temperature of the teacher's outputs (DINO: 0.04).
-        centre_momentum: of the running mean that centres the teacher's outputs (DINO: 0.9).
-        momentum: of the teacher at the first step, 1 at the last by a cosine (DINO: 0.996).
-        freeze_prototypes_steps: steps in which the prototypes don't learn (DINO: the first epoch).
+        centre_momentum: share that the running mean of the teacher's outputs keeps at each step (DINO: 0.9).
+        momentum: share of its weights that the teacher keeps at the first step; a cosine leads to 1 at the
+            last (DINO: 0.996).
+        freeze_prototypes_steps: first steps in which the prototypes don't learn (DINO: those of one epoch).
 
     Example:
         >>> CIONConfig().weighting

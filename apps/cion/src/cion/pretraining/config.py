@@ -32,8 +32,8 @@ class DataConfig:
     further_targets: list[Source] = field(default_factory=list)
     """More data sets, on each of which every variant is fine-tuned and evaluated, too."""
     images: int | None = None
-    """Images that each variant is pre-trained on, as whole identities drawn at random, so that all are
-    compared with equally many (CION 4.1 and Fig. 5: 3.9 million); null for all."""
+    """Images that each variant is pre-trained on, as whole identities drawn at random, so that all variants
+    see equally many (CION 4.1 and Fig. 5: 3.9 million); null for all."""
     synthetic: Synthetic | None = None
     """Write a synthetic world first; a source without a root that has the name of a layout reads it."""
 
@@ -45,13 +45,14 @@ class TrackletsConfig:
     raw: str | None = None
     """Folder of raw videos: persons are detected and tracked first (extra `video` of reid-core)."""
     detector: str = ""
-    """Weights of torchvision's fasterrcnn_resnet50_fpn_v2, for raw videos."""
+    """File of weights of torchvision's fasterrcnn_resnet50_fpn_v2, for raw videos."""
     min_frames: int = 8
-    """Shortest tracklet that is kept of raw videos."""
+    """Frames of the shortest tracklet that is kept of raw videos."""
     switch: float = 0.0
-    """Share of a video's tracklets that are made to end with the images of another, as trackers do."""
+    """Share of a video's tracklets, from 0 to 1, that are made to end with the images of another one, as
+    trackers' errors do; 0 changes none."""
     split: float = 0.0
-    """Share of the tracklets that are made to get a new number half-way, as if lost."""
+    """Share of the tracklets, from 0 to 1, that are made to get a new number half-way, as if lost."""
 
 
 @dataclass
@@ -59,9 +60,9 @@ class ExtractorConfig:
     """The model whose features are denoised by; the paper's is a ViT-B trained on UFine6926 (4.1)."""
 
     features: str | None = None
-    """Features of the tracklets' images, *.npy [n d], in place of a model."""
+    """File of features of the tracklets' images, *.npy [n d], in place of a model."""
     weights: str | None = None
-    """Checkpoint of the backbone."""
+    """Checkpoint file of the backbone."""
     folder: str | None = None
     """A ready model in its place: a model folder, or an .onnx or .xml file (OpenVINO, its .bin beside it)."""
     preprocessing: Options = field(default_factory=dict)
@@ -70,10 +71,10 @@ class ExtractorConfig:
     source: Source | None = None
     """Labelled data to train it on first; a synthetic world's folder is labelled by its truth."""
     standardise: bool = False
-    """Whether each video's features are brought to mean 0 and deviation 1, for extractors that see what
-    cameras differ in."""
+    """Whether each video's features are brought to mean 0 and standard deviation 1, for extractors whose
+    features depend on the camera."""
     model: Network = field(default_factory=lambda: Network("vit_base"))
-    """The network."""
+    """The network, where no folder or features are given."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     """How it is trained on `source`."""
 
@@ -86,11 +87,11 @@ class DenoiseConfig(Criteria):
     """given: consistency and discrimination as they are here (CION 4.1); auto: both chosen for the features
     given, from distances within and between tracklets, without labels (`reid-denoise calibrate`)."""
     linking: Linking = "closure"
-    """How near tracklets become one identity: closure as in the paper, mutual or average."""
+    """How near tracklets become one identity: closure (the paper's; all that are connected), mutual (each the
+    other's nearest) or average (by mean distance)."""
     center_cameras: bool = False
-    """Whether features are compared without what the tracklets of their camera have in common (see
-    reid_denoise.center_by_camera), for few cameras that each saw dozens of people; data.videos must name
-    every image's camera. Not in the paper."""
+    """Whether the mean feature of each camera's tracklets is subtracted first, for few cameras that each saw
+    dozens of people; data.videos must name every image's camera. Not in the paper."""
 
 
 @dataclass
@@ -103,28 +104,31 @@ class PretrainConfig:
     batch: int = 960
     """Images per step over all ranks (ResNet50-IBN: 120 on each of 8 GPUs, by the authors' README)."""
     ratio: float = 1.0
-    """Part of the identities that is pre-trained on (Fig. 6)."""
+    """Share of the identities that is pre-trained on, more than 0 and at most 1 (Fig. 6)."""
     draw: Literal["images", "identities"] = "images"
     """What an epoch sees equally often: images, as DINO and the authors' code, identities being drawn in
     proportion to theirs; or identities, the images of small ones then many times per epoch."""
     curriculum: dict[int, int] = field(default_factory=lambda: {0: 2, 40: 4, 60: 6, 80: 8})
-    """Epoch -> images per identity, N_id (CION 4.1)."""
+    """Epoch -> images per identity from then on, N_id (CION 4.1: 2, then 4, 6 and 8 from epochs 40, 60,
+    80)."""
     local_views: int = 8
-    """Local views of an image (CION 4.1)."""
+    """Local views per image (DINO: 8; CION 4.1 adjusts it to the model, in a table that is a picture)."""
     local_size: Size = (128, 64)
-    """Height and width of a local view (CION 4.1)."""
+    """Height and width of a local view in pixels (CION 4.1: 128x64)."""
     global_scale: tuple[float, float] = (0.4, 1.0)
-    """Part of the area that a global view keeps (DINO; the authors' code has 0.8 to 1)."""
+    """Least and largest share of the area that a global view keeps (DINO; the authors' code: 0.8 to 1)."""
     local_scale: tuple[float, float] = (0.05, 0.4)
-    """Part of the area that a local view keeps (DINO; the authors' code has 0.05 to 0.8)."""
+    """Least and largest share of the area that a local view keeps (DINO; the authors' code: 0.05 to 0.8)."""
     jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.2, 0.1)
-    """Brightness, contrast, saturation and hue (DINO)."""
+    """Largest changes of brightness, contrast and saturation, as shares, and of hue, as a share of the colour
+    circle (DINO)."""
     grey: float = 0.2
-    """Probability of losing the colour (DINO)."""
+    """Probability, from 0 to 1, that a view loses its colour (DINO: 0.2)."""
     drop_path: float = 0.0
-    """Stochastic depth of the student (DINO: 0.1 for its ViTs; the authors' code: for Swin alone)."""
+    """Probability, from 0 to 1, that the student skips a block, largest in the last (DINO: 0.1 for its ViTs;
+    the authors' code: for Swin alone)."""
     freeze_prototypes_epochs: float = 1.0
-    """Epochs in which the prototypes don't learn (DINO)."""
+    """First epochs in which the prototypes don't learn (DINO: 1)."""
     objective: CIONConfig = field(default_factory=CIONConfig)
     """Head, temperatures and the weighting of the loss."""
 
@@ -144,7 +148,7 @@ class Config(RecipeConfig):
     tracklets: TrackletsConfig = field(default_factory=TrackletsConfig)
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
-    """sigma_cst, sigma_drm and r_s (CION 4.1: 0.2, 0.18, 1000)."""
+    """The paper's sigma_cst, sigma_drm and r_s (CION 4.1: 0.2, 0.18 and 1000), and how they are used."""
     model: Network = field(default_factory=Network)
     """What is pre-trained and fine-tuned."""
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)

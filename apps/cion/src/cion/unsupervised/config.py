@@ -33,11 +33,11 @@ class Model(Network):
     """The network: a backbone with a batch norm behind it (Luo et al., CVPRW 2019)."""
 
     weights: str | None = None
-    """Checkpoint of the backbone, such as CION's ({backbone} in it is the backbone's name); null begins with
-    random weights."""
+    """Checkpoint file of the backbone, such as CION's ({backbone} in it is the backbone's name); null begins
+    with random weights."""
     per_image: bool = False
-    """Whether each image's channels are brought to mean 0 and deviation 1, which takes away much of what
-    cameras differ in; not for published weights, which have seen other images."""
+    """Whether each image's channels are brought to mean 0 and standard deviation 1, which removes much of
+    what differs between cameras; not for published weights, which were trained on other images."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Config(RecipeConfig):
     """Supervised training on the labelled source, with which UDA begins."""
     clusters: ClusterContrastConfig = field(default_factory=ClusterContrastConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    """Of the target's training images."""
+    """Augmentation of the target's training images."""
     train: Training = field(default_factory=lambda: Training(steps=200, lr=3.5e-4, weight_decay=5e-4))
     """One round's length and optimiser (Cluster Contrast's code: 200 steps at 3.5e-4)."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)

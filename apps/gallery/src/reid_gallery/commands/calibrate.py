@@ -28,9 +28,10 @@ def calibrate(
         features: folder that `reid-gallery embed` wrote
         out: JSON file; calibration.json in the model's folder by default, where `search` looks for it
         method: logistic (two parameters) or isotonic (any rising curve, for many people)
-        far: false accept rates of pairs; 0.01 and 0.001 by default
-        fpir: false positive rates of searches of people who aren't there; 0.1 and 0.01 by default
-        seed: of the bootstrap and of the draws of pairs
+        far: false accept rates of pairs, between 0 and 1; 0.01 and 0.001 by default
+        fpir: false positive rates, between 0 and 1, of searches for people who aren't there; 0.1 and 0.01 by
+            default
+        seed: number that seeds the bootstrap and the draws of pairs
     """
     from reid_gallery.calibrating import calibrate_folder, describe
 

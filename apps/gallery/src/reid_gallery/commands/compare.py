@@ -18,13 +18,13 @@ def compare(
     and tried on the others shows how it does on people and cameras that it has not seen.
 
     Args:
-        models: model folders or exported files with a config.json beside them; each is tested against the
+        models: model folders, or exported files with a config.json beside them; each is tested against the
             first.
         data: data sets to try them on: manifest files with queries and gallery, folders of persons, or
-            READER:FOLDER.
+            READER:FOLDER (`reid-data list` prints the readers).
         out: folder to write the tables and the page to.
         batch_size: images that are embedded at a time.
-        device: where models run; exported ones run on the CPU.
+        device: where models run: auto (a GPU if there is one), cpu or cuda; exported ones run on the CPU.
         tracking_uri: MLflow store to log to, such as sqlite:///runs/mlflow.db; nothing is logged without.
     """
     import json

@@ -32,20 +32,22 @@ def embed(
     command.
 
     Args:
-        source: folder of images (one folder per person, or unlabeled), manifest file, or data set's name
+        source: folder of images (one folder per person, or unlabeled), manifest file, or data set's name (see
+            `reid-data list`)
         model: model folder, hub's OWNER/NAME, or .onnx or .xml file
         out: folder to write to
         root: the data set's folder; for a manifest file, the folder of its paths
         options: the reader's options, such as --options.split 3
         split: only these splits, such as '[query, gallery]'
         tracklets: one feature per tracklet in place of one per image
-        preprocessing: of an exported file without config.json, such as --preprocessing.max_value 255
+        preprocessing: settings of an exported file without config.json, such as --preprocessing.max_value 255
         batch: images that the model is given at a time
-        workers: threads that decode, per device; as many as cores by default, 8 at most
-        devices: where the model runs, such as cuda:0,cuda:1; auto takes all GPUs, or the CPU
-        block: rows that are kept together
+        workers: threads that decode images, per device; as many as cores by default, 8 at most
+        devices: where the model runs: auto (all GPUs, or the CPU), cpu, or names such as cuda:0,cuda:1
+        block: rows per part that is written, and done again after a cut
         ray: address of a Ray cluster to work on, such as auto, or local to start one here
-        allow_unreadable: share of the images that may be unreadable; more makes the exit status 1
+        allow_unreadable: share of the images, from 0 to 1, that may be unreadable; more makes the exit status
+            1
     """
     from reid_gallery.embedding import Settings, embed_rows, read_source
 

@@ -26,11 +26,11 @@ def export(
         model: model folder, or a hub's id.
         out: folder to write the exported model to.
         format: onnx (extra onnx), openvino (extras onnx and openvino) or torchscript.
-        precision: fp32, fp16 or int8.
+        precision: precision of the weights: fp32, fp16 or int8.
         tracklets: export clips, of a model that takes both images and clips; score tracklets where data
             has them.
         data: people to compare mAP on: a manifest file with queries and gallery, a folder of persons, or
-            READER:FOLDER.
+            READER:FOLDER (`reid-data list` prints the readers).
         calibration: images that int8 takes ranges from, a manifest file or a folder of persons; by default
             the training images of --data.
         batch_size: images that are embedded at a time.

@@ -43,27 +43,28 @@ def identities(
         out: folder to write to.
         preprocessing: fields of reid_core.models.Preprocessing, for an exported file without a config.json.
         weights: file of the detector's weights, as torchvision publishes them.
-        detector_model: torchvision's name of that detector.
+        detector_model: torchvision's name of that detector: fasterrcnn_resnet50_fpn_v2,
+            retinanet_resnet50_fpn_v2 or another of its COCO detectors (an unknown name lists them all).
         detector: a function of your own in its place, as package.module.function: frames -> boxes and scores.
         boxes: folder with VIDEO.txt for each video, boxes in the MOT challenge's format; if all have an id,
             these are the tracks, else they are tracked.
-        tracker: of the boxes: ByteTrack, OC-SORT or BoT-SORT.
-        every: 2 looks at every second frame, and so on.
-        confidence: least mean score of a kept track's boxes.
-        min_frames: shortest track that is kept.
-        images: crops of a track that are embedded.
+        tracker: tracker of the boxes: ByteTrack, OC-SORT or BoT-SORT.
+        every: step between the frames that are looked at: 1 for all frames, 2 for every second one.
+        confidence: least mean score of a kept track's boxes, from 0 to 1.
+        min_frames: frames of the shortest track that is kept.
+        images: crops per track that are embedded.
         cameras: CSV with the columns video, camera and start (seconds on a common clock); by default the
             first folder of a video's name is its camera.
         decisions: people's answers, CSV with first, second (tracklets' names) and answer (same or
             different); by default OUT/decisions.csv.
-        criteria: JSON of `reid-denoise calibrate`; by default they are calibrated on the tracklets, without
-            labels.
+        criteria: JSON file that `reid-denoise calibrate` wrote; by default they are calibrated on the
+            tracklets, without labels.
         center: whether features are centered by camera; auto does it from 30 tracklets of each camera on.
-        half_range: tracklets to either side that one is compared with; of more, videos are put in an order
-            first.
-        links: uncertain ones on the page, at most.
-        seed: of the random draws of pairs.
-        device: where the detector runs; the model takes a GPU if there is one.
+        half_range: tracklets to either side that one is compared with; where there are more, videos are put
+            in an order first.
+        links: largest number of uncertain links on the page.
+        seed: number that seeds the random draws of pairs.
+        device: where the detector runs: auto, cpu or cuda; the model takes a GPU if there is one.
         ray: address of a Ray cluster that does the work, such as auto; all nodes must see the same files.
     """
     import json

@@ -13,8 +13,8 @@ def index(features: str, *, out: str, add: bool = False, exact: bool | None = No
         features: folder that `reid-gallery embed` wrote
         out: the gallery's folder
         add: add to the gallery that is there, without building it anew
-        exact: an exact index, or a compressed one; by size where it isn't said
-        seed: of the rows that a compressed index is trained on
+        exact: an exact index (true) or a compressed one (false); chosen by size where it is not given
+        seed: number that seeds the draw of the rows that a compressed index is trained on
     """
     from reid_gallery.indexing import add_to_gallery, create_gallery
 

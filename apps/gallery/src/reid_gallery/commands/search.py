@@ -26,13 +26,15 @@ def search(
         gallery: folder that `reid-gallery index` wrote
         queries: image files of the people to look for
         k: answers per query
-        model: where the gallery's model is, if it was moved
+        model: model folder or file, where the gallery's was moved
         calibration: file of `reid-gallery calibrate`; calibration.json in the model's folder by default
-        camera: of the queries, for thresholds of pairs of cameras
-        prior: share of the gallery that shows a query's person; one person of those in it by default
-        fpir: rate of "nobody here", as calibrated; the lowest by default
-        device: where the model runs; auto takes a GPU if there is one
-        html: write the ranked lists as this page too
+        camera: number of the queries' camera, for thresholds of pairs of cameras
+        prior: share of the gallery, from 0 to 1, that shows a query's person; one person of those in it by
+            default
+        fpir: false positive rate whose threshold decides on "nobody here", one that was calibrated; the
+            lowest by default
+        device: where the model runs: auto (a GPU if there is one), cpu or cuda
+        html: HTML file to write the ranked lists to
         log: keep the search in the gallery's log
     """
     import json

@@ -30,11 +30,12 @@ def track(
             confidence; frames and pixels from 1, and from 0 in what is written.
         out: folder to write the tracklets to.
         model: model folder, hub's id or exported file.
-        preprocessing: of an exported file without config.json, such as --preprocessing.max_value 255
-        margin: added to a box on each side, as a part of its width and height.
-        min_confidence: boxes of less are left out.
-        tracker: numbers the tracks in place of the file: bytetrack, ocsort or botsort of trackers.
-        device: where the model runs; an exported one runs on the CPU.
+        preprocessing: settings of an exported file without config.json, such as --preprocessing.max_value 255
+        margin: added to a box on each side, as a share of its width and height.
+        min_confidence: least confidence, in the file's own scale, of the boxes that are used.
+        tracker: numbers the tracks in place of the file: bytetrack, ocsort or botsort (package trackers).
+        device: where the model runs: auto (a GPU if there is one), cpu or cuda; an exported one runs on the
+            CPU.
     """
     from pathlib import Path
 

@@ -76,7 +76,7 @@ def stats(source: str, root: str | None = None, options: Options | None = None) 
     Args:
         source: name of a data set (see `reid-data list`), or a manifest file (.csv, .tsv, .parquet).
         root: the data set's folder; for a manifest file, the folder of its paths.
-        options: the reader's options, such as --options.split 3.
+        options: the reader's options, such as --options.split 3 (see `reid-data list`).
     """
     from reid_core.cli.report import print_counts, print_differences, print_gaps, read_source
     from reid_core.data.readiness import find_gaps
@@ -106,14 +106,15 @@ def check(
     Args:
         source: name of a data set (see `reid-data list`), or a manifest file (.csv, .tsv, .parquet).
         root: the data set's folder; for a manifest file, the folder of its paths.
-        options: the reader's options, such as --options.split 3.
+        options: the reader's options, such as --options.split 3 (see `reid-data list`).
         workers: threads that read images; as many as cores by default.
         ignore: kinds of findings that don't make the exit status 1: unreadable, unreachable, duplicates,
             one_camera, missing.
         resume: file to keep what has been read in; the same command resumes from it after being cut off, and
             tries unreadable and unreachable images again.
-        report: JSON file for all findings.
-        allow_unreadable: share of the images that may be unreadable; more makes the exit status 1.
+        report: JSON file to write all findings to.
+        allow_unreadable: share of the images, from 0 to 1, that may be unreadable; more makes the exit status
+            1.
     """
     import json
     from dataclasses import asdict
@@ -148,9 +149,9 @@ def convert(source: str, output: str, root: str | None = None, options: Options 
 
     Args:
         source: name of a data set (see `reid-data list`), or a manifest file (.csv, .tsv, .parquet).
-        output: the Parquet file.
+        output: Parquet file to write.
         root: the data set's folder; for a manifest file, the folder of its paths.
-        options: the reader's options, such as --options.split 3.
+        options: the reader's options, such as --options.split 3 (see `reid-data list`).
     """
     from reid_core.cli.report import print_differences, read_source
 
@@ -184,16 +185,17 @@ def tracklets(
         videos: folder of videos, at any depth.
         out: folder for OUT/VIDEO/TRACK/FRAME.jpg and OUT/manifest.parquet.
         weights: file of the detector's weights, as torchvision publishes them.
-        model: torchvision's name of that detector.
+        model: torchvision's name of that detector: fasterrcnn_resnet50_fpn_v2,
+            retinanet_resnet50_fpn_v2 or another of its COCO detectors (an unknown name lists them all).
         detector: a function of your own in its place, as package.module.function: frames -> boxes and scores.
-        confidence: least mean score of a kept track's boxes (VILLS 4.1: 0.8).
-        margin: added to a box on each side, as a part of its width and height.
-        min_frames: shortest tracklet that is kept.
-        every: 2 looks at every second frame, and so on.
-        tracker: bytetrack, ocsort or botsort.
+        confidence: least mean score of a kept track's boxes, from 0 to 1 (VILLS 4.1: 0.8).
+        margin: added to a box on each side, as a share of its width and height.
+        min_frames: frames of the shortest tracklet that is kept (VILLS trains on 8).
+        every: step between the frames that are looked at: 1 for all frames, 2 for every second one.
+        tracker: name of the tracker: bytetrack, ocsort or botsort.
         batch: frames that the detector gets at a time.
-        part: number of this process among those that share the work, from 0.
-        parts: how many they are.
+        part: number of this process, from 0, among those that share the work.
+        parts: number of processes that share the work.
     """
     from reid_core.video import PersonDetector, TrackletConfig, extract_tracklets, unreadable_videos
 
@@ -230,11 +232,12 @@ def pack(
         source: name of a data set (see `reid-data list`), or a manifest file (.csv, .tsv, .parquet).
         out: folder for OUT/000000.tar and so on, and OUT/manifest.parquet, to be used like any manifest.
         root: the data set's folder; for a manifest file, the folder of its paths.
-        options: the reader's options, such as --options.split 3.
+        options: the reader's options, such as --options.split 3 (see `reid-data list`).
         shard_images: images per shard.
-        seed: of the order of the images.
+        seed: number that seeds the order of the images.
         workers: threads that read and check images; as many as cores by default.
-        allow_unreadable: share of the images that may be unreadable; more makes the exit status 1.
+        allow_unreadable: share of the images, from 0 to 1, that may be unreadable; more makes the exit status
+            1.
     """
     from reid_core.cli.report import print_differences, read_source
     from reid_core.data.packing import pack as pack_manifest

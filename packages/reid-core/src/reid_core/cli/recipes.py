@@ -202,11 +202,13 @@ def build_parser(app: App, command: str) -> ArgumentParser:
         parser.add_argument("--yes", action="store_true", help="remove what is listed")
     if command == "sync":
         parser.add_argument("folder", type=str, help="run folder, runs/EXPERIMENT/NAME")
-        parser.add_argument("--tracking_uri", type=str | None, default=None, help="the run's own by default")
+        parser.add_argument(
+            "--tracking_uri", type=str | None, default=None, help="MLflow store; the run's own by default"
+        )
     if command == "losses":
         parser.add_argument("runs", type=str, nargs="+", help="run folders, runs/EXPERIMENT/NAME")
         parser.add_argument(
-            "--metric", type=str, default="loss", help="what to draw, as it is logged, such as lr"
+            "--metric", type=str, default="loss", help="metric to draw, as it is logged, such as lr"
         )
         parser.add_argument(
             "--out", type=str, default="losses.png", help="picture to write: .png, .pdf or .svg"
@@ -214,11 +216,15 @@ def build_parser(app: App, command: str) -> ArgumentParser:
     if command == "unlock":
         parser.add_argument("folder", type=str, help="run folder, or a stage's below runs/stages")
     if command == "ablate":
-        parser.add_argument("table", type=str | None, nargs="?", default=None, help="its name, see --list")
+        parser.add_argument(
+            "table", type=str | None, nargs="?", default=None, help="name of the table, see --list"
+        )
         parser.add_argument("--list", action="store_true", help="list the tables with the paper's numbers")
     if command in ("run", "config", "ablate", *app.stages):
         parser.usage = f"{app.name} {command} [--config FILE] [OPTIONS]"
-        parser.add_argument("--config", action="config", help="YAML file; options behind it override it")
+        parser.add_argument(
+            "--config", action="config", help="YAML file of settings; options behind it override it"
+        )
         parser.add_class_arguments(app.config, as_group=False)
         _replace_lists(parser)
     if command in ("run", *app.stages):
@@ -227,7 +233,7 @@ def build_parser(app: App, command: str) -> ArgumentParser:
             action="append",
             type=str,
             metavar="STAGE",
-            help="do this stage again, once per option; its earlier output is set aside",
+            help="do this stage again (the option may be repeated); its earlier output is set aside",
         )
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     return parser

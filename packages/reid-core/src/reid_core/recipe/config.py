@@ -36,9 +36,10 @@ class RecipeConfig:
     register: str | None = None
     """Name of a registered model of MLflow; the run's main model becomes a new version of it."""
     seed: int = 0
-    """Seed of weights, batches and augmentation."""
+    """Number that seeds weights, batches and augmentation."""
     allow_unreadable: float = 0.01
-    """Share of the queries or of the gallery that may be unreadable; more makes the exit status 1."""
+    """Share of the queries or of the gallery, from 0 to 1, that may be unreadable; more makes the exit status
+    1."""
     runtime: Runtime = field(default_factory=Runtime)
     """What it runs on; changes no result."""
 

@@ -17,11 +17,12 @@ class Augmentation:
     """Of labelled training images; flips besides."""
 
     padding: int = 10
-    """Zeros around an image before it is cropped (Luo et al. 2019: 10 pixels for 256x128)."""
+    """Pixels of zeros on each side of an image before it is cropped (Luo et al. 2019: 10 for 256x128)."""
     erasing: float = 0.5
-    """Probability of random erasing (Zhong et al. 2017)."""
+    """Probability of random erasing, from 0 to 1 (Luo et al. 2019: 0.5)."""
     jitter: tuple[float, float, float, float] | None = None
-    """Brightness, contrast, saturation and hue; null for none."""
+    """Largest changes of brightness, contrast and saturation, as shares, and of hue, as a share of the colour
+    circle; null for none."""
 
 
 @dataclass(kw_only=True)
@@ -35,13 +36,13 @@ class Settings:
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     """AdamW (DINO), Adam (Bag of Tricks: Luo et al., CVPRW 2019) or SGD (TransReID: He et al., ICCV 2021)."""
     lr: float = 3.5e-4
-    """Highest learning rate, reached after the warm-up."""
+    """Highest learning rate, reached after the warm-up (Bag of Tricks with Adam: 3.5e-4; DINO: 5e-4)."""
     momentum: float = 0.9
-    """Momentum of SGD, which AdamW does not use."""
+    """Momentum of SGD, at least 0 and less than 1; Adam and AdamW do not use it."""
     nesterov: bool = False
     """Whether SGD's momentum is Nesterov's."""
     weight_decay: float = 0.04
-    """Weight decay at the start: decoupled in AdamW, added to the gradient in Adam and SGD."""
+    """Weight decay at the start, decoupled in AdamW, added to the gradient in Adam and SGD (DINO: 0.04)."""
     weight_decay_end: float | None = None
     """Weight decay at the end of its cosine (DINO: 0.4); null keeps it constant."""
     decay_vectors: bool = False
@@ -61,13 +62,13 @@ class Settings:
     milestone_factor: float = 0.1
     """Factor of the learning rate at each milestone (Bag of Tricks: 0.1)."""
     clip_grad: float | None = None
-    """Largest norm of a gradient; null does not clip."""
+    """Largest norm of a gradient (DINO: 3.0); null does not clip."""
     clip_mode: Literal["global", "parameter"] = "global"
     """Whether `clip_grad` bounds the norm of the whole gradient (torch's clip_grad_norm_, which Lightning
     calls) or that of each parameter's gradient by itself (clip_gradients in DINO's and iBOT's utils.py)."""
     precision: str = "32-true"
-    """Lightning's precision: 32-true, bf16-mixed, 16-mixed, ...; "auto" is bf16-mixed where the device
-    multiplies bfloat16 matrices in hardware, else 32-true."""
+    """Lightning's precision: 32-true, bf16-mixed, 16-mixed, bf16-true or 16-true; auto is bf16-mixed
+    where the device multiplies bfloat16 matrices in hardware, else 32-true."""
     accumulate: int = 1
     """Batches whose gradients are summed up for one optimiser step."""
 
@@ -118,13 +119,13 @@ class TrainConfig(Settings):
     """Step at which the cosine begins; the rate is `lr` between the warm-up and it (fast-reid's
     DELAY_EPOCHS)."""
     accelerator: str = "auto"
-    """Lightning's accelerator: auto, cpu, gpu, mps, ..."""
+    """Lightning's accelerator: auto, cpu, gpu (or cuda), mps."""
     devices: int | str = 1
     """Devices on each machine, or auto."""
     num_nodes: int = 1
     """Number of machines."""
     strategy: str = "auto"
-    """Lightning's strategy: auto, ddp, ddp_find_unused_parameters_true, fsdp, ..."""
+    """Lightning's strategy, such as auto, ddp, ddp_find_unused_parameters_true or fsdp."""
     workers: int = 0
     """Processes that load data on each rank; 0 loads in the training process."""
     checkpoint_every: int = 500
@@ -168,27 +169,28 @@ class Training(Settings):
     """
 
     epochs: float = 120.0
-    """Length in passes over the pool (Bag of Tricks and TransReID: 120)."""
+    """Length in epochs, passes over the pool (Bag of Tricks and TransReID: 120)."""
     steps: int | None = None
     """Length in optimiser steps, in place of `epochs`."""
     warmup_epochs: float = 0.0
     """Linear warm-up in epochs (Bag of Tricks and DINO: 10; TransReID: 5); at most half the training."""
     warmup_steps: int | None = None
-    """Linear warm-up in steps, in place of `warmup_epochs`."""
+    """Linear warm-up in optimiser steps, in place of `warmup_epochs`."""
     decay_epochs: tuple[float, ...] = ()
-    """Epochs at which the rate falls by `milestone_factor` (Bag of Tricks: 40 and 70); none lets it fall in a
-    cosine."""
+    """Epochs at which the learning rate is multiplied by `milestone_factor` (Bag of Tricks: 40 and 70); none
+    lets it fall in a cosine."""
     milestones: tuple[int, ...] = ()
-    """The same in steps, in place of `decay_epochs`."""
+    """The same in optimiser steps, in place of `decay_epochs`."""
     cosine_start_epochs: float = 0.0
-    """Epoch at which the cosine begins, the rate being constant from the warm-up to it (fast-reid's
+    """Epoch at which the cosine begins; from the warm-up to it the learning rate is constant (fast-reid's
     DELAY_EPOCHS)."""
     cosine_start: int | None = None
-    """The same in steps, in place of `cosine_start_epochs`."""
+    """The same in optimiser steps, in place of `cosine_start_epochs`."""
     min_lr: float | None = None
     """Learning rate at the end of the cosine (DINO: 1e-6); null for a hundredth of `lr`."""
     precision: str = "auto"
-    """Lightning's precision; "auto" is bf16-mixed where the hardware multiplies it, else 32-true."""
+    """Lightning's precision: 32-true, bf16-mixed, 16-mixed, bf16-true or 16-true; auto is bf16-mixed
+    where the hardware multiplies it, else 32-true."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

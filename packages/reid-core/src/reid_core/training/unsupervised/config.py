@@ -29,32 +29,33 @@ class ClusterContrastConfig:
     rounds: int = 50
     """Times that the images are clustered and trained on; the published code's epochs."""
     colour_rounds: int = 0
-    """First rounds in which images are clustered by their colours within cameras (`StripeColours`): for
-    weights that can't tell people apart yet. Not in that code."""
+    """Number of first rounds in which images are clustered by their colours within cameras (`StripeColours`),
+    for weights that can't tell people apart yet; not in that code."""
     identities: int = 16
-    """Clusters in a batch; fewer where there are fewer clusters."""
+    """Clusters per batch; fewer where there are fewer clusters."""
     instances: int = 16
     """Images per cluster in a batch."""
     k1: int = K1
-    """Neighbours of the k-reciprocal encoding; at most the number of images."""
+    """Neighbours of the k-reciprocal encoding, at most the number of images (published code: 30)."""
     k2: int = K2
-    """Nearest encodings averaged."""
+    """Nearest encodings that are averaged (published code: 6)."""
     eps: float = EPS
-    """Largest Jaccard distance of two neighbours in a cluster; 0.7 on MSMT17."""
+    """Largest Jaccard distance, between 0 and 1, of two neighbours in a cluster (published code: 0.6;
+    TransReID-SSL on MSMT17: 0.7)."""
     min_samples: int = MIN_SAMPLES
-    """Neighbours, itself among them, of a cluster's core image."""
+    """Neighbours, itself among them, that make an image the core of a cluster (published code: 4)."""
     within_cameras: bool = False
     """Whether images are compared by their features' place among those of their camera; not in that code."""
     momentum: float = MOMENTUM
-    """What a centroid keeps of itself at each update."""
+    """Share of itself that a centroid keeps at each update, from 0 to 1 (published code: 0.1)."""
     temperature: float = TEMPERATURE
-    """Divisor of the similarities to the centroids."""
+    """Temperature that similarities to the centroids are divided by (published code: 0.05)."""
     hardest: bool = False
     """Whether a centroid is moved by the batch's hardest instance alone, rather than by each."""
     decay_every: int = 20
     """Rounds after which the learning rate is multiplied by `decay`."""
     decay: float = 0.1
-    """Factor of the learning rate."""
+    """Factor of the learning rate every `decay_every` rounds; more than 0, at most 1."""
 
     def __post_init__(self) -> None:
         for name in ("rounds", "identities", "instances", "min_samples", "decay_every"):
