@@ -37,10 +37,11 @@ def attention(options: Any) -> int:
     Raises:
         ValueError: no images and no clips, a folder without images, or a model of another kind.
     """
+    from reid_core.data.decoding import read_image
     from reid_core.data.frames import sample_frames
     from reid_core.models.folder import read_folder
     from reid_eval.figures import save_figure
-    from vills.figures import draw_attention, read_images
+    from vills.figures import draw_attention, resize_each
 
     if not options.images and not options.clips:
         raise ValueError("give --images, --clips or both")
@@ -55,14 +56,15 @@ def attention(options: Any) -> int:
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     if options.images:
-        pictures = read_images(options.images, sizes.size)
+        pictures = resize_each(map(read_image, options.images), sizes.size)
         save_figure(draw_attention(networks, pictures), out / "images.png")
     for clip in map(Path, options.clips):
         files = sorted(file for file in clip.iterdir() if file.suffix.lower() in (".jpg", ".jpeg", ".png"))
         if not files:
             raise ValueError(f"{clip} holds no .jpg or .png")
         places = sample_frames(len(files), sizes.frames or 1, "even").tolist()
-        frames = read_images([files[place] for place in places], sizes.frame_size or sizes.size)
+        images = (read_image(files[place]) for place in places)
+        frames = resize_each(images, sizes.frame_size or sizes.size)
         save_figure(draw_attention(networks, frames, clip=True), out / f"{clip.name}.png")
     return 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from reid_core.data.datasets import read_pictures
-from reid_core.data.decoding import read_image
 from reid_core.data.transforms import eval_transform, resize
 from reid_core.models.features import Features, retrieval_arguments
 from reid_core.models.heads import ReIDModel
@@ -102,10 +101,8 @@ def _attention_figures(
     images, clips = ("mix_images", "mix_clips") if "mix_images" in sides else ("query_images", "query_clips")
     figures = {}
     if images in sides and encoders:
-        shown = [
-            read_pictures(sides[images], row) for row in _spread_rows(features[images], ATTENTION_IMAGES)
-        ]
-        pictures = torch.stack([resize(image, section.shapes.image) for image in shown])
+        rows = _spread_rows(features[images], ATTENTION_IMAGES)
+        pictures = resize_each((read_pictures(sides[images], row) for row in rows), section.shapes.image)
         figures["attention_image"] = draw_attention(encoders, pictures)
     if clips in sides and encoders:
         row = _spread_rows(features[clips], 1)[0]
@@ -114,14 +111,14 @@ def _attention_figures(
     return figures
 
 
-def read_images(files: Sequence[str | Path], size: Size) -> Tensor:
-    """Images at one size, uint8 [n 3 h w].
+def resize_each(images: Iterable[Tensor], size: Size) -> Tensor:
+    """Images of any sizes at one size, uint8 [n 3 h w].
 
     Args:
-        files: of the images.
+        images: uint8 [3 h w] each.
         size: height and width.
     """
-    return torch.stack([resize(read_image(str(file)), size) for file in files])
+    return torch.stack([resize(image, size) for image in images])
 
 
 def has_attention(model: Any) -> bool:
