@@ -136,7 +136,7 @@ def pretrain(seed: int, videos: Path, arguments: argparse.Namespace) -> dict[str
     targets = {"cuhk01": read("cuhk01", arguments.cuhk01), "pku_reid": read("pku_reid", arguments.pku, **PKU)}
     return {
         "fine_tuned": {
-            (name if "/" in name else f"cuhk01/{name}"): {key: values[key] for key in ("mAP", "rank_1")}
+            name: {key: values[key] for key in ("mAP", "rank_1")}
             for name, values in stages["evaluate"]["summary"].items()
         },
         "backbones": score_backbones(folder, targets),

@@ -16,6 +16,7 @@ from reid_core.cli.recipes import parse_config
 from reid_core.data.manifest import Manifest
 from reid_core.data.samplers import CurriculumBatches
 from reid_core.recipe import Source, run
+from reid_core.recipe.results import find_metric
 from reid_core.recipe.runner import needed_stages
 
 
@@ -127,11 +128,22 @@ def test_several_targets_are_fine_tuned_on_and_evaluated_in_one_run(tiny, capsys
     assert main([*command, "--data.further_targets", further]) == 0
     folder = tiny.folder.with_name("targets")
     found = json.loads((folder / "evaluate" / "results.json").read_text())
-    assert list(found) == ["none", "raw", "market1501/none", "market1501/raw"]
+    assert list(found) == ["target/none", "target/raw", "market1501/none", "market1501/raw"]
     assert (folder / "finetune" / "raw.market1501" / "model").is_dir()
-    assert "CION, raw tracklets (market1501)" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "CION, raw tracklets (market1501)" in printed.out
+    assert "finetune/raw: done, reused" in printed.err  # shared with the run that has one target
     before = json.loads((tiny.folder / "evaluate" / "results.json").read_text())
-    assert found["raw"]["mAP"] == before["raw"]["mAP"]
+    assert found["target/raw"]["mAP"] == before["raw"]["mAP"]
+    metrics = json.loads((folder / "results.json").read_text())["results"]
+    shared = {name.rpartition("/")[2] for name in metrics} - {"mAP_gain", "pretraining_minutes"}
+    for target in ("target", "market1501"):
+        assert {f"{target}/{one}/{name}" for one in ("none", "raw") for name in shared} <= set(metrics)
+        gain = metrics[f"{target}/raw/mAP"] - metrics[f"{target}/none/mAP"]
+        assert metrics[f"{target}/mAP_gain"] == pytest.approx(gain)
+    assert {name.partition("/")[0] for name in metrics} == {"target", "market1501", "pretraining_minutes"}
+    chosen = parse_config(APP, [*command, "--data.further_targets", further])
+    assert find_metric(metrics, "mAP", RECIPE.main(chosen)) == metrics["target/raw/mAP"]
 
 
 def test_further_targets_on_the_command_line_replace_a_files_whole(tmp_path):

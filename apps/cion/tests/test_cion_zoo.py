@@ -101,6 +101,14 @@ def test_what_is_exported_is_loaded_again(weights, tmp_path):
     assert json.loads((folder / "config.json").read_text())["arguments"]["backbone"] == SMALL
 
 
+def test_results_of_another_form_are_refused_by_name(weights, tmp_path, capsys):
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps({"results": {"mAP": 0.5}, "stages": {}}))  # the run folder's own
+    command = ["zoo", "export", SMALL, "--weights", str(weights[0]), "--out", str(tmp_path / "out")]
+    assert main([*command, "--accept-terms", "--results", str(file)]) == 1
+    assert f"{file}: results has no mAP and rank_1; give results.json of" in capsys.readouterr().err
+
+
 def test_an_exported_model_is_in_the_registry_with_its_files(weights, tmp_path):
     file, _ = weights
     store = f"sqlite:///{tmp_path}/mlflow.db"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,6 +85,47 @@ def test_force_does_a_stage_again_and_keeps_what_it_had(toy, config):
     ]
     with pytest.raises(ValueError, match="no such stage"):
         run(toy.recipe, config, force=["multiplication"])
+
+
+def test_finished_output_without_the_report_of_its_stage_says_what_makes_one(toy, config, capsys):
+    def work(job):
+        (job.folder / "report.html").write_text("<!doctype html>")
+        return {}
+
+    recipe = replace(
+        toy.recipe,
+        stages=lambda one: [toy.sources(one).stage(), Stage("score", work, {}, {"prepare": []}, report=True)],
+        results=lambda summaries: {},
+    )
+    run(recipe, config)
+    run(recipe, config)
+    assert "report.html" not in capsys.readouterr().err
+    [folder] = toy.folders(config, "score")
+    (folder / "report.html").unlink()
+    run(recipe, config)
+    assert (
+        "score: an earlier version has left no report.html: the same command with --force score"
+        in " ".join(capsys.readouterr().err.split())
+    )
+    run(recipe, config, force=["score"])
+    assert (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize(("main", "chosen"), [("dino", "finetune-dino"), ("target/dino", "finetune-dino")])
+def test_the_main_model_is_registered_also_where_there_are_several_data_sets(main, chosen, tmp_path):
+    from reid_core.recipe.record import record_models
+
+    folders = {}
+    for stage in ("finetune/none", "finetune/dino", "finetune/none.msmt17", "finetune/dino.msmt17"):
+        folders[stage] = tmp_path / stage
+        (folders[stage] / "model").mkdir(parents=True)
+        for name in ("config.json", "model.safetensors"):
+            (folders[stage] / "model" / name).touch()
+    logged: dict[str, str | None] = {}
+    tracker = SimpleNamespace(model=lambda path, name, version: logged.update({name: version}))
+    record_models(tracker, folders, "people", main)
+    assert len(logged) == 4
+    assert [name for name, version in logged.items() if version == "people"] == [chosen]
 
 
 @pytest.mark.faults

@@ -102,6 +102,7 @@ def _stages(config: Config) -> list[Stage]:
                 **{f"finetune/{variant}": None for variant in config.variants},
             },
             collective=True,
+            report=True,
         )
     )
     return result

@@ -86,7 +86,7 @@ def _evaluation(config: Config, reads: dict[str, Parts], files: dict[str, Path])
         settings.sampling,
         settings.levels,
     )
-    return Stage("evaluate", evaluate, section, reads, files, collective=True)
+    return Stage("evaluate", evaluate, section, reads, files, collective=True, report=True)
 
 
 def protocol(config: Config) -> str:

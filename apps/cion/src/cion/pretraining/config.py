@@ -30,7 +30,8 @@ class DataConfig:
     target: Source = field(default_factory=lambda: Source("market1501"))
     """Labelled images to fine-tune and to evaluate on."""
     further_targets: list[Source] = field(default_factory=list)
-    """More data sets, on each of which every variant is fine-tuned and evaluated, too."""
+    """More data sets, on each of which every variant is fine-tuned and evaluated, too; each result then
+    begins with its data set's name, such as market1501/dino/mAP."""
     images: int | None = None
     """Images that each variant is pre-trained on, as whole identities drawn at random, so that all variants
     see equally many (CION 4.1 and Fig. 5: 3.9 million); null for all."""
@@ -180,7 +181,9 @@ def sources(config: Config) -> Sources:
 
 
 def targets(config: Config) -> dict[str, str]:
-    """The data sets to fine-tune on: the name of each, "" for the main one -> its dotted name as a source.
+    """The data sets to fine-tune on: the name of each -> its dotted name as a source; the main one first.
+
+    The name is that in front of its results. A run with one data set has plain results, and "" as the name.
 
     Args:
         config: the whole configuration.
@@ -189,13 +192,19 @@ def targets(config: Config) -> dict[str, str]:
         ValueError: two have the same name.
 
     Example:
-        >>> targets(Config(data=DataConfig(further_targets=[Source("msmt17"), Source("mine/a.csv")])))
-        {'': 'data.target', 'msmt17': 'data.further_targets.msmt17', 'a': 'data.further_targets.a'}
+        >>> targets(Config(data=DataConfig(further_targets=[Source("mine/a.csv")])))
+        {'market1501': 'data.target', 'a': 'data.further_targets.a'}
+        >>> targets(Config())
+        {'': 'data.target'}
     """
-    names = [Path(source.name).stem for source in config.data.further_targets]
-    if len({*names, Path(config.data.target.name).stem}) <= len(names):
-        raise ValueError(f"data.further_targets: {', '.join(names)}: expected each data set once")
-    return {"": "data.target"} | {name: f"data.further_targets.{name}" for name in names}
+    if not config.data.further_targets:
+        return {"": "data.target"}
+    further = [Path(source.name).stem for source in config.data.further_targets]
+    named = {Path(config.data.target.name).stem: "data.target"}
+    named |= {name: f"data.further_targets.{name}" for name in further}
+    if len(named) <= len(further):
+        raise ValueError(f"data.further_targets: {', '.join(further)}: expected each data set once")
+    return named
 
 
 def variants(config: Config) -> list[Variant]:

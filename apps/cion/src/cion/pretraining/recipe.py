@@ -40,7 +40,7 @@ def _stages(config: Config) -> list[Stage]:
     found = sources(config)
     scored = {
         _model(one, name): Scored(
-            _stage_name(one, name), source, protocol_name(config.evaluate, found.reader(source))
+            _stage_name(config, one, name), source, protocol_name(config.evaluate, found.reader(source))
         )
         for name, source in targets(config).items()
         for one in compared
@@ -65,13 +65,17 @@ def _stages(config: Config) -> list[Stage]:
             Evaluation(config.evaluate, scored),
             {PREPARE: tests, **{stage.name: None for stage in tuned}},
             collective=True,
+            report=True,
         ),
     ]
 
 
-def _stage_name(variant: Variant, target: str) -> str:
-    """Name of the stage that fine-tunes a variant on a target."""
-    return f"finetune/{variant.name}" + (f".{target}" if target else "")
+def _stage_name(config: Config, variant: Variant, target: str) -> str:
+    """Name of the stage that fine-tunes a variant on a target.
+
+    On the main one it is the same with further targets and without, so that such runs share it.
+    """
+    return f"finetune/{variant.name}" + ("" if targets(config)[target] == TARGET else f".{target}")
 
 
 def _model(variant: Variant, target: str) -> str:
@@ -148,7 +152,7 @@ def _finetune(config: Config, variant: Variant, target: str) -> Stage:
     if variant.kind in PRETRAINED:
         reads[f"pretrain/{variant.name}"] = None
     files = {} if variant.weights is None else {"weights": variant.weights}
-    return Stage(_stage_name(variant, target), finetune, section, reads, files, collective=True)
+    return Stage(_stage_name(config, variant, target), finetune, section, reads, files, collective=True)
 
 
 def _tuning(config: Config, source: str) -> FinetuneConfig:
@@ -238,7 +242,9 @@ def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
 
 
 def results(summaries: Summaries) -> dict[str, float]:
-    """Metrics of a run, and what its last variant gains over its first one on the main target.
+    """Metrics of a run, and what its last variant gains over its first one.
+
+    Where there are several targets, the name of each is in front of its results.
 
     Args:
         summaries: stage -> its summary.
@@ -246,12 +252,16 @@ def results(summaries: Summaries) -> dict[str, float]:
     Example:
         >>> results({"evaluate": {"none": {"mAP": 0.25}, "dino": {"mAP": 0.5}}})
         {'none/mAP': 0.25, 'dino/mAP': 0.5, 'mAP_gain': 0.25}
+        >>> results({"evaluate": {"msmt17/dino": {"mAP": 0.25}, "mars/dino": {"mAP": 0.5}}})
+        {'msmt17/dino/mAP': 0.25, 'mars/dino/mAP': 0.5}
     """
     found = summaries.get("evaluate", {})
-    own = [name for name in found if "/" not in name]
     metrics = flatten_results(found)
-    if len(own) > 1:
-        metrics["mAP_gain"] = found[own[-1]]["mAP"] - found[own[0]]["mAP"]
+    for target in dict.fromkeys(name.rpartition("/")[0] for name in found):
+        models = [name for name in found if name.rpartition("/")[0] == target]
+        if len(models) > 1:
+            gain = found[models[-1]]["mAP"] - found[models[0]]["mAP"]
+            metrics[f"{target}/mAP_gain".lstrip("/")] = gain
     for name, summary in summaries.items():
         if name.startswith("pretrain/"):
             metrics["pretraining_minutes"] = summary["minutes"]  # of the last one
@@ -272,6 +282,6 @@ RECIPE = Recipe(
     check=_check,
     check_data=_check_data,
     results=results,
-    main=lambda config: variants(config)[-1].name,
+    main=lambda config: _model(variants(config)[-1], next(iter(targets(config)))),
     publish=_publish,
 )

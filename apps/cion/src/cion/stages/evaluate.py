@@ -24,7 +24,7 @@ RESULTS_FILE = "results.json"
 RANKS = (1, 5, 10)
 """Ranks of the paper's tables."""
 TASK = "image"
-"""What is looked for on the main target, in figures."""
+"""What is looked for, in the figures of a run with one target."""
 NAMES = {
     "initial": "as it began",
     "source": "source alone",
@@ -58,7 +58,7 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the stage gets: how to evaluate, and the models by name, TARGET/NAME where not on the main one."""
+    """What the stage gets: how to evaluate, and the models by name, TARGET/NAME where targets are several."""
 
     evaluate: EvaluateConfig
     models: Mapping[str, Scored]
@@ -90,7 +90,8 @@ def evaluate(job: Job) -> dict[str, Any]:
         job: its section is an `Evaluation`; its folder gets features, results.json, report.html and figures/.
 
     Returns:
-        Model -> mAP, rank_1, rank_5, rank_10 and more, rates in 0..1.
+        Model, with its target's name in front where targets are several -> mAP, rank_1, rank_5, rank_10 and
+        more, rates in 0..1.
     """
     models: Mapping[str, Scored] = job.section.models
     scored = {name: _score(job, name, model) for name, model in models.items()}

@@ -42,7 +42,14 @@ def _stages(config: Config) -> list[Stage]:
         sources(config).stage(),
         *(Stage(name, finetune, supervised, labelled, weights, collective=True) for name in before),
         Stage("target", adapt, adaptation, {**images, **before}, weights, collective=True),
-        Stage("evaluate", evaluate, evaluation, {**tests, **before, "target": None}, collective=True),
+        Stage(
+            "evaluate",
+            evaluate,
+            evaluation,
+            {**tests, **before, "target": None},
+            collective=True,
+            report=True,
+        ),
     ]
 
 

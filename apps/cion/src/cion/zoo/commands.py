@@ -53,7 +53,7 @@ def run_zoo(chosen: Any) -> None:
         encoder = build_backbone(chosen.name)
         print(load_weights(encoder, weights))
         return
-    results = json.loads(Path(chosen.results).read_text()) if chosen.results else None
+    results = _read_results(Path(chosen.results)) if chosen.results else None
     bound = not weights.with_name(CONFIG_FILE).is_file()
     if bound and not chosen.accept_terms:
         raise ValueError(
@@ -61,6 +61,17 @@ def run_zoo(chosen: Any) -> None:
             f"(CION A.3): {' '.join(TERMS)} Give --accept-terms if you accept them; the card will state them"
         )
     export(chosen.name, weights, Path(chosen.out), chosen.data, results, chosen.tracking_uri, bound)
+
+
+def _read_results(file: Path) -> dict[str, Any]:
+    """Models with their numbers; refuse a file that holds others, such as the run folder's results.json."""
+    results: dict[str, Any] = json.loads(file.read_text())
+    for name, numbers in results.items():
+        if not isinstance(numbers, dict) or not {"mAP", "rank_1"} <= set(numbers):
+            raise ValueError(
+                f"--results {file}: {name} has no mAP and rank_1; give results.json of a run's stage evaluate"
+            )
+    return results
 
 
 def _text(name: str, recipe: str) -> str:

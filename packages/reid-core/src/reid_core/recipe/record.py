@@ -104,8 +104,8 @@ def record_models(tracker: Tracker, folders: Mapping[str, Path], registered: str
         tracker: of the parent run.
         folders: stage -> folder of its output.
         registered: name of a registered model, of which a model becomes a new version.
-        main: name of the main model: of the stages GROUP/NAME that end the recipe its is registered, else
-            the first one's.
+        main: name of the main model, behind that of its data set where there are several: of the stages
+            GROUP/NAME that end the recipe its is registered, else the first one's.
     """
     models = [
         (stage, path.parent)
@@ -114,7 +114,8 @@ def record_models(tracker: Tracker, folders: Mapping[str, Path], registered: str
         if any(path.parent.glob("*.safetensors"))
     ]
     last = [stage for stage, _ in models if stage.partition("/")[0] == models[-1][0].partition("/")[0]]
-    chosen = next((stage for stage in last if stage.endswith(f"/{main}")), next(iter(last), None))
+    ending = "/" + main.rpartition("/")[2]
+    chosen = next((stage for stage in last if stage.endswith(ending)), next(iter(last), None))
     for stage, path in models:
         name = stage if path.name == MODEL_FOLDER else f"{stage}-{path.name}"
         version, registered = (registered, None) if stage == chosen else (None, registered)

@@ -22,6 +22,7 @@ from reid_core.recipe.config import RecipeConfig, check_names, public, tracking_
 from reid_core.recipe.lease import hold
 from reid_core.recipe.record import (
     NOTE,
+    REPORT_FILE,
     describe_run,
     effective_settings,
     record_datasets,
@@ -59,8 +60,8 @@ class Recipe:
             needs the data, right after `prepare`.
         results: summaries of the stages that were run -> metrics of the whole run, by name, as
             `flatten_results` names them; logged to its parent run, whole numbers (counts) as parameters.
-        main: configuration -> the model, among several, whose metrics tables show and which is registered;
-            "" where there is but one.
+        main: configuration -> the model, among several, whose metrics tables show and which is registered,
+            DATASET/MODEL where results have the data set's name in front; "" where there is but one.
         publish: configuration, function from a stage's name to its folder, summaries -> nothing; called when
             the last stage is done, to print tables.
         trials: configuration -> settings of each run that a table's row is the mean over, such as a data
@@ -220,6 +221,12 @@ class _Session:
                 state["summary"] = self._work(stage, folder, state)
             else:
                 self.console.print(f"[dim]{stage.name}: done, reused[/dim] ({folder})", soft_wrap=True)
+                if stage.report and not (folder / REPORT_FILE).exists():
+                    self.console.print(
+                        f"{stage.name}: an earlier version has left no {REPORT_FILE}: the same command with "
+                        f"--force {stage.name} makes one",
+                        soft_wrap=True,
+                    )
             self.summaries[stage.name] = state["summary"]
 
     def check_data(self) -> None:

@@ -39,6 +39,8 @@ class Stage:
         version: raised by whoever changes what the work computes.
         collective: every process enters the work (distributed training), not rank 0 alone.
         shared: the same work in every app, so that apps share its output; else it is the app's own.
+        report: whether it leaves a report.html: a run that finds finished output without one, of an earlier
+            version, says what makes it.
 
     Example:
         >>> stage = Stage("count", lambda job: {"total": sum(range(job.section["to"]))}, {"to": 3})
@@ -55,6 +57,7 @@ class Stage:
     version: int = 1
     collective: bool = False
     shared: bool = False
+    report: bool = False
 
     def key(self, inputs: Mapping[str, str]) -> str:
         """The stage's digest.
