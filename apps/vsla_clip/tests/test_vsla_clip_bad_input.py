@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -85,6 +86,16 @@ def test_a_camera_whose_platform_is_not_named_is_refused(tiny, capsys):
 def test_fewer_people_than_a_batch_needs_are_counted(tiny, capsys):
     assert main(["prepare", *tiny.command, "--name", "few", "--stage2.identities", "9"]) == 1
     assert "stage2.identities=9, but data.video has 8 people to train on" in capsys.readouterr().err
+
+
+def test_training_tracklets_of_which_none_can_be_read_are_counted_and_named(tiny, tmp_path, capsys):
+    shutil.copytree(tiny.data, tmp_path / "mars")
+    for frame in (tmp_path / "mars" / "bbox_train").rglob("*.jpg"):
+        frame.write_bytes(b"")
+    command = ["stage1", *tiny.on_disk, "--name", "empty", "--data.root", str(tmp_path / "mars")]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"data.video: only 0 of 32 .* features.unreadable.txt in \S+ names", said)
 
 
 def test_a_data_set_of_images_is_refused(tiny, tmp_path, capsys):

@@ -44,7 +44,7 @@ def _stages(config: Config) -> list[Stage]:
     checkpoint, captioned = config.clip.checkpoint, config.clip.captioned
     files = {} if checkpoint is None else {"checkpoint": Path(checkpoint)}
     train: dict[str, Parts] = {PREPARE: [part(SOURCE, "train")]}
-    test: dict[str, Parts] = {PREPARE: [part(SOURCE, "query"), part(SOURCE, "gallery")]}
+    test: dict[str, Parts] = {PREPARE: [part(SOURCE, split) for split in TEST_SPLITS]}
     result = [sources(config).stage()]
     if config.released is not None:
         return [*result, _evaluation(config, test, {"released": Path(config.released)})]

@@ -27,7 +27,7 @@ from reid_eval import find_protocol
 from reid_eval.pages import write_pages
 from reid_eval.retrieval import Retrieval
 from vsla_clip.clip import adapt, load_authors, load_clip, read_weights
-from vsla_clip.config import SOURCE, Adaptation, CLIPConfig, Preprocessing
+from vsla_clip.config import SOURCE, TEST_SPLITS, Adaptation, CLIPConfig, Preprocessing
 from vsla_clip.data import test_clips
 from vsla_clip.stages.stage1 import FEATURES_FILE
 
@@ -37,8 +37,6 @@ UNNAMED = "unknown"
 """What a platform without a name is called."""
 ALL = "all"
 """What all queries together are called, beside those of each platform."""
-
-
 MODEL = "this run"
 """What its model is called in figures."""
 
@@ -107,7 +105,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     """
     section: Evaluation = job.section
     encoder = _load(job)
-    query, gallery = (_extract(job, encoder, split) for split in ("query", "gallery"))
+    query, gallery = (_extract(job, encoder, split) for split in TEST_SPLITS)
     if process_rank() > 0:
         return {}
     scored = {ALL: _score(section.protocol, query, gallery)}

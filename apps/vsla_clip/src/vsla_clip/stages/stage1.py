@@ -14,7 +14,7 @@ from reid_core.processes import ranks
 from reid_core.recipe import Job, extract_features
 from reid_core.training.loop import fit
 from vsla_clip.clip import build_prompts, load_clip
-from vsla_clip.config import CLIPConfig, Preprocessing, Stage1Config
+from vsla_clip.config import SOURCE, CLIPConfig, Preprocessing, Stage1Config
 from vsla_clip.data import FeatureRows, test_clips, training_rows
 
 FEATURES_FILE = "features.npy"
@@ -53,6 +53,11 @@ def learn_prompts(job: Job) -> dict[str, Any]:
     objective = VSLAObjective(None, pids, prompts, stage=1, config=LossConfig(scale=section.scale))
     rank, world = ranks(job.runtime)
     batch = min(section.stage1.batch, len(known) // world * world)
+    if not batch:
+        raise ValueError(
+            f"{SOURCE}: only {len(known)} of {len(clips)} training tracklets of {rows.root} can be read, by "
+            f"{world} processes; features.unreadable.txt in {job.folder} names the others"
+        )
     train = section.stage1.train.resolve(-(-len(known) // batch), job.runtime)
     batches = RandomBatches(len(known), batch, train.steps * train.accumulate, section.seed, rank, world)
     fit(objective, known, batches, collate, train, job.folder, section.seed, job.logger, job.digest)
