@@ -15,6 +15,8 @@ Channels = tuple[float, float, float]
 Recipe = Literal["bag_of_tricks", "transreid", "mgn", "released", "released_mgn"]
 BACKBONE = "{backbone}"
 """In a checkpoint's path: stands for the backbone's name."""
+TARGET = "data.target"
+"""Name of the source that is fine-tuned and evaluated on."""
 TEST_SPLITS = ("query", "gallery")
 LABELLED_SPLITS = ("train", *TEST_SPLITS)
 

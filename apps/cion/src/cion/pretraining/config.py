@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from cion.config import LABELLED_SPLITS, EvaluateConfig, FinetuneConfig, Network, Size
+from cion.config import LABELLED_SPLITS, TARGET, EvaluateConfig, FinetuneConfig, Network, Size
 from cion.pretraining.variants import DINO, IDENTITIES, ON_TRACKLETS, Variant, parse_variants
 from reid_core.options import Options
 from reid_core.recipe.config import RecipeConfig
@@ -14,6 +14,9 @@ from reid_core.recipe.sources import Source, Sources, Synthetic
 from reid_core.training.config import Training, dino_training
 from reid_denoise.criteria import Criteria, Linking
 from reid_pretrain.config import CIONConfig
+
+VIDEOS, GIVEN, LABELLED = "data.videos", "data.identities", "extractor.source"
+"""Names of the sources that are pre-trained on, and of the extractor's."""
 
 
 @dataclass
@@ -171,12 +174,12 @@ def sources(config: Config) -> Sources:
     named = dict(zip(targets(config).values(), [data.target, *data.further_targets], strict=True))
     needed: dict[str, tuple[str, ...]] = dict.fromkeys(named, LABELLED_SPLITS)
     if uses_identities(config) and data.identities is not None:
-        named["data.identities"], needed["data.identities"] = data.identities, ("train",)
+        named[GIVEN], needed[GIVEN] = data.identities, ("train",)
     if uses_videos(config):
         if config.tracklets.raw is None:
-            named["data.videos"] = data.videos
+            named[VIDEOS] = data.videos
         if extractor.source is not None and extractor.features is None:
-            named["extractor.source"] = extractor.source
+            named[LABELLED] = extractor.source
     return Sources(named, data.root, data.synthetic, needed)
 
 
@@ -198,9 +201,9 @@ def targets(config: Config) -> dict[str, str]:
         {'': 'data.target'}
     """
     if not config.data.further_targets:
-        return {"": "data.target"}
+        return {"": TARGET}
     further = [Path(source.name).stem for source in config.data.further_targets]
-    named = {Path(config.data.target.name).stem: "data.target"}
+    named = {Path(config.data.target.name).stem: TARGET}
     named |= {name: f"data.further_targets.{name}" for name in further}
     if len(named) <= len(further):
         raise ValueError(f"data.further_targets: {', '.join(further)}: expected each data set once")
@@ -248,4 +251,4 @@ def extractor_split(config: Config) -> str:
     Args:
         config: the whole configuration, with an extractor's source.
     """
-    return "unlabeled" if sources(config).reader("extractor.source") == "folder" else "train"
+    return "unlabeled" if sources(config).reader(LABELLED) == "folder" else "train"

@@ -7,12 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from cion.checks import check_cameras, check_networks, check_people
-from cion.config import TEST_SPLITS, FinetuneConfig, Network, resize, resolve
-from cion.pretraining.config import Config, extractor_split, sources, targets, uses_videos, variants
+from cion.config import TARGET, TEST_SPLITS, FinetuneConfig, Network, resize, resolve
+from cion.pretraining.config import (
+    GIVEN,
+    LABELLED,
+    VIDEOS,
+    Config,
+    extractor_split,
+    sources,
+    targets,
+    uses_videos,
+    variants,
+)
 from cion.pretraining.stages.denoise import find_identities, print_denoising
 from cion.pretraining.stages.features import Extraction, find_features
-from cion.pretraining.stages.pretrain import GIVEN, PreTraining, pretrain
-from cion.pretraining.stages.tracklets import VIDEOS, Tracking, find_tracklets
+from cion.pretraining.stages.pretrain import PreTraining, pretrain
+from cion.pretraining.stages.tracklets import Tracking, find_tracklets
 from cion.pretraining.stages.tsne import Visualization, draw_tsne
 from cion.pretraining.variants import DINO, IDENTITIES, LEVELS, PRETRAINED, Variant
 from cion.stages.evaluate import Evaluation, Scored, evaluate, format_table, protocol_name
@@ -28,8 +38,6 @@ from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
 from reid_core.recipe.stage import Parts
 from reid_core.tracking.tracker import Tracker
-
-TARGET, LABELLED = "data.target", "extractor.source"
 
 
 def _stages(config: Config) -> list[Stage]:

@@ -7,6 +7,8 @@ images and fine-tuning. Tab. 4's LUP is another method, and its row a checkpoint
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from reid_core.models.backbones.zoo import ZOO
 from reid_core.recipe import Row, Table
 
@@ -102,23 +104,13 @@ def _tables(target: str) -> list[Table]:
             "Fig. 7 (A.7): minutes of pre-training here (paper: ResNet50, linear)",
             minutes,
             (MINUTES,),
-            "pretrain",
-            {MINUTES: "min"},
-            f"{cion_al} --variants '[identities]'",
+            until="pretrain",
+            units={MINUTES: "min"},
+            command=f"{cion_al} --variants '[identities]'",
         ),
     ]
-    return [
-        Table(
-            table.name + suffix,
-            table.title,
-            table.rows,
-            table.metrics,
-            table.until,
-            table.units,
-            _command(table.name + suffix, target, table.command),
-        )
-        for table in found
-    ]
+    named = [replace(table, name=table.name + suffix) for table in found]
+    return [replace(table, command=_command(table.name, target, table.command)) for table in named]
 
 
 PICTURES = Table(

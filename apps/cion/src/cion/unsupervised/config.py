@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cion.config import LABELLED_SPLITS, EvaluateConfig, FinetuneConfig, Network
+from cion.config import LABELLED_SPLITS, TARGET, EvaluateConfig, FinetuneConfig, Network
 from cion.published import cluster_contrast
 from reid_core.options import Options
 from reid_core.recipe.config import RecipeConfig, override
 from reid_core.recipe.sources import Source, Sources, Synthetic
 from reid_core.training.config import Augmentation, Training
 from reid_core.training.unsupervised.config import ClusterContrastConfig
+
+SOURCE = "data.source"
+"""Name of the labelled source that is learned from first."""
 
 
 @dataclass
@@ -74,10 +77,10 @@ def sources(config: Config) -> Sources:
         ['data.target', 'data.source']
     """
     data = config.data
-    named = {"data.target": data.target}
-    needed: dict[str, tuple[str, ...]] = {"data.target": LABELLED_SPLITS}
+    named = {TARGET: data.target}
+    needed: dict[str, tuple[str, ...]] = {TARGET: LABELLED_SPLITS}
     if data.source is not None:
-        named["data.source"], needed["data.source"] = data.source, ("train",)
+        named[SOURCE], needed[SOURCE] = data.source, ("train",)
     return Sources(named, data.root, data.synthetic, needed)
 
 
@@ -102,5 +105,5 @@ def resolve_clusters(config: Config) -> Config:
     for name in ("clusters", "train"):
         if getattr(config, name) != getattr(Config(), name):
             raise ValueError(f"{name} has no effect beside recipe={config.recipe}: give it in changes")
-    target = sources(config).reader("data.target")
+    target = sources(config).reader(TARGET)
     return override(config, cluster_contrast(config.model.backbone, target) | config.changes)

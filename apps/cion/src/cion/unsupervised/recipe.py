@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cion.checks import check_networks, check_people
-from cion.config import BACKBONE, TEST_SPLITS, FinetuneConfig, Network, resize, resolve
+from cion.config import BACKBONE, TARGET, TEST_SPLITS, FinetuneConfig, Network, resize, resolve
 from cion.stages.evaluate import Evaluation, Scored, evaluate, format_table, protocol_name
 from cion.stages.finetune import FineTuning, finetune
-from cion.unsupervised.config import Config, resolve_clusters, sources
+from cion.unsupervised.config import SOURCE, Config, resolve_clusters, sources
 from cion.unsupervised.stages.target import INITIAL, Adaptation, adapt
 from reid_core.data.manifest import Manifest
 from reid_core.recipe import Recipe, Stage, check_batches, check_files, flatten_results, part
@@ -17,8 +17,6 @@ from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
 from reid_core.recipe.stage import Parts
 from reid_core.tracking.tracker import Tracker
-
-TARGET, SOURCE = "data.target", "data.source"
 
 
 def _stages(config: Config) -> list[Stage]:

@@ -16,10 +16,10 @@ from torch import nn
 
 from cion.config import Network
 from cion.networks import save_network
-from cion.pretraining.config import PretrainConfig
+from cion.pretraining.config import GIVEN, VIDEOS, PretrainConfig
 from cion.pretraining.stages.denoise import identity_file
 from cion.pretraining.stages.identities import sample_identities, with_identities
-from cion.pretraining.stages.tracklets import VIDEOS, load_videos
+from cion.pretraining.stages.tracklets import load_videos
 from cion.pretraining.variants import DINO, IDENTITIES, RAW
 from reid_core.data.datasets import ImageDataset, seed_torch
 from reid_core.data.manifest import Manifest
@@ -33,7 +33,6 @@ from reid_core.training.config import TrainConfig
 from reid_core.training.loop import fit
 from reid_pretrain import CION, index_people, prototype_memory
 
-GIVEN = "data.identities"
 GLOBAL_VIEWS = 2
 LR_BATCH = 256
 """Batch size that the learning rate of pre-training is for (DINO)."""

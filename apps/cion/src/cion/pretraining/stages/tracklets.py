@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cion.pretraining.config import TrackletsConfig
+from cion.pretraining.config import VIDEOS, TrackletsConfig
 from cion.stages.finetune import TRUTH_FILE, true_identities
 from reid_core.data.manifest import UNKNOWN, Manifest
 from reid_core.data.samplers import permutation
@@ -17,7 +17,6 @@ from reid_core.processes import process_rank
 from reid_core.recipe import Job, track_videos
 from reid_core.recipe.rows import CROPS_FOLDER
 
-VIDEOS = "data.videos"
 VIDEOS_FILE, IDENTITIES_FILE = "videos.parquet", "truth.npy"
 
 
@@ -51,6 +50,11 @@ def find_tracklets(job: Job) -> dict[str, Any]:
 
         limits = TrackletConfig(min_frames=settings.min_frames)
         videos = track_videos(job, job.watched["raw"], job.files["detector"], limits)
+        if not videos.tracklets():
+            raise ValueError(
+                f"tracklets.raw: {job.watched['raw']} shows nobody in {settings.min_frames} frames with "
+                f"confidence {limits.confidence}; lower tracklets.min_frames, or give other videos"
+            )
         if process_rank() > 0:
             return {}
     else:
@@ -59,11 +63,11 @@ def find_tracklets(job: Job) -> dict[str, Any]:
             truth = videos.pids
             videos = Manifest(videos.table.assign(pid=UNKNOWN), videos.root, videos.name)
         videos = with_tracklets(videos)
-    if not videos.tracklets():
-        raise ValueError(
-            f"{VIDEOS}: {videos.name} has no tracklets; give tracked video, such as synth_pedes, or "
-            "tracklets.raw, a folder of raw video"
-        )
+        if not videos.tracklets():
+            raise ValueError(
+                f"{VIDEOS}: {videos.name} has no tracklets; give tracked video, such as synth_pedes, or "
+                "tracklets.raw, a folder of raw video"
+            )
     if (videos.root / TRUTH_FILE).is_file():
         truth = true_identities(videos)
     if truth is not None:

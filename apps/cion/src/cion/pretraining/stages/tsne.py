@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from cion.config import FinetuneConfig, Network
+from cion.config import TARGET, FinetuneConfig, Network
 from cion.networks import MODEL_FOLDER, build_reid
 from cion.stages.evaluate import NAMES
 from reid_core.data.datasets import ImageDataset
@@ -42,7 +42,7 @@ def draw_tsne(job: Job) -> dict[str, Any]:
         Numbers of people and images.
     """
     section: Visualization = job.section
-    gallery = job.manifest("data.target", "gallery")
+    gallery = job.manifest(TARGET, "gallery")
     people, counts = np.unique(gallery.pids[gallery.pids > 0], return_counts=True)
     number, most = min(PEOPLE, len(people)), min(IMAGES, int(counts.max()))
     rows = sample_identities(gallery.pids, number, most, section.seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cion.config import FinetuneConfig, Network
+from cion.config import TARGET, FinetuneConfig, Network
 from cion.networks import MODEL_FOLDER, build_reid, save_network
 from cion.stages.finetune import augment
 from reid_core.data.transforms import eval_transform
@@ -49,7 +49,7 @@ def adapt(job: Job) -> dict[str, Any]:
     """
     section: Adaptation = job.section
     settings, size = section.clusters, section.network.image_size
-    images = job.manifest("data.target", "train")
+    images = job.manifest(TARGET, "train")
     weights = job.files.get("weights")
     seen = Preprocessing(size, per_image=section.per_image)
     model: Any = build_reid(section.network, FinetuneConfig(), 0, section.seed, weights)
@@ -75,6 +75,6 @@ def adapt(job: Job) -> dict[str, Any]:
         *ranks(job.runtime),
     )
     if process_rank() == 0:
-        data = [*(name for name in data if name != "none"), f"{job.title('data.target')} (unlabeled)"]
+        data = [*(name for name in data if name != "none"), f"{job.title(TARGET)} (unlabeled)"]
         save_network(job.folder, model, section.network, data, job.digest, seen)
     return found[-1]
