@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from reid_core.data.manifest import Manifest
 from reid_core.processes import process_rank
-from reid_core.recipe import Recipe, Stage, check_batches, flatten_results, part
+from reid_core.recipe import Recipe, Stage, check_batches, flatten_results, list_trials, part
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
 from reid_core.tracking.tracker import Tracker
@@ -149,31 +148,6 @@ def protocols(config: Config) -> dict[str, str]:
     return found
 
 
-def trials(config: Config) -> list[dict[str, Any]]:
-    """Settings of each run that a row of a table is the mean over: the divisions of PRID2011 and the like.
-
-    Args:
-        config: the whole configuration; a source whose options name a split is not divided.
-
-    Example:
-        >>> from vills.config import DataConfig, PoolSource
-        >>> config = Config(data=DataConfig(video=PoolSource("prid2011")))
-        >>> trials(config)[3]
-        {'data.video.options': {'split': 3}}
-    """
-    named = {"image": config.data.image, "video": config.data.video}
-    divided = {
-        f"data.{name}.options": (source.options, SPLITS[source.name])
-        for name, source in named.items()
-        if source is not None and source.name in SPLITS and "split" not in source.options
-    }
-    count = max((splits for _, splits in divided.values()), default=1)
-    return [
-        {name: {**options, "split": split % splits} for name, (options, splits) in divided.items()}
-        for split in range(count)
-    ]
-
-
 def _check(config: Config) -> None:
     """What can be seen to be wrong before anything is read."""
     data, tune, before = config.data, config.finetune, config.pretrain
@@ -277,5 +251,7 @@ RECIPE = Recipe(
     results=lambda summaries: flatten_results(summaries.get("evaluate", {})),
     main=lambda config: next(iter(config.variants), ""),
     publish=_publish,
-    trials=trials,
+    trials=lambda config: list_trials(
+        {"data.image": config.data.image, "data.video": config.data.video}, SPLITS
+    ),
 )

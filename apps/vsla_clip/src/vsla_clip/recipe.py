@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from reid_adapters.config import PROJECTED
 from reid_core.data.manifest import PLATFORM, PLATFORM_ALIASES, PLATFORM_RULE, UNKNOWN, Manifest
-from reid_core.recipe import Recipe, Stage, check_batches, check_files, flatten_results, part
+from reid_core.recipe import Recipe, Stage, check_batches, check_files, flatten_results, list_trials, part
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
 from reid_core.recipe.stage import Parts
@@ -100,24 +99,6 @@ def protocol(config: Config) -> str:
         'g2a_vreid'
     """
     return config.evaluate.protocol or sources(config).reader(SOURCE)
-
-
-def trials(config: Config) -> list[dict[str, Any]]:
-    """Settings of each run that a table's row is the mean over: iLIDS-VID's and PRID2011's ten divisions.
-
-    Args:
-        config: the whole configuration; a source whose options name a split is not divided.
-
-    Example:
-        >>> from reid_core.recipe import Source
-        >>> from vsla_clip.config import DataConfig
-        >>> trials(Config(data=DataConfig(video=Source("ilids_vid"))))[9]
-        {'data.video.options': {'split': 9}}
-    """
-    video = config.data.video
-    if video.name not in SPLITS or "split" in video.options:
-        return [{}]
-    return [{f"{SOURCE}.options": {**video.options, "split": split}} for split in range(SPLITS[video.name])]
 
 
 def _check(config: Config) -> None:
@@ -237,5 +218,5 @@ RECIPE = Recipe(
     results=_results,
     main=lambda _: ALL,
     publish=_publish,
-    trials=trials,
+    trials=lambda config: list_trials({SOURCE: config.data.video}, SPLITS),
 )

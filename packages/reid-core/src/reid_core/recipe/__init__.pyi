@@ -5,7 +5,7 @@ from .lease import Busy
 from .results import flatten_results
 from .rows import part
 from .runner import Recipe, run
-from .sources import Source, Sources, Synthetic
+from .sources import Source, Sources, Synthetic, list_trials
 from .stage import Job, Stage
 from .store import StageError
 from .tables import Row, Table, ablate
@@ -28,6 +28,7 @@ __all__ = [
     "check_files",
     "extract_features",
     "flatten_results",
+    "list_trials",
     "part",
     "run",
     "save_features",

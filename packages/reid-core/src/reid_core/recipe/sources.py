@@ -196,6 +196,31 @@ class Sources:
         return self.synthetic is not None and not source.root and source.name in self.synthetic.layouts
 
 
+def list_trials(sources: Mapping[str, Source | None], splits: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Settings of each run that a row of a table is the mean over: the divisions of PRID2011 and the like.
+
+    Args:
+        sources: dotted name -> source; one whose options name a split is not divided.
+        splits: reader -> number of its divisions.
+
+    Returns:
+        For each run, dotted name -> setting; one run without any where nothing is divided.
+
+    Example:
+        >>> list_trials({"data.video": Source("prid2011")}, {"prid2011": 10})[3]
+        {'data.video.options': {'split': 3}}
+    """
+    divided = {
+        f"{name}.options": (source.options, splits[source.name])
+        for name, source in sources.items()
+        if source is not None and source.name in splits and "split" not in source.options
+    }
+    return [
+        {name: {**options, "split": run % number} for name, (options, number) in divided.items()}
+        for run in range(max((number for _, number in divided.values()), default=1))
+    ]
+
+
 def is_manifest(source: Source) -> bool:
     """Whether a source is a manifest file rather than a folder that a reader understands.
 
