@@ -42,7 +42,7 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`\n]*`|\]\([^)]*\)|<!--.*?-->|https?://\S+", re.DOTALL)
 BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 NOT_PROSE = re.compile(r"^\s*(?:\||#|>>>|\.\.\. )")
-ITEM = re.compile(r"^\s*(?:[-*] |\d+\. |[\w`*, ]+: )")
+ITEM = re.compile(r"^\s*(?:[-*] |\d+\. |[\w`*]+(?:, [\w`*]+)*: )")
 VERBS = {"embed", "feed", "seed", "need", "speed", "proceed", "succeed", "exceed", "shed"}
 IRREGULAR = {
     "begun",
@@ -83,8 +83,10 @@ def sentences(text: str) -> Iterator[tuple[int, str]]:
         text: Markdown, or a docstring.
 
     Example:
-        >>> list(sentences("One. Two\nlines.\n- an item\n>>> code"))
-        [(0, 'One.'), (0, 'Two lines.'), (2, 'an item')]
+        >>> list(sentences("One. Two\nlines are: a, b.\n- an item\n>>> code"))
+        [(0, 'One.'), (0, 'Two lines are: a, b.'), (2, 'an item')]
+        >>> list(sentences("height, width: of a crop\nseed: of all"))
+        [(0, 'of a crop'), (1, 'of all')]
     """
     text = FENCE.sub(lambda block: "\n" * block[0].count("\n"), text)
     text = CODE.sub(lambda code: "X" + "\n" * code[0].count("\n"), text)

@@ -1,4 +1,4 @@
-"""Criteria for the features at hand: from distances within tracklets and between them, or from labels."""
+"""Criteria for given features: from distances within tracklets and between them, or from labels."""
 
 from __future__ import annotations
 

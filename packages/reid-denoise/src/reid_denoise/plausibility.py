@@ -9,7 +9,7 @@ LARGEST = 0.2
 DISCARDED = 0.3
 """Part of the images that may be discarded."""
 LEFT = 0.05
-"""Identities a tracklet that merging should leave: less is over 20 tracklets for each identity."""
+"""Identities per tracklet that merging should leave: less is over 20 tracklets for each identity."""
 FEWEST_TRACKLETS = 20
 """A set of fewer tracklets may well be of one person."""
 ADVICE = (

@@ -49,7 +49,8 @@ def sweep(
         progress: shows how far it is.
 
     Returns:
-        A row a combination: the three criteria, identities, images kept and identities per tracklet (as parts
+        One row per combination: the three criteria, identities, images kept and identities per tracklet (as
+            parts
         of 1), n_s (by the row's own criteria, within its range), and with truth precision, recall, f1 and
         ari.
 

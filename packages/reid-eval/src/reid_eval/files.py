@@ -188,7 +188,7 @@ def _check_order(path: Path, rows: pd.DataFrame, where: str) -> None:
 
 
 def _middle_frames(rows: pd.DataFrame, manifest: str) -> pd.DataFrame:
-    """A row a tracklet, by ascending id: its middle frame's."""
+    """One row per tracklet, by ascending id: its middle frame's."""
     for name in ("tracklet", "frame"):
         if name not in rows:
             raise ValueError(f"{manifest}: column {name!r} is missing, which tracklets need")

@@ -79,7 +79,7 @@ def _text(name: str, recipe: str) -> str:
 
 
 def listing() -> list[str]:
-    """A line a model: size, settings and the paper's results.
+    """One line per model: size, settings and the paper's results.
 
     Example:
         >>> lines = listing()

@@ -23,7 +23,7 @@ from reid_core.files import atomic, claim, write_atomically
 from reid_core.progress import Progress
 
 SHARD_IMAGES = 8192
-"""Images a shard: about 100 MB of person crops."""
+"""Images per shard: about 100 MB of person crops."""
 MANIFEST_FILE = "manifest.parquet"
 UNREADABLE, UNREACHABLE = ".unreadable.txt", ".unreachable.txt"
 

@@ -164,7 +164,7 @@ def _write_onnx(model: nn.Module, example: Tensor, path: Path) -> None:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"exporting needs {error.name}: pip install 'reid-core[onnx]'") from error
+        raise ImportError(f"exporting needs {error.name}: pip install onnx onnxruntime onnxscript") from error
     shapes = ({0: torch.export.Dim("batch")},)
     try:
         with warnings.catch_warnings():
@@ -195,7 +195,7 @@ def _write_openvino(graph: Path, path: Path, half: bool) -> None:
     try:
         import openvino
     except ImportError as error:
-        raise ImportError("OpenVINO IR needs openvino: pip install 'reid-core[openvino]'") from error
+        raise ImportError("OpenVINO IR needs openvino: pip install openvino") from error
     openvino.save_model(openvino.Core().read_model(graph), path, compress_to_fp16=half)
 
 

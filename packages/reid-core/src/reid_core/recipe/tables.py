@@ -98,7 +98,7 @@ class Table:
 
     @property
     def caption(self) -> str:
-        """What stands above it: the title and the unit of metrics without one of their own."""
+        """The line above it: the title and the unit of metrics without one of their own."""
         return self.title if set(self.metrics) <= set(self.units) else f"{self.title}, in per cent"
 
     @property

@@ -106,9 +106,9 @@ def extract_tracklets(
         progress: show it.
 
     Returns:
-        The manifest of what all calls have finished so far, also written to `out/manifest.parquet`: one row a
-        crop, unlabeled; `video` is the number of the video among the sorted names, `tracklet` counts up,
-        `frame` is the frame's number in the video.
+        The manifest of what all calls have finished so far, also written to `out/manifest.parquet`, with one
+        unlabeled row per crop. `video` is the number of the video among the sorted names, `tracklet` counts
+        up, `frame` is the frame's number in the video.
 
     Raises:
         FileNotFoundError: there is no video.

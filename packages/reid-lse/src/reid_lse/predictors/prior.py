@@ -50,9 +50,9 @@ class PriorOptions:
 def prior(images: Sequence[Tensor]) -> Tensor:
     """Where keypoints of an upright pedestrian are: the weight-free default.
 
-    Detectors cut people out at full height but not always in the middle: the body moves sideways to where
+    Detectors cut people out at full height but not always in the middle. So the body moves sideways to where
     head and torso differ from the colours at the crop's borders, and the head a little further to where it
-    does; nothing else of the picture is looked at.
+    does. Nothing else of the picture is used.
 
     Args:
         images: crops, uint8 [3 h w] each.

@@ -15,10 +15,10 @@ class DINOLoss(nn.Module):
     """Cross-entropy between the teacher's and the student's distributions, over pairs of views (Eq. 8).
 
     Every student view is matched with every teacher view but itself. Where the teacher has a single view, it
-    is matched with the student's view of the same image too, which masking and the teacher's moving average
-    keep from being trivial: that is literal, while two or more views follow DINO (Caron et al.,
-    ICCV 2021). The sum over teacher views is taken once, so the cost grows with the student's views alone:
-    sum over t != s of -p_t log q_s is (p_s - sum over t of p_t) log q_s.
+    is matched with the student's view of the same image too, as the equation says; masking and the teacher's
+    moving average keep this from being trivial. Two or more views follow DINO (Caron et al., ICCV 2021). The
+    sum over teacher views is taken once, so the cost grows with the student's views alone: sum over t != s of
+    -p_t log q_s is (p_s - sum over t of p_t) log q_s.
 
     Args:
         dim: K, the prototypes.

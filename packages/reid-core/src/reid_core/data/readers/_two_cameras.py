@@ -40,7 +40,7 @@ def divide(table: pd.DataFrame, train: Iterable[int]) -> pd.DataFrame:
 
 
 def sequences(root: Path, cameras: tuple[str, str], dataset: str) -> pd.DataFrame:
-    """Rows of two folders, one a camera, with a folder of frames a person: path, pid, camid, tracklet, frame.
+    """Rows of two folders, one per camera, with one folder per person: path, pid, camid, tracklet, frame.
 
     Args:
         root: the data set's folder.

@@ -11,7 +11,7 @@ from reid_core.data.readers._two_cameras import divide, drawn_half, require_spli
 
 CAMERAS = ("multi_shot/cam_a", "multi_shot/cam_b")
 MIN_FRAMES = 27
-"""People with more frames than this before both cameras are used: 178 of the 200 that both cameras see."""
+"""People with more frames than this in both cameras are used: 178 of the 200 that both cameras see."""
 SPLITS_FILE = "splits_prid2011.json"
 
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 class Tokens(NamedTuple):
     """What a backbone returns.
 
-    `cls` is never None. It is the class token where the backbone has one (`encoder.has_class_token`), and
-    otherwise the vector that the network itself makes of the whole image for its classifier: the pooled map
-    of a CNN, the normalised mean of the patch tokens of a transformer without class token, the output of
-    SigLIP's attention pooling. So whatever takes a global feature takes any backbone; a part that needs a
+    `cls` is never None. It is the class token where the backbone has one (`encoder.has_class_token`).
+    Otherwise it is the vector that the network itself makes of the whole image for its classifier: the pooled
+    map of a CNN, the normalised mean of a transformer's patch tokens, the output of SigLIP's attention
+    pooling. So whatever takes a global feature takes any backbone; a part that needs a
     true class token (TransReID's jigsaw, `ViTEncoder.class_attention`) refuses the others when it is built.
 
     Attributes:
