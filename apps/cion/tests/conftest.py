@@ -38,7 +38,17 @@ def whole_run(factory, app_name, stem, app, recipe):
         one = next(one for one in recipe.stages(chosen) if one.name == stage)
         inputs = {name: folder / name for name in (*one.reads, "prepare")}
         roots = recipe.sources(chosen).roots(folder / "prepare")
-        return kind(one.section, inputs, one.files, out, "", chosen.runtime, None, roots, one.reads)
+        return kind(
+            section=one.section,
+            inputs=inputs,
+            files=one.files,
+            folder=out,
+            digest="",
+            runtime=chosen.runtime,
+            logger=None,
+            roots=roots,
+            parts=one.reads,
+        )
 
     return SimpleNamespace(
         command=command,
