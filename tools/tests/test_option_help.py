@@ -6,6 +6,7 @@ import argparse
 import importlib
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -13,6 +14,7 @@ import pytest
 from jsonargparse import ArgumentParser, capture_parser
 
 from reid_core.cli.recipes import COMMON, App, build_parser
+from reid_core.synthetic import World
 from reid_core.video.tracking import TRACKERS
 from reid_eval.protocols import PROTOCOLS
 from reid_lse.areas import AREAS
@@ -39,10 +41,13 @@ NAMES: dict[str, Collection[str]] = {
     "areas": AREAS,
     "tracker": TRACKERS,
     "method": METHODS,
+    "world": [field.name for field in fields(World)],
     "backbone": (),
 }
 """Last part of an option's name -> the names that it may have; none where there are too many to print."""
-LISTED = re.compile(r"`reid-(data list|models list|eval run --help|lse extract --help)`|some of lse's")
+LISTED = re.compile(
+    r"`reid-(data list|models list|eval run --help|lse extract --help)`|some of lse's|as in data.synthetic"
+)
 """Where else names are listed."""
 RECIPES = {
     "vills": "vills.cli:APP",
@@ -83,6 +88,20 @@ def gallery_parsers() -> Iterator[tuple[str, Any]]:
 
     for command in list_commands():
         yield command, build_parser(command)
+
+
+def nested_parsers(parsers: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The parsers, and one for each section that an option may hold, whose help is behind `--OPTION.help`."""
+    known = set()
+    for command, parser in parsers:
+        yield command, parser
+        for name, kind in kinds(parser).items():
+            for section in filter(is_dataclass, (kind, *get_args(kind))):
+                if section not in known:
+                    known.add(section)
+                    nested = ArgumentParser()
+                    nested.add_class_arguments(section, as_group=False)
+                    yield f"{command} {name}", nested
 
 
 def options(parser: Any) -> Iterator[tuple[str, str]]:
@@ -129,7 +148,8 @@ def unnamed(parsers: Iterator[tuple[str, Any]]) -> set[str]:
         for name, text in options(parser):
             known = NAMES.get(name.rpartition(".")[2].lstrip("-"))
             kind = kinds(parser)[name]
-            if known is None or kind not in (str, str | None, list[str]) or LISTED.search(text):
+            named = get_origin(kind) is dict or kind in (str, str | None, list[str])
+            if known is None or not named or LISTED.search(text):
                 continue
             spoken = text + "_video" * ("_video" in text)
             if missing := [one for one in known if one.removesuffix("_video") not in spoken] or not known:
@@ -151,7 +171,7 @@ def short(parsers: Iterator[tuple[str, Any]]) -> set[str]:
 def parsers(request: pytest.FixtureRequest) -> list[tuple[str, Any]]:
     """Commands of a program with their parsers."""
     if request.param in RECIPES:
-        return list(recipe_parsers(RECIPES[request.param]))
+        return list(nested_parsers(recipe_parsers(RECIPES[request.param])))
     return list(member_parsers(request.param) if request.param in PROGRAMS else gallery_parsers())
 
 

@@ -20,7 +20,8 @@ class PoolSource(Source):
     """A data set that may be pre-trained on."""
 
     repeat: int = 1
-    """How many times pre-training's pool holds it, so that a small data set counts beside a large one."""
+    """Number of times that pre-training's pool holds it, so that a small data set counts beside a large
+    one."""
     regions: str | dict[str, str] = ""
     """Folder that `reid-lse extract` wrote of its images, or several by name, such as {ism: A, parsing: B};
     empty for those of the stage lse."""

@@ -100,8 +100,8 @@ class Captioned:
     """A world of people whose captions say what they wear, to train a small CLIP on (Radford et al.)."""
 
     world: Options = field(default_factory=dict)
-    """Settings of reid_core.synthetic.World; give it a seed of its own, so that nobody is in the data set
-    too."""
+    """Settings of reid_core.synthetic.World, as in data.synthetic.world; with another seed than there, nobody
+    is in both."""
     images: int = 1
     """Images per person and camera."""
     batch: int = 128

@@ -35,7 +35,8 @@ class Source:
     options: Options = field(default_factory=dict)
     """The reader's own options, such as train_fraction and seed of pku_reid; `reid-data list` prints them."""
     platforms: dict[int, str] = field(default_factory=dict)
-    """Camera id -> ground or aerial, where the data set itself doesn't say so."""
+    """Camera id -> ground, aerial, wearable or another name in lower case, where the data set itself doesn't
+    say so."""
 
 
 @dataclass
@@ -43,7 +44,9 @@ class Synthetic:
     """A synthetic world, written in the layouts of real data sets and read by their readers."""
 
     world: Options = field(default_factory=dict)
-    """Settings of reid_core.synthetic.World, such as identities, cameras, seed, height and width (pixels)."""
+    """Settings of reid_core.synthetic.World: identities, cameras, seed, height and width (pixels), occlusion,
+    clutter, clothing_change, colour_cast, blur, noise, aerial_cameras, box_jitter, switch, tracklet_length
+    (frames) and bags."""
     layouts: dict[str, Options] = field(default_factory=dict)
     """Folders to write, by name, with the options of each one's writer. `layout` is market1501, mars or
     folder, by default the name. `identities: n` takes the world's first n people; a folder's may be
