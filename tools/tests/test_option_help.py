@@ -95,7 +95,7 @@ def nested_parsers(parsers: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, An
     known = set()
     for command, parser in parsers:
         yield command, parser
-        for name, kind in kinds(parser).items():
+        for name, kind, _ in options(parser):
             for section in filter(is_dataclass, (kind, *get_args(kind))):
                 if section not in known:
                     known.add(section)
@@ -104,8 +104,8 @@ def nested_parsers(parsers: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, An
                     yield f"{command} {name}", nested
 
 
-def options(parser: Any) -> Iterator[tuple[str, str]]:
-    """Name and help of each option; what argparse and jsonargparse add of their own is left out."""
+def options(parser: Any) -> Iterator[tuple[str, Any, str]]:
+    """Name, type and help of each option; what argparse and jsonargparse add of their own is left out."""
     for action in parser._actions:
         name = (action.option_strings or [action.dest])[0]
         if (
@@ -113,7 +113,8 @@ def options(parser: Any) -> Iterator[tuple[str, str]]:
             and not name.startswith("--print_")
             and not name.endswith(".help")
         ):
-            yield name, "" if action.help in (None, argparse.SUPPRESS) else str(action.help)
+            text = "" if action.help in (None, argparse.SUPPRESS) else " ".join(str(action.help).split())
+            yield name, getattr(action, "_typehint", None) or action.type, text
 
 
 def is_number(kind: Any) -> bool:
@@ -128,16 +129,8 @@ def unitless(parsers: Iterator[tuple[str, Any]]) -> set[str]:
     return {
         f"{command} {name}: {text!r}"
         for command, parser in parsers
-        for name, text in options(parser)
-        if is_number(kinds(parser)[name]) and not UNIT.search(" ".join(text.split()))
-    }
-
-
-def kinds(parser: Any) -> dict[str, Any]:
-    """Type of each option by its name."""
-    return {
-        (action.option_strings or [action.dest])[0]: getattr(action, "_typehint", None) or action.type
-        for action in parser._actions
+        for name, kind, text in options(parser)
+        if is_number(kind) and not UNIT.search(text)
     }
 
 
@@ -145,9 +138,8 @@ def unnamed(parsers: Iterator[tuple[str, Any]]) -> set[str]:
     """Options whose value is one of several names, which the help neither has nor says where they are."""
     found = set()
     for command, parser in parsers:
-        for name, text in options(parser):
+        for name, kind, text in options(parser):
             known = NAMES.get(name.rpartition(".")[2].lstrip("-"))
-            kind = kinds(parser)[name]
             named = get_origin(kind) is dict or kind in (str, str | None, list[str])
             if known is None or not named or LISTED.search(text):
                 continue
@@ -162,7 +154,7 @@ def short(parsers: Iterator[tuple[str, Any]]) -> set[str]:
     return {
         f"{command} {name}: {text!r}"
         for command, parser in parsers
-        for name, text in options(parser)
+        for name, _, text in options(parser)
         if len(text.split()) < FEWEST_WORDS
     }
 
