@@ -315,13 +315,15 @@ def claim(folder: str | Path, settings: Mapping[str, Any]) -> None:
     folder = Path(folder)
     file = folder / BEGUN_FILE
     now = json.dumps(plain(settings))
+    # looked at first: a process beside this one may begin the same work meanwhile
+    occupied = folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir())
     if file.exists():
         before = file.read_text().strip()
         if before != now:
             raise ValueError(
                 f"{folder} was begun with {before}, not {now}; name another folder, or remove it"
             )
-    elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+    elif occupied:
         raise ValueError(f"{folder} holds files of something else; name another folder")
     else:
         write_atomically(file, f"{now}\n")
