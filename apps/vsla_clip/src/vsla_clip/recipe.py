@@ -22,6 +22,7 @@ from vsla_clip.config import (
     SOURCE,
     TEST_SPLITS,
     Adaptation,
+    CLIPConfig,
     Config,
     adaptation,
     architecture,
@@ -103,7 +104,6 @@ def protocol(config: Config) -> str:
 
 def _check(config: Config) -> None:
     """Refuse what can be seen to be wrong before anything is read, written or trained."""
-    clip, captioned = config.clip, config.clip.captioned
     if config.method not in METHODS:
         raise ValueError(f"method={config.method!r}: expected one of {', '.join(METHODS)}")
     for platform in config.pbp.platforms:
@@ -115,9 +115,25 @@ def _check(config: Config) -> None:
         find_protocol(protocol(config))
     except ValueError as error:
         raise ValueError(f"evaluate.{error}") from error
-    check_files({"clip.checkpoint": clip.checkpoint, "released": config.released})
+    check_files({"clip.checkpoint": config.clip.checkpoint, "released": config.released})
     if config.released is not None:
         return
+    _check_weights(config.clip)
+    captioned = config.clip.captioned
+    batches = {"stage1.batch": describing(config).batch, "stage2.identities": tuning(config).identities}
+    if captioned is not None:
+        batches["clip.captioned.batch"] = captioned.batch
+    check_batches(config.runtime, batches)
+    losses, compared = config.stage2.losses, config.evaluate.levels
+    if not compared:
+        raise ValueError("evaluate.levels is empty: give projected, or another of a feature's levels")
+    several = {*losses.id_levels, *losses.triplet_levels, *compared} != {PROJECTED}
+    check_model(architecture(config), config.stage1, adaptation(config), config.data.size, several)
+
+
+def _check_weights(clip: CLIPConfig) -> None:
+    """Refuse a CLIP with nothing to begin with, or with what doesn't go together."""
+    captioned = clip.captioned
     if clip.pretrained is None and clip.checkpoint is None and captioned is None:
         raise ValueError(
             "clip has random weights, against which nothing can be learned: give clip.pretrained (openai), "
@@ -129,9 +145,7 @@ def _check(config: Config) -> None:
         raise ValueError(
             "clip.small is no architecture of open_clip's: clip.pretrained has no weights for it"
         )
-    batches = {"stage1.batch": describing(config).batch, "stage2.identities": tuning(config).identities}
     if captioned is not None:
-        batches["clip.captioned.batch"] = captioned.batch
         try:
             people = World(**captioned.world).identities
         except TypeError as error:
@@ -140,12 +154,6 @@ def _check(config: Config) -> None:
             raise ValueError(
                 f"clip.captioned.batch={captioned.batch} needs as many people; the world has {people}"
             )
-    check_batches(config.runtime, batches)
-    losses, compared = config.stage2.losses, config.evaluate.levels
-    if not compared:
-        raise ValueError("evaluate.levels is empty: give projected, or another of a feature's levels")
-    several = {*losses.id_levels, *losses.triplet_levels, *compared} != {PROJECTED}
-    check_model(architecture(config), config.stage1, adaptation(config), config.data.size, several)
 
 
 def _check_data(config: Config, rows: Callable[..., Manifest]) -> None:
