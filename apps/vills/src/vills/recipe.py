@@ -14,6 +14,7 @@ from reid_core.processes import process_rank
 from reid_core.recipe import Recipe, Stage, check_batches, flatten_results, list_trials, part
 from reid_core.recipe.rows import PREPARE
 from reid_core.recipe.runner import Summaries
+from reid_core.recipe.stage import Parts
 from reid_core.tracking.tracker import Tracker
 from reid_eval import GALLERIES, PROTOCOLS, SPLITS
 from vills.config import (
@@ -47,12 +48,10 @@ from vills.stages.tracklets import DETECTOR, VIDEOS, Tracking, track_persons
 
 def _stages(config: Config) -> list[Stage]:
     """The stages, in order."""
-    before, tune = config.pretrain, config.finetune
-    pool = find_pool(config)
+    before, pool = config.pretrain, find_pool(config)
     reads = pool_reads(config)
     segmented = replace(pool, parts=[replace(one, repeat=1) for one in pool.parts])
     wanted = areas(config)
-    labelled = [name for name, splits in sources(config).needed.items() if "train" in splits]
     result = [sources(config).stage()]
     if config.data.raw is not None and TRACKLETS in reads:
         result.append(_tracklets(config.data.raw))
@@ -70,41 +69,9 @@ def _stages(config: Config) -> list[Stage]:
             collective=True,
         )
     )
-    for variant in config.variants:
-        section = _fine_tuning(config, variant)
-        reads = {PREPARE: [part(name, "train") for name in labelled]}
-        files = {}
-        if section.pretrained and tune.checkpoint is None:
-            reads["pretrain"] = None
-        elif section.pretrained:
-            files["teacher"] = Path(str(tune.checkpoint))
-        result.append(Stage(f"finetune/{variant}", finetune, section, reads, files, collective=True))
-    if not labelled:  # pre-training alone
+    if not config.variants:  # pre-training alone
         return result
-    tested, galleries = protocols(config), config.evaluate.galleries
-    result.append(
-        Stage(
-            "evaluate",
-            evaluate,
-            Evaluation(
-                config.evaluate,
-                config.variants,
-                tested,
-                {
-                    source: GALLERIES.get(protocol, 0) if galleries is None else galleries
-                    for source, protocol in tested.items()
-                },
-                evaluation_shapes(config),
-            ),
-            {
-                PREPARE: [part(name, split) for name in tested for split in TEST_SPLITS],
-                **{f"finetune/{variant}": None for variant in config.variants},
-            },
-            collective=True,
-            report=True,
-        )
-    )
-    return result
+    return [*result, *(_finetune(config, variant) for variant in config.variants), _evaluate(config)]
 
 
 def _tracklets(raw: RawVideo) -> Stage:
@@ -114,18 +81,40 @@ def _tracklets(raw: RawVideo) -> Stage:
     return Stage(TRACKLETS, track_persons, section, {}, files, folders, collective=True)
 
 
-def _fine_tuning(config: Config, variant: str) -> FineTuning:
-    """What a variant's stage gets: a model from scratch doesn't depend on pre-training's settings."""
-    return FineTuning(
+def _finetune(config: Config, variant: str) -> Stage:
+    """A variant's stage: a model from scratch doesn't depend on pre-training's settings."""
+    tune = config.finetune
+    labelled = tuple(name for name, splits in sources(config).needed.items() if "train" in splits)
+    section = FineTuning(
         variant == "pretrained",
-        replace(config.finetune, init="both", checkpoint=None),
+        replace(tune, init="both", checkpoint=None),
         config.model,
         pretraining_shapes(config),
         finetuning_shapes(config),
         config.data.same_people,
-        tuple(name for name, splits in sources(config).needed.items() if "train" in splits),
+        labelled,
         config.seed,
     )
+    reads: dict[str, Parts] = {PREPARE: [part(name, "train") for name in labelled]}
+    files = {}
+    if section.pretrained and tune.checkpoint is None:
+        reads["pretrain"] = None
+    elif section.pretrained:
+        files["teacher"] = Path(str(tune.checkpoint))
+    return Stage(f"finetune/{variant}", finetune, section, reads, files, collective=True)
+
+
+def _evaluate(config: Config) -> Stage:
+    """The last stage, where there is anything to evaluate on."""
+    tested, galleries = protocols(config), config.evaluate.galleries
+    single_shot = {
+        source: GALLERIES.get(protocol, 0) if galleries is None else galleries
+        for source, protocol in tested.items()
+    }
+    section = Evaluation(config.evaluate, config.variants, tested, single_shot, evaluation_shapes(config))
+    reads: dict[str, Parts] = {PREPARE: [part(name, split) for name in tested for split in TEST_SPLITS]}
+    reads |= {f"finetune/{variant}": None for variant in config.variants}
+    return Stage("evaluate", evaluate, section, reads, collective=True, report=True)
 
 
 def protocols(config: Config) -> dict[str, str]:
