@@ -315,7 +315,13 @@ def test_features_of_another_manifest_are_refused(tiny, tmp_path, capsys):
     videos = load_videos(tiny.job("features", tiny.config(), tmp_path))
     np.save(tmp_path / "f.npy", np.zeros((3, 8), dtype=np.float32))
     with pytest.raises(ValueError, match=r"f.npy holds float32 \(3, 8\), but the manifest .* has 64 rows"):
-        given_features(tmp_path / "f.npy", videos)
+        given_features(tmp_path / "f.npy", None, videos)
+    np.save(tmp_path / "whole.npy", np.zeros((64, 8), dtype=np.float32))
+    with pytest.raises(ValueError, match=r"f.npy holds float32 \(3, 8\), and whole.npy 64 rows"):
+        given_features(tmp_path / "whole.npy", tmp_path / "f.npy", videos)
+    (tmp_path / "empty.npy").touch()
+    with pytest.raises(ValueError, match=r"extractor.features: \S+empty.npy is no array of NumPy's"):
+        given_features(tmp_path / "empty.npy", None, videos)
     command = ["denoise", *tiny.command, "--name", "given", "--extractor.features", str(tmp_path / "f.npy")]
     assert main(command) == 1
     assert "extract them again" in capsys.readouterr().err

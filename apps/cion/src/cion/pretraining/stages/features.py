@@ -55,9 +55,7 @@ def find_features(job: Job) -> dict[str, Any]:
     section: Extraction = job.section
     videos = load_videos(job)
     if "features" in job.files:
-        features = given_features(job.files["features"], videos)
-        mask = job.files.get("valid")
-        valid = np.ones(len(videos), dtype=bool) if mask is None else np.load(mask)
+        features, valid = given_features(job.files["features"], job.files.get("valid"), videos)
     else:
         model: nn.Module
         transform: Callable[[Tensor], Tensor]
@@ -82,23 +80,38 @@ def find_features(job: Job) -> dict[str, Any]:
     return {"images": len(videos), "without_feature": int((~valid).sum())}
 
 
-def given_features(path: Path, videos: Manifest) -> np.ndarray:
+def given_features(path: Path, mask: Path | None, videos: Manifest) -> tuple[np.ndarray, np.ndarray]:
     """Map a feature file and hold it against its manifest.
 
     Args:
         path: *.npy, float [n d], one row per image of the videos' manifest.
+        mask: *.npy, bool [n], which of them count; None for all.
         videos: the manifest.
 
     Returns:
-        The features, mapped.
+        The features, mapped, and which of them count.
 
     Raises:
-        ValueError: another shape or number of rows.
+        ValueError: a file that isn't a *.npy, or another type, shape or number of rows.
     """
-    features = np.load(path, mmap_mode="r", allow_pickle=False)
+    features = _map_array(path)
+    valid = np.ones(len(videos), dtype=bool) if mask is None else _map_array(mask)
     if features.ndim != 2 or features.dtype.kind != "f" or len(features) != len(videos):
         raise ValueError(
             f"extractor.features: {path} holds {features.dtype} {features.shape}, but the manifest of the "
             f"videos has {len(videos)} rows; expected floats [{len(videos)} d]: extract them again from it"
         )
-    return features
+    if valid.dtype != bool or valid.shape != (len(videos),):
+        raise ValueError(
+            f"extractor.features: {mask} holds {valid.dtype} {valid.shape}, and {path.name} {len(videos)} "
+            f"rows; expected bool [{len(videos)}]: extract both again"
+        )
+    return features, valid
+
+
+def _map_array(path: Path) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"extractor.features: {path} is no array of NumPy's ({error})") from error
+    return array
