@@ -136,36 +136,34 @@ def save_network(
         name: of the model folder.
         license: of the weights.
     """
-    more: dict[str, Any] = {}
-    builder = "backbone"
-    if not isinstance(model, ClassFeature):
-        extractor = model.extractor
-        if isinstance(extractor, MGNExtractor):
-            builder, more = "mgn", {"form": "paper" if extractor.pools is None else "fastreid"}
-        elif isinstance(extractor, TransReIDExtractor):
-            builder, more = "transreid", {"descriptor": model.descriptor}
-            more["camids"] = None if extractor.camids is None else extractor.camids.tolist()
-            if extractor.jigsaw is not None:
-                more["shift"] = extractor.jigsaw.shift
-        else:
-            builder, more = "bnneck", {"descriptor": model.descriptor}
-        model = model.without_classifier()
-    arguments = {
-        "backbone": network.backbone,
-        "image_size": network.image_size,
-        "options": network.options,
-        **more,
-    }
+    builder, arguments = _describe_model(model)
+    backbone = {"backbone": network.backbone, "image_size": network.image_size, "options": network.options}
     save(
         stage / name,
-        model,
+        model if isinstance(model, ClassFeature) else model.without_classifier(),
         builder,
-        arguments,
+        backbone | arguments,
         preprocessing or Preprocessing(network.image_size),
         training_data=training_data,
         license=license,
         digest=digest,
     )
+
+
+def _describe_model(model: ReIDModel | BranchedModel | ClassFeature) -> tuple[str, dict[str, Any]]:
+    """Name of what builds a model for a model folder, and its arguments beside the backbone's."""
+    if isinstance(model, ClassFeature):
+        return "backbone", {}
+    extractor = model.extractor
+    if isinstance(extractor, MGNExtractor):
+        return "mgn", {"form": "paper" if extractor.pools is None else "fastreid"}
+    arguments: dict[str, Any] = {"descriptor": model.descriptor}
+    if not isinstance(extractor, TransReIDExtractor):
+        return "bnneck", arguments
+    arguments["camids"] = None if extractor.camids is None else extractor.camids.tolist()
+    if extractor.jigsaw is not None:
+        arguments["shift"] = extractor.jigsaw.shift
+    return "transreid", arguments
 
 
 def read_network(folder: Path) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,17 +199,7 @@ def _check(config: Config) -> None:
         raise ValueError(f"data.images={config.data.images}: expected pretrain.batch={before.batch} or more")
     if not 0 < before.ratio <= 1:
         raise ValueError(f"pretrain.ratio={before.ratio}: expected more than 0 and at most 1")
-    batches, networks = {"pretrain.batch": before.batch}, {}
-    for source, option in tuned.items():
-        settings = _tuning(config, source)
-        network = extractor.model if source == LABELLED else config.model
-        batches[f"{option}.identities"] = settings.identities
-        networks[option if source in (TARGET, LABELLED) else f"{option} on {source}"] = (
-            resize(network, settings),
-            settings,
-        )
-    check_batches(config.runtime, batches)
-    check_networks(networks)
+    _check_trainings(config, tuned)
     if before.local_views and kinds & set(PRETRAINED):
         model = config.model
         check_inputs(
@@ -217,6 +207,24 @@ def _check(config: Config) -> None:
             lambda: build_backbone(model.backbone, model.image_size, **model.options),
             [(1, 3, *before.local_size)],
         )
+
+
+def _check_trainings(config: Config, tuned: Mapping[str, str]) -> None:
+    """Refuse batches that processes can't share, and networks that can't be built.
+
+    Args:
+        config: the whole configuration.
+        tuned: source that is learned from with labels -> option that says how.
+    """
+    batches, networks = {"pretrain.batch": config.pretrain.batch}, {}
+    for source, option in tuned.items():
+        settings = _tuning(config, source)
+        network = config.extractor.model if source == LABELLED else config.model
+        batches[f"{option}.identities"] = settings.identities
+        name = option if source in (TARGET, LABELLED) else f"{option} on {source}"
+        networks[name] = (resize(network, settings), settings)
+    check_batches(config.runtime, batches)
+    check_networks(networks)
 
 
 def _video_files(config: Config) -> dict[str, str | None]:

@@ -18,7 +18,7 @@ from cion.pretraining.stages.features import FEATURES_FILE
 from cion.pretraining.stages.identities import with_identities
 from cion.pretraining.stages.tracklets import IDENTITIES_FILE, load_videos
 from cion.pretraining.variants import LEVELS, RAW
-from reid_core.data.manifest import UNKNOWN
+from reid_core.data.manifest import UNKNOWN, Manifest
 from reid_core.files import atomic, create_memmap, file_digest
 from reid_core.models.features import valid_path
 from reid_core.recipe import Job
@@ -28,7 +28,7 @@ CENTERED_FILE = "centered.npy"
 MOST_DISCARDED = 0.3
 """Share of the images; more says that the criteria are another extractor's."""
 TITLES = {
-    "raw": "tracklets as they come",
+    RAW: "tracklets as they come",
     "tracklet": "single-tracklet",
     "video": "single-video",
     "cross_video": "cross-video",
@@ -61,28 +61,16 @@ def find_identities(job: Job) -> dict[str, Any]:
     criteria = Criteria(section.consistency, section.discrimination, section.half_range, section.metric)
     if section.criteria == "auto":
         criteria = choose_criteria(rows, valid, table, section)
-    result = denoise(
-        rows,
-        tracklets,
-        video,
-        criteria,
-        valid=valid,
-        linking=section.linking,
-        folder=job.folder / "work",
-    )
-    found = {"raw": np.where(valid, tracklets, UNKNOWN)}
+    linking, work = section.linking, job.folder / "work"
+    result = denoise(rows, tracklets, video, criteria, valid=valid, linking=linking, folder=work)
+    found = {RAW: np.where(valid, tracklets, UNKNOWN)}
     found |= {str(level): identity for level, identity in result.levels.items()}
-    levels, parts = {}, {}
-    for name, identity in found.items():
-        file = identity_file(job.folder, name)
-        with atomic(file) as temporary:
-            np.save(temporary, identity)
-        parts[name] = file_digest(file)
-        with_identities(videos, identity).save(file.with_suffix(".parquet"))
-        seen = {"images": int((identity >= 0).sum()), "identities": len(np.unique(identity[identity >= 0]))}
-        levels[name] = {**seen, **(_scores(identity, np.load(truth)) if truth.exists() else {})}
-        job.logger.metrics({f"{name}/{key}": value for key, value in levels[name].items()}, step=0)
+    parts = {name: _save_identities(job.folder, name, videos, identity) for name, identity in found.items()}
     (job.folder / CENTERED_FILE).unlink(missing_ok=True)
+    people = np.load(truth) if truth.exists() else None
+    levels = {name: _count_identities(identity, people) for name, identity in found.items()}
+    for name, counts in levels.items():
+        job.logger.metrics({f"{name}/{key}": value for key, value in counts.items()}, step=0)
     print_denoising(levels)
     discarded = 1 - levels[LEVELS[-1]]["images"] / max(1, levels[RAW]["images"])
     if discarded > MOST_DISCARDED and section.criteria == "given":
@@ -159,9 +147,23 @@ def identity_file(folder: Path, level: str) -> Path:
     return folder / f"{level}.npy"
 
 
-def _scores(identity: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def _save_identities(folder: Path, level: str, videos: Manifest, identity: np.ndarray) -> str:
+    """Write a level's identities, and the rows that are kept; return the digest of the former."""
+    file = identity_file(folder, level)
+    with atomic(file) as temporary:
+        np.save(temporary, identity)
+    with_identities(videos, identity).save(file.with_suffix(".parquet"))
+    return file_digest(file)
+
+
+def _count_identities(identity: np.ndarray, truth: np.ndarray | None) -> dict[str, float]:
+    """Numbers of images and identities, and pairwise precision, recall and F1 where the truth is known."""
+    kept = identity[identity >= 0]
+    counts: dict[str, float] = {"images": len(kept), "identities": len(np.unique(kept))}
+    if truth is None:
+        return counts
     scores = score(identity, truth)
-    return {key: round(getattr(scores, key), 4) for key in ("precision", "recall", "f1")}
+    return counts | {key: round(getattr(scores, key), 4) for key in ("precision", "recall", "f1")}
 
 
 def print_denoising(levels: Mapping[str, Mapping[str, Any]]) -> None:

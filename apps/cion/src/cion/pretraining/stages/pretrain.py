@@ -83,16 +83,7 @@ def pretrain(job: Job) -> dict[str, Any]:
     counts = np.unique(images.pids, return_counts=True)[1]
     few = int((counts < max(curriculum.values())).sum())
     objective = build_objective(section, schedule.steps, steps_per_epoch, job.runtime)
-    views = MultiCrop(
-        section.network.image_size,
-        settings.local_size,
-        settings.local_views,
-        settings.global_scale,
-        settings.local_scale,
-        jitter=settings.jitter,
-        grey=settings.grey,
-    )
-    dataset = ImageDataset(images, views)
+    dataset = ImageDataset(images, _build_views(section))
     fit(objective, dataset, batches, collate, schedule, folder, section.seed, job.logger, job.digest)
     if process_rank() == 0:
         source = GIVEN if GIVEN in job.roots and "tracklets" not in job.inputs else VIDEOS
@@ -106,6 +97,19 @@ def pretrain(job: Job) -> dict[str, Any]:
         "with_few_images": few,
         "minutes": round((time.monotonic() - started) / 60, 3),
     }
+
+
+def _build_views(section: PreTraining) -> MultiCrop:
+    settings = section.pretrain
+    return MultiCrop(
+        section.network.image_size,
+        settings.local_size,
+        settings.local_views,
+        settings.global_scale,
+        settings.local_scale,
+        jitter=settings.jitter,
+        grey=settings.grey,
+    )
 
 
 def find_people(job: Job) -> Manifest:
