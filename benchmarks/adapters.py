@@ -276,6 +276,27 @@ def record_widths(arguments: argparse.Namespace) -> None:
     print(json.dumps(found, indent=2))
 
 
+def record_memory(arguments: argparse.Namespace) -> None:
+    """Print and write the peak memory of two training steps of whole models at each of WIDTHS, by method."""
+    names = ("device", "clips", "frames")
+    given = [text for name in names for text in (f"--{name}", str(getattr(arguments, name)))]
+    found = {}
+    for name, width in WIDTHS.items():
+        rest = [*given, "--width", str(width), "--layers", str(DEPTHS[name])]
+        held = {method: run(method, rest, **FREED_AT_ONCE)["peak_mb"] for method in methods_of(arguments)}
+        shares = {method: round(mb / held["full fine-tuning"], 3) for method, mb in held.items()}
+        found[name] = {"peak_mb": held, "share_of_full_fine_tuning": shares}
+        print(name, json.dumps(found[name]), file=sys.stderr, flush=True)
+    write_record(
+        arguments.output or RESULTS / f"adapters_memory_{arguments.device}.json",
+        "Peak memory of training whole models of three widths: adapters, LoRA and full fine-tuning",
+        {"gpu": torch.cuda.get_device_name()} if arguments.device != "cpu" else None,
+        settings={name: getattr(arguments, name) for name in names},
+        note=arguments.note,
+        widths=found,
+    )
+
+
 def main() -> None:
     """Print and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -287,13 +308,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="timed, after one that warms up")
     parser.add_argument("--note", default="", help="about the machine, such as what else ran on it")
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--part", help="widths, counted, forward, steps or a method's name: that alone")
+    parser.add_argument("--part", help="widths, memory, counted, forward, steps or a method's name")
     arguments = parser.parse_args()
     arguments.clips = arguments.clips or (4 if arguments.device == "cpu" else 32)
     if arguments.part in ("forward", "steps"):
         return print(json.dumps({"forward": forward, "steps": steps}[arguments.part](arguments)))
     if arguments.part == "widths":
         return record_widths(arguments)
+    if arguments.part == "memory":
+        return record_memory(arguments)
     if arguments.part == "counted":
         return print(json.dumps(count_models(arguments), indent=2))
     if arguments.part:
