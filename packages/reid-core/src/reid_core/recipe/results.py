@@ -45,12 +45,22 @@ def flatten_results(found: Mapping[str, Any], prefix: bool | None = None) -> dic
 
 
 def find_metric(results: Mapping[str, float], name: str, main: str) -> float | None:
-    """A metric of a run's main model, whether its run has one model, several, or several on several data
-    sets.  Args: results: metrics by name, as `flatten_results` gives them. name: of the metric, without a
-    model's. main: the main model, such as "pretrained" or "market1501/dino".  Returns: Its value, else that
-    of the main data set, else that of the run; None where there is none.  Example: >>>
-    find_metric({"scratch/mAP": 0.2, "pretrained/mAP": 0.4}, "mAP", "pretrained") 0.4 >>>
-    find_metric({"msmt17/dino/mAP": 0.2, "msmt17/gain": 0.1}, "gain", "msmt17/dino") 0.1"""
+    """A metric of a run's main model, whether its run has one model or several, on one data set or more.
+
+    Args:
+        results: metrics by name, as `flatten_results` gives them.
+        name: of the metric, without a model's.
+        main: the main model, such as "pretrained" or "market1501/dino".
+
+    Returns:
+        Its value, else that of the main data set, else that of the run; None where there is none.
+
+    Example:
+        >>> find_metric({"scratch/mAP": 0.2, "pretrained/mAP": 0.4}, "mAP", "pretrained")
+        0.4
+        >>> find_metric({"msmt17/dino/mAP": 0.2, "msmt17/gain": 0.1}, "gain", "msmt17/dino")
+        0.1
+    """
     parts = main.split("/")
     names = ["/".join([*parts[:end], name]) for end in range(len(parts), -1, -1)]
     return next((results[one] for one in names if one in results), None)
